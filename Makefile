@@ -1,0 +1,48 @@
+# Set-up and the everyday commands. Needs Python 3.11 and make, nothing else.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+CORES  ?= 2
+export PYTHONHASHSEED := 0
+
+.PHONY: help demo test test-all lint format bench lock clean
+help:            ## say what can be made
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) from requirements.lock (once; a few minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/.ready  ## simulate a multicenter trial as DICOM and run the whole chain on it
+	$(BIN)/isocenter demo --cores $(CORES)
+
+test: $(VENV)/.ready  ## the tests (without the slow ones)
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/.ready  ## every test
+	$(BIN)/pytest
+
+lint: $(VENV)/.ready  ## ruff, snakefmt and snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --snakefile workflow/Snakefile --directory . --lint
+
+format: $(VENV)/.ready  ## rewrite the sources in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt workflow
+
+bench: $(VENV)/.ready  ## speed beside peers, in one run
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.ready  ## write requirements.lock anew from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra dev pyproject.toml --output-file requirements.lock
+
+clean:           ## remove what the demo and the runs made
+	rm -rf results .snakemake sites/*/dicom demo-truth

@@ -1,0 +1,301 @@
+"""The command line: a thin, friendly face. Every step is also a rule and a script.
+
+Exit codes: 0 done; 1 done, and the answer is *fail*; 2 the request itself is wrong.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from isocenter import __version__, layout
+from isocenter.errors import IsocenterError
+
+app = typer.Typer(
+    name="isocenter",
+    help="Multicenter quantitative MRI: from each site's DICOM to a qualification verdict.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
+
+Directory = Annotated[
+    Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")
+]
+Cores = Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores to use.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    cores: Cores = os.cpu_count() or 1,
+    directory: Directory = Path("."),
+) -> None:
+    """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
+    os.chdir(_trial(directory))
+    raise typer.Exit(_run(cores, context.args))
+
+
+@app.command()
+def demo(cores: Cores = os.cpu_count() or 1, directory: Directory = Path("."), seed: int = 20260101) -> None:
+    """Simulate a multicenter trial as DICOM, run the chain on it, and show the verdicts."""
+    _simulate(directory, seed=seed, workers=cores)
+    os.chdir(_trial(directory))
+    raise typer.Exit(_run(cores, []))
+
+
+@app.command()
+def simulate(
+    directory: Annotated[Path, typer.Argument(help="The folder to write the trial into.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trial, to the byte.")] = 20260101,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = os.cpu_count() or 1,
+) -> None:
+    """Write a multicenter trial as DICOM with known truth."""
+    _simulate(directory, seed=seed, workers=workers)
+    console.print(f"Wrote the trial to {directory}; its truth stands in {directory / 'demo-truth'}", soft_wrap=True)
+
+
+@app.command()
+def status(directory: Directory = Path(".")) -> None:
+    """Say where every site stands, what failed and why, and what to do next."""
+    os.chdir(_trial(directory))
+    _show_status(limit=None)
+
+
+@app.command("check-site")
+def check_site(
+    site: Annotated[str, typer.Argument(help="The site's folder name under sites/.")],
+    cores: Cores = os.cpu_count() or 1,
+    directory: Directory = Path("."),
+) -> None:
+    """Give the onboarding verdict of one site: exit 0 when it passes, 1 when it fails."""
+    from isocenter.overview import read_verdict
+    from isocenter.runner import run_workflow
+
+    os.chdir(_trial(directory))
+    plan = _plan()
+    if site not in plan.sites:
+        raise IsocenterError(f"Unknown site {site!r}; known: {', '.join(plan.sites) or 'none'}; see sites/")
+    target = layout.fill(layout.VERDICT, site=site)
+    outcome = run_workflow(Path.cwd(), cores=cores, options=[str(target)])
+    if outcome.returncode:
+        _explain_failure(outcome)
+        raise typer.Exit(2)
+    _show_checks(target)
+    raise typer.Exit(1 if read_verdict(target) == "fail" else 0)
+
+
+@app.command()
+def stats(
+    table: Annotated[Path, typer.Argument(help="Any tidy table (TSV or CSV) with participant_id and value.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the tables into.")],
+    claims: Annotated[Path | None, typer.Option(help="A claims file: without it there is no verdict.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+) -> None:
+    """All statistics from any tidy table."""
+    from isocenter.stats_command import analyze_file
+
+    for name, rows in analyze_file(table, out, claims=claims, seed=seed).items():
+        console.print(f"{rows:6d} rows  {out / (name + '.tsv')}", soft_wrap=True)
+
+
+def _plan():
+    from isocenter.plan import Plan
+    from isocenter.settings import load_settings
+
+    return Plan(load_settings(Path.cwd()))
+
+
+def _trial(directory: Path) -> Path:
+    if not (directory / layout.CONFIG).is_file():
+        raise IsocenterError(
+            f"This is no trial folder: {directory / layout.CONFIG} is missing; "
+            "what to do: go to the trial's folder, or name it with --directory"
+        )
+    return directory
+
+
+def _simulate(directory: Path, *, seed: int, workers: int) -> None:
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+    from simulate_trial import is_simulated, simulate_trial
+
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "config").exists():
+        shutil.copytree(REPOSITORY / "config", directory / "config")
+    if is_simulated(directory, seed=seed):
+        console.print("The demonstration trial is already simulated; its DICOM is used as it is")
+        return
+    with _progress() as progress:
+        task = progress.add_task("simulating", total=None)
+        simulate_trial(
+            directory / "config" / "phantoms" / "nist_system.yaml",
+            directory=directory,
+            seed=seed,
+            workers=workers,
+            on_progress=lambda done, total, text: progress.update(
+                task, completed=done, total=total, description=f"simulate {text}"
+            ),
+        )
+
+
+def _run(cores: int, options: list[str]) -> int:
+    from isocenter.runner import run_workflow
+
+    _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
+    with _progress() as progress:
+        task = progress.add_task("planning", total=None)
+
+        def show(now):
+            progress.update(task, completed=now.done, total=now.total or None, description=now.text[:70])
+
+        try:
+            outcome = run_workflow(Path.cwd(), cores=cores, options=options, on_progress=show)
+        except KeyboardInterrupt:
+            errors.print("Stopped; the next run goes on from here")
+            return 130
+    if outcome.nothing_to_do and not outcome.returncode:
+        console.print(f"Nothing to do: every result is up to date ({outcome.seconds:.0f} s)")
+    elif not outcome.returncode:
+        console.print(f"{outcome.n_jobs} jobs in {outcome.seconds:.0f} s")
+    if outcome.returncode:
+        _explain_failure(outcome)
+        return 2 if outcome.is_locked else 1
+    if not set(options) & {"-n", "--dry-run", "--dryrun"}:
+        _show_status(limit=12)
+    return 0
+
+
+def _explain_failure(outcome) -> None:
+    if outcome.is_locked:
+        errors.print(
+            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
+            "or, when none runs, say: isocenter run -- --unlock",
+            soft_wrap=True,
+        )
+        return
+    errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
+    for line in outcome.tail:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _show_status(limit: int | None) -> None:
+    from isocenter.overview import STAGES, read_optional_rows, read_status
+
+    table = Table(title="Sites × stages (done/known)", title_justify="left")
+    table.add_column("site")
+    for stage in STAGES:
+        table.add_column(stage, justify="right")
+    for site in read_status(_plan()):
+        cells = []
+        for stage in STAGES:
+            counts = site.stages[stage]
+            cells.append("·" if counts is None else f"{counts[0]}/{counts[1]} {'✓' if counts[0] == counts[1] else '…'}")
+        if site.verdict:
+            cells[-1] = f"{VERDICT_MARK.get(site.verdict, '')} {site.verdict}"
+        table.add_row(site.site, *cells)
+    console.print(table)
+    _show_exclusions(read_optional_rows(layout.EXCLUSIONS), limit)
+    _show_verdicts(read_optional_rows(layout.QUALIFICATION))
+    if Path(layout.REPORT).is_file():
+        console.print(f"Report: {Path(layout.REPORT).resolve()}", soft_wrap=True, highlight=False)
+
+
+def _show_exclusions(rows: list[dict[str, str]], limit: int | None) -> None:
+    if not rows:
+        return
+    table = Table(title=f"Left out ({len(rows)})", title_justify="left")
+    for column in ("site", "who", "stage", "reason", "what to do"):
+        table.add_column(column, overflow="fold")
+    for row in rows[:limit]:
+        who = " ".join(row[c] for c in ("participant_id", "session", "run", "biomarker") if row[c] not in ("", "n/a"))
+        table.add_row(row["site"], who or row["series"], row["stage"], row["reason"], row["action"])
+    console.print(table)
+    if limit and len(rows) > limit:
+        console.print(f"… and {len(rows) - limit} more in {layout.EXCLUSIONS}")
+
+
+def _show_verdicts(rows: list[dict[str, str]]) -> None:
+    if not rows:
+        return
+    table = Table(title="Verdicts", title_justify="left")
+    for column in ("biomarker", "region", "verdict", "estimate", "upper 95 % bound", "delta"):
+        table.add_column(column)
+    for row in rows:
+        mark = VERDICT_MARK.get(row["verdict"], "")
+        table.add_row(
+            row["biomarker"],
+            row["roi"],
+            f"{mark} {row['verdict']}",
+            _short(row["estimate"]),
+            _short(row["upper95"]),
+            _short(row["delta"]),
+        )
+    console.print(table)
+
+
+def _show_checks(path: Path) -> None:
+    import json
+
+    verdict = json.loads(path.read_text(encoding="utf-8"))
+    table = Table(title=f"Onboarding of {verdict.get('site', '')}: {verdict.get('verdict', '')}", title_justify="left")
+    for column in ("check", "scope", "verdict", "expected", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    for check in verdict.get("checks", []):
+        if check["verdict"] != "pass":
+            mark = f"{VERDICT_MARK.get(check['verdict'], '')} {check['verdict']}"
+            cells = (check["id"], check["scope"], mark, check["expected"], check["found"], check["remedy"])
+            table.add_row(*map(str, cells))
+    console.print(table)
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.3g}"
+    except ValueError:
+        return "–"
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    """Multicenter quantitative MRI: from each site's DICOM to a qualification verdict."""
+    if show:
+        console.print(f"isocenter {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: an error that a person can mend is one line, without a traceback."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except IsocenterError as error:
+        if debug:
+            raise
+        errors.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

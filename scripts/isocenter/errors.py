@@ -1,0 +1,54 @@
+"""What can go wrong, by whose hand it is mended.
+
+Every message says what, where, expected, found and what to do: :func:`explain` puts the five in one line.
+"""
+
+
+class IsocenterError(Exception):
+    """Base of everything that Isocenter raises on purpose."""
+
+
+class ConfigError(IsocenterError):
+    """A file that a person wrote (YAML, TSV) or an option is wrong."""
+
+
+class SidecarError(IsocenterError):
+    """An acquisition value that a model or step needs is absent or unusable in the sidecar."""
+
+
+class DicomError(IsocenterError):
+    """A DICOM file or series cannot be read or used."""
+
+
+class ProtocolError(IsocenterError):
+    """A protocol file is inconsistent, or a series cannot be held against it."""
+
+
+class FitError(IsocenterError):
+    """A fit cannot be made at all (single voxels that fail are NaN with a flag instead)."""
+
+
+class RegistrationError(IsocenterError):
+    """A series or a template cannot be registered."""
+
+
+class CalibrationError(IsocenterError):
+    """A phantom measurement or calibration cannot be made or applied."""
+
+
+class TableError(IsocenterError):
+    """A table lacks columns, has wrong values, or contradicts itself."""
+
+
+class IsocenterWarning(UserWarning):
+    """A thing worth saying that does not stop the work; an error in tests."""
+
+
+def explain(what: str, *, where: str = "", expected: str = "", found: object = "", remedy: str = "") -> str:
+    """One line for an error: what happened, where, expected, found, and what to do."""
+    parts = [what]
+    for label, value in (("where", where), ("expected", expected), ("found", found), ("what to do", remedy)):
+        text = str(value)
+        if text:
+            parts.append(f"{label}: {text}")
+    return "; ".join(parts)

@@ -1,0 +1,154 @@
+"""From received to analyzed: what was left out, at which stage, and counts that add up.
+
+Every function takes and gives tables (pandas DataFrames); nothing here knows a path.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from isocenter.entities import EXCLUSION_COLUMNS, Disposition, Kind
+
+#: Stages that an acquisition of a person goes through after intake, in order.
+STAGES = ("align", "fit", "regions", "calibrate")
+
+FLOW_COLUMNS = ["site", "entity", "stage", "n_in", "n_ignored", "n_excluded", "n_out"]
+RUN = ["participant_id", "session", "run"]
+
+
+def list_missing_visits(
+    site: str, participants: Iterable[dict[str, str]], scans: pd.DataFrame, schedule: dict[str, Any]
+) -> pd.DataFrame:
+    """Planned runs of which nothing arrived: one exclusion row each, stage ``schedule``.
+
+    `schedule` maps a kind to ``{"sessions": {"01": {"runs": 2}}}``; `scans` is the site's ``scans.tsv``.
+    """
+    arrived = {tuple(row) for row in scans[RUN].astype(str).itertuples(index=False)}
+    rows = []
+    for person in participants:
+        for session, entry in schedule.get(person["kind"], {}).get("sessions", {}).items():
+            absent = [
+                str(run)
+                for run in range(1, entry["runs"] + 1)
+                if (person["participant_id"], session, str(run)) not in arrived
+            ]
+            for run in absent:
+                whole = len(absent) == entry["runs"]
+                rows.append(
+                    {
+                        "site": site,
+                        "participant_id": person["participant_id"],
+                        "session": session,
+                        "run": run,
+                        "stage": "schedule",
+                        "reason": "The schedule plans this visit, but no data arrived"
+                        if whole
+                        else "The schedule plans this repeat scan, but no data arrived",
+                        "action": "Ask the site whether the visit took place; send its DICOM, or record why it did not",
+                    }
+                )
+    return _exclusions(rows)
+
+
+def list_intake_exclusions(site: str, scans: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
+    """Series that intake did not use and files that it could not read, one exclusion row each."""
+    left_out = scans[scans["disposition"] != Disposition.USED]
+    rows = [
+        {
+            "site": site,
+            "participant_id": row["participant_id"],
+            "session": row["session"],
+            "run": row["run"],
+            "series": row["series_uid"],
+            "stage": "intake",
+            "reason": row["reason"],
+            "action": row["action"],
+        }
+        for _, row in left_out.iterrows()
+    ]
+    listed = {row["series"] for row in rows}
+    files = unreadable[~unreadable["series"].isin(listed)].assign(site=site)
+    return pd.concat([_exclusions(rows), files.reindex(columns=list(EXCLUSION_COLUMNS))], ignore_index=True)
+
+
+def list_phantom_exclusions(site: str, vials: pd.DataFrame) -> pd.DataFrame:
+    """Phantom scans of which no vial can be used, one exclusion row each."""
+    rows = []
+    for (session, biomarker), group in vials.groupby(["session", "biomarker"], sort=True):
+        if not group["used"].astype(bool).any():
+            reasons = [str(reason) for reason in group["reason"] if str(reason) not in ("", "nan")]
+            rows.append(
+                {
+                    "site": site,
+                    "participant_id": "n/a",
+                    "session": session,
+                    "biomarker": biomarker,
+                    "stage": "phantom",
+                    "reason": reasons[0] if reasons else "No vial of the phantom can be used",
+                    "action": "Rescan the phantom with its plate in the slice",
+                }
+            )
+    return _exclusions(rows)
+
+
+def count_flow(
+    site: str,
+    scans: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    vials: pd.DataFrame,
+    measurements: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    biomarker_of_suffix: dict[str, str],
+) -> pd.DataFrame:
+    """Counts per stage of one site. In each row n_in = n_ignored + n_excluded + n_out.
+
+    Entities: ``file`` (as sent), ``series`` (DICOM), ``acquisition`` (one biomarker of one run of a person; each
+    stage starts with what the stage before let through) and ``phantom`` (one biomarker of one phantom session).
+    """
+    n_files = int(scans["n_files"].astype(int).sum())
+    disposition = scans["disposition"]
+    n_ignored = int((disposition == Disposition.IGNORED).sum())
+    n_quarantined = int((disposition == Disposition.QUARANTINED).sum())
+    rows = [
+        (site, "file", "read", n_files + len(unreadable), 0, len(unreadable), n_files),
+        (
+            site,
+            "series",
+            "intake",
+            len(scans),
+            n_ignored,
+            n_quarantined,
+            len(scans) - n_ignored - n_quarantined,
+        ),
+    ]
+    used = scans[(disposition == Disposition.USED) & scans["suffix"].isin(biomarker_of_suffix)]
+    used = used.assign(biomarker=used["suffix"].map(biomarker_of_suffix))
+    keys = [*RUN, "biomarker"]
+    people = used[used["kind"] != Kind.PHANTOM]
+    remaining = {tuple(row) for row in people[keys].astype(str).itertuples(index=False)}
+    for stage in STAGES:
+        fallen = exclusions[(exclusions["stage"] == stage) & (exclusions["site"] == site)]
+        lost = {tuple(row) for row in fallen[keys].astype(str).itertuples(index=False)} & remaining
+        # A stage that loses one region of an acquisition has not lost the acquisition.
+        lost = {key for key in lost if not _has_value(measurements, site, key)}
+        rows.append((site, "acquisition", stage, len(remaining), 0, len(lost), len(remaining) - len(lost)))
+        remaining -= lost
+    analyzed = sum(_has_value(measurements, site, key) for key in remaining)
+    rows.append((site, "acquisition", "analyze", len(remaining), 0, len(remaining) - analyzed, analyzed))
+    n_phantom = len(used[used["kind"] == Kind.PHANTOM].drop_duplicates(keys))
+    n_failed = len(list_phantom_exclusions(site, vials))
+    rows.append((site, "phantom", "measure", n_phantom, 0, n_failed, n_phantom - n_failed))
+    return pd.DataFrame(rows, columns=FLOW_COLUMNS)
+
+
+def _has_value(measurements: pd.DataFrame, site: str, key: tuple[str, ...]) -> bool:
+    columns = dict(zip([*RUN, "biomarker"], key, strict=True))
+    chosen = measurements["site"] == site
+    for column, value in columns.items():
+        chosen &= measurements[column].astype(str) == value
+    return bool(measurements.loc[chosen, "value"].notna().any())
+
+
+def _exclusions(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(EXCLUSION_COLUMNS))

@@ -1,0 +1,180 @@
+"""NIfTI and its sidecars, through nibabel only. Bytes repeat: no time stamps are written."""
+
+import gzip
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from isocenter.errors import SidecarError, explain
+from isocenter.units import check_unit
+from isocenter.volume import ParameterMap, Series, Volume
+
+
+def sidecar_path(nifti: str | os.PathLike) -> Path:
+    """The JSON sidecar that stands beside a NIfTI file."""
+    path = Path(nifti)
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def read_sidecar(nifti: str | os.PathLike) -> dict[str, Any]:
+    """The sidecar of a NIfTI file; SidecarError when it is absent or no JSON object."""
+    path = sidecar_path(nifti)
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SidecarError(
+            explain("A sidecar is missing", where=str(path), remedy="run intake again, or write it by hand")
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SidecarError(explain("A sidecar is no JSON", where=str(path), found=error)) from None
+    if not isinstance(sidecar, dict):
+        raise SidecarError(
+            explain("A sidecar is no JSON object", where=str(path), found=type(sidecar).__name__)
+        )
+    return sidecar
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write JSON whole or not at all, keys in the given order, NaN as null."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file whole or not at all: to a neighbor first, then renamed over."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_image(
+    path: str | os.PathLike, data: np.ndarray, affine: np.ndarray, sidecar: dict[str, Any] | None = None
+) -> None:
+    """Write a NIfTI image (gzip without a time stamp) and, when given, its sidecar."""
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    raw = image.to_bytes()
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as file:
+        file.write(raw)
+    write_bytes(path, buffer.getvalue())
+    if sidecar is not None:
+        write_json(sidecar_path(path), sidecar)
+
+
+def read_volume(path: str | os.PathLike, unit: str = "arbitrary") -> Volume:
+    """One 3D image as float32 (NaN stays NaN)."""
+    image = nib.load(path)
+    return Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine, unit)
+
+
+def read_labels(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """A label image: (x, y, z) int16 array and affine."""
+    image = nib.load(path)
+    return np.asarray(image.dataobj).astype(np.int16), image.affine
+
+
+def read_series(paths: list[str | os.PathLike]) -> Series:
+    """One acquisition series from one 4D file, or from one file per value, each with its sidecar.
+
+    A sidecar key that differs between the files becomes an array over the series, in the order of the files;
+    a key that does not stays as it is. ``SaturationValue`` becomes :attr:`Series.saturation`.
+    """
+    images = [nib.load(path) for path in paths]
+    sidecars = [read_sidecar(path) for path in paths]
+    first = images[0]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[:3] != first.shape[:3] or not np.allclose(image.affine, first.affine, atol=1e-3):
+            raise SidecarError(
+                explain(
+                    "The files of one series differ in geometry",
+                    where=str(path),
+                    expected=f"{first.shape[:3]} as in {Path(paths[0]).name}",
+                    found=image.shape[:3],
+                    remedy="check that the files belong to one acquisition",
+                )
+            )
+    arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in images]
+    data = np.concatenate([a if a.ndim == 4 else a[..., np.newaxis] for a in arrays], axis=3)
+    acquisition = _merge(sidecars, paths)
+    saturation = np.broadcast_to(
+        np.asarray(
+            [np.inf if v is None else v for v in np.atleast_1d(acquisition.pop("SaturationValue", np.inf))],
+            dtype=float,
+        ),
+        (data.shape[3],),
+    )
+    return Series(data, first.affine, acquisition, saturation)
+
+
+def write_map(
+    path: str | os.PathLike, parameter_map: ParameterMap, stderr_path, flag_path, sidecar: dict[str, Any]
+) -> None:
+    """Write value (with sidecar), standard error and flag images; the sidecar gains ``Units``."""
+    unit = check_unit(parameter_map.unit)
+    write_image(
+        path, parameter_map.value.astype(np.float32), parameter_map.affine, {**sidecar, "Units": unit}
+    )
+    write_image(stderr_path, parameter_map.stderr.astype(np.float32), parameter_map.affine, {"Units": unit})
+    write_image(flag_path, parameter_map.flag.astype(np.uint8), parameter_map.affine)
+
+
+def read_map(path, stderr_path, flag_path) -> tuple[ParameterMap, dict[str, Any]]:
+    """Read what :func:`write_map` wrote: the map and its sidecar."""
+    sidecar = read_sidecar(path)
+    value = nib.load(path)
+    return (
+        ParameterMap(
+            np.asarray(value.dataobj, dtype=np.float32),
+            np.asarray(nib.load(stderr_path).dataobj, dtype=np.float32),
+            np.asarray(nib.load(flag_path).dataobj).astype(np.uint8),
+            value.affine,
+            sidecar.get("Units", ""),
+        ),
+        sidecar,
+    )
+
+
+def _merge(sidecars: list[dict[str, Any]], paths) -> dict[str, Any]:
+    if len(sidecars) == 1:
+        return {k: np.asarray(v) if _is_numeric_list(v) else v for k, v in sidecars[0].items()}
+    merged: dict[str, Any] = {}
+    for key in sidecars[0]:
+        values = [sidecar.get(key) for sidecar in sidecars]
+        if all(value == values[0] for value in values):
+            merged[key] = np.asarray(values[0]) if _is_numeric_list(values[0]) else values[0]
+        elif all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            merged[key] = np.asarray(values, dtype=float)
+        else:
+            merged[key] = values
+    return merged
+
+
+def _is_numeric_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, (int, float)) for v in value)
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, np.ndarray):
+        return _plain(content.tolist())
+    if isinstance(content, np.generic):
+        return _plain(content.item())
+    if isinstance(content, float) and not np.isfinite(content):
+        return None
+    if isinstance(content, os.PathLike):
+        return os.fspath(content)
+    return content

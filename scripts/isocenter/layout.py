@@ -1,0 +1,88 @@
+"""The one owner of paths: every file of a trial has its name here and nowhere else.
+
+All paths are relative to the trial's folder, which holds ``config/``, ``sites/`` and ``results/``. Names with
+braces are patterns for Snakemake's wildcards; :func:`fill` puts values in.
+"""
+
+from pathlib import Path
+
+RESULTS = "results"
+SITES = "sites"
+CONFIG = "config/config.yaml"
+
+# What a person writes -------------------------------------------------------------------------------
+SITE_FOLDER = f"{SITES}/{{site}}"
+SITE_YAML = f"{SITES}/{{site}}/site.yaml"
+PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
+SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
+
+# Per site -------------------------------------------------------------------------------------------
+SITE = f"{RESULTS}/sites/{{site}}"
+SCANS = f"{SITE}/intake/scans.tsv"
+INTAKE_EXCLUSIONS = f"{SITE}/intake/exclusions.tsv"
+INTAKE_INDEX = f"{SITE}/intake/index.json"
+VERDICT = f"{SITE}/onboarding/verdict.json"
+SITE_PAGE = f"{SITE}/onboarding/index.html"
+BIDS = f"{SITE}/bids"
+DERIVATIVES = f"{SITE}/derivatives/isocenter"
+
+# Per run: sub-<participant>_ses-<session>_run-<run> ---------------------------------------------------
+SESSION_FOLDER = "sub-{participant}/ses-{session}"
+PREFIX = "sub-{participant}_ses-{session}_run-{run}"
+RAW_ANAT = f"{BIDS}/{SESSION_FOLDER}/anat"
+RUN = f"{DERIVATIVES}/{SESSION_FOLDER}/anat/{PREFIX}"
+ALIGNED = f"{RUN}_desc-aligned_{{suffix}}.nii.gz"
+MOTION = f"{RUN}_desc-aligned_{{suffix}}_motion.tsv"
+MAP = f"{RUN}_{{map}}.nii.gz"
+MAP_STDERR = f"{RUN}_desc-stderr_{{map}}.nii.gz"
+MAP_FLAG = f"{RUN}_desc-flag_{{map}}.nii.gz"
+FIT = f"{RUN}_desc-fit_{{map}}.npz"
+CALIBRATED = f"{RUN}_desc-calibrated_{{map}}.nii.gz"
+CALIBRATED_STDERR = f"{RUN}_desc-calibratedstderr_{{map}}.nii.gz"
+CALIBRATED_FLAG = f"{RUN}_desc-calibratedflag_{{map}}.nii.gz"
+LABELS = f"{RUN}_labels"
+ROIS = f"{RUN}_rois.tsv"
+RUN_EXCLUSIONS = f"{RUN}_exclusions.tsv"
+
+# Phantom --------------------------------------------------------------------------------------------
+PHANTOM_VIALS = f"{RUN}_desc-{{map}}_vials.tsv"
+PHANTOM_PICTURE = f"{RUN}_desc-{{map}}_vials.png"
+VIALS = f"{SITE}/phantom/vials.tsv"
+CALIBRATION = f"{SITE}/calibration/{{biomarker}}.json"
+
+# The trial ------------------------------------------------------------------------------------------
+TEMPLATE = f"{RESULTS}/template"
+TRIAL = f"{RESULTS}/trial"
+MEASUREMENTS = f"{TRIAL}/measurements.tsv"
+EXCLUSIONS = f"{TRIAL}/exclusions.tsv"
+FLOW = f"{TRIAL}/flow.tsv"
+STATISTICS = f"{TRIAL}/statistics.json"
+QUALIFICATION = f"{TRIAL}/qualification.tsv"
+REPORT = f"{RESULTS}/report/index.html"
+LOGS = f"{RESULTS}/logs"
+
+#: The tables that the statistics step writes beside `MEASUREMENTS`, by name (columns in `statistics`).
+STATISTICS_TABLES = (
+    "accounting",
+    "descriptives",
+    "repeatability",
+    "bland_altman",
+    "variance_components",
+    "reproducibility",
+    "agreement",
+    "linearity",
+    "harmonization",
+    "power",
+    "qualification",
+    "sensitivity",
+)
+
+
+def statistics_table(name: str) -> str:
+    """The path of one table of the statistics."""
+    return f"{TRIAL}/{name}.tsv"
+
+
+def fill(pattern: str, **values: str) -> Path:
+    """A path from a pattern; every wildcard of the pattern must be given."""
+    return Path(pattern.format(**values))

@@ -1,0 +1,62 @@
+"""Where a trial stands, read from its files at any time, also while a run goes on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isocenter import layout
+from isocenter.entities import Disposition
+from isocenter.plan import Plan, read_rows
+
+#: The stages that the overview shows, in order.
+STAGES = ("received", "intake", "aligned", "fitted", "calibrated", "regions", "onboarding")
+
+
+@dataclass
+class SiteStatus:
+    """One site: what is done of what is known to be needed, a (done, total) pair a stage."""
+
+    site: str
+    stages: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    verdict: str = ""
+
+
+def read_status(plan: Plan) -> list[SiteStatus]:
+    """The state of every site; a stage that cannot be known before intake is None."""
+    return [_site_status(plan, site) for site in plan.sites]
+
+
+def _site_status(plan: Plan, site: str) -> SiteStatus:
+    status = SiteStatus(site, dict.fromkeys(STAGES))
+    if not layout.fill(layout.SCANS, site=site).is_file():
+        return status
+    scans = plan.scans(site)
+    used = [row for row in scans if row["disposition"] == Disposition.USED]
+    n_quarantined = sum(row["disposition"] == Disposition.QUARANTINED for row in scans)
+    status.stages["received"] = (len(scans), len(scans))
+    status.stages["intake"] = (len(used), len(used) + n_quarantined)
+    targets = {
+        "aligned": plan.per_aligned(layout.ALIGNED, site=site),
+        "fitted": plan.per_map(layout.MAP, site=site) + plan.per_map(layout.MAP, site=site, phantom=True),
+        "calibrated": plan.site_calibrations(site),
+        "regions": plan.per_run(layout.ROIS, site=site),
+        "onboarding": [str(layout.fill(layout.VERDICT, site=site))],
+    }
+    for stage, paths in targets.items():
+        status.stages[stage] = (sum(Path(path).is_file() for path in paths), len(paths))
+    status.verdict = read_verdict(layout.fill(layout.VERDICT, site=site))
+    return status
+
+
+def read_verdict(path: Path) -> str:
+    """The overall verdict of a site, or "" before there is one."""
+    import json
+
+    if not path.is_file():
+        return ""
+    return str(json.loads(path.read_text(encoding="utf-8")).get("verdict", ""))
+
+
+def read_optional_rows(path: str) -> list[dict[str, str]]:
+    """The rows of a table, or none before it exists."""
+    file = Path(path)
+    return read_rows(path, file.stat().st_mtime_ns) if file.is_file() else []

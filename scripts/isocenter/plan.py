@@ -1,0 +1,345 @@
+"""Which jobs a trial needs: what arrived, as the intake wrote it down, turned into inputs and targets.
+
+The rules ask here and hold no logic of their own. Everything is read from ``scans.tsv`` of each site, so a plan
+is known only after that site's intake.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from isocenter import layout
+from isocenter.entities import Disposition, Kind, RunKey
+from isocenter.errors import ConfigError, explain
+from isocenter.settings import Settings
+
+
+class Plan:
+    """The jobs of one trial."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.biomarkers: dict[str, dict[str, Any]] = settings.biomarkers
+        self.sites: list[str] = list(settings.sites)
+
+    # What arrived ---------------------------------------------------------------------------------
+    def scans(self, site: str) -> list[dict[str, str]]:
+        """The rows of a site's ``scans.tsv``."""
+        path = layout.fill(layout.SCANS, site=site)
+        return read_rows(str(path), path.stat().st_mtime_ns)
+
+    def acquisitions(self, site: str) -> dict[tuple[RunKey, str], list[dict[str, str]]]:
+        """The usable rows of a site by run and suffix (an acquisition may span several DICOM series)."""
+        found: dict[tuple[RunKey, str], list[dict[str, str]]] = {}
+        for row in self.scans(site):
+            if row["disposition"] == Disposition.USED and row["suffix"] in self.suffixes:
+                key = RunKey(site, row["participant_id"], row["session"], row["run"])
+                found.setdefault((key, row["suffix"]), []).append(row)
+        return found
+
+    @property
+    def suffixes(self) -> set[str]:
+        """The series that the trial's biomarkers need."""
+        return {block["suffix"] for block in self.biomarkers.values()}
+
+    def runs(self, site: str, *, phantom: bool) -> list[RunKey]:
+        """The runs of a site that hold at least one usable acquisition."""
+        keys = {
+            key
+            for (key, _), rows in self.acquisitions(site).items()
+            if (rows[0]["kind"] == Kind.PHANTOM) == phantom
+        }
+        return sorted(keys)
+
+    # One acquisition ------------------------------------------------------------------------------
+    def raw_files(self, site: str, participant: str, session: str, run: str, suffix: str) -> list[str]:
+        """The BIDS files of one acquisition, in the order of its inversion or echo times."""
+        rows = self.acquisitions(site).get((RunKey(site, participant, session, run), suffix), [])
+        folder = layout.fill(layout.BIDS, site=site)
+        names = {name for row in rows for name in row["files"].split("|") if name.endswith(".nii.gz")}
+        return [str(folder / name) for name in sorted(names, key=_natural)]
+
+    def phantom_series(self, wildcards: Any) -> list[str]:
+        """The raw files of the phantom acquisition that a map was fitted to."""
+        return self.raw_files(**_entities(wildcards), suffix=self.block_of_map(wildcards.map)["suffix"])
+
+    def block_of_map(self, map_name: str) -> dict[str, Any]:
+        """The config block of the biomarker whose map is called `map_name`."""
+        return self.biomarkers[self.biomarker_of_map(map_name)]
+
+    def biomarker_of_suffix(self, suffix: str) -> dict[str, Any]:
+        """The config block of the first biomarker that is fitted to series of this suffix."""
+        return next(block for block in self.biomarkers.values() if block["suffix"] == suffix)
+
+    def biomarker_of_map(self, map_name: str) -> str:
+        """The biomarker whose map is called `map_name`."""
+        for name, block in self.biomarkers.items():
+            if block["map"] == map_name:
+                return name
+        raise ConfigError(
+            explain("No biomarker has this map", found=map_name, where="config/biomarkers.yaml")
+        )
+
+    def series_to_fit(self, wildcards: Any) -> list[str]:
+        """What a map is fitted to: the aligned series, or the raw one where nothing can have moved."""
+        block = self.block_of_map(wildcards.map)
+        values = _entities(wildcards)
+        if block["align"] == "none" or self.is_phantom(values["site"], values["participant"]):
+            return self.raw_files(**values, suffix=block["suffix"])
+        return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]
+
+    def row_of(self, wildcards: Any) -> dict[str, str]:
+        """The intake row of a run's first acquisition."""
+        key = _key(wildcards)
+        for (candidate, _), rows in sorted(self.acquisitions(key.site).items()):
+            if candidate == key:
+                return rows[0]
+        raise ConfigError(explain("This run is not in scans.tsv", found=key.prefix, where=key.site))
+
+    def field_strength(self, wildcards: Any) -> float:
+        """The field strength [T] that a run was scanned at."""
+        return float(self.row_of(wildcards)["field_strength"])
+
+    def scanner(self, wildcards: Any) -> str:
+        """The scanner's name in ``site.yaml``."""
+        return self.row_of(wildcards)["scanner"]
+
+    def kind(self, wildcards: Any) -> str:
+        """What was scanned: patient, volunteer, traveler or phantom."""
+        return self.row_of(wildcards)["kind"]
+
+    def date(self, wildcards: Any) -> str:
+        """The date of a phantom's session (people have none in results)."""
+        return self.row_of(wildcards)["date"]
+
+    # One run --------------------------------------------------------------------------------------
+    def run_biomarkers(self, wildcards: Any) -> list[str]:
+        """The biomarkers that a run has an acquisition for, in the order of the config."""
+        key = _key(wildcards)
+        have = {suffix for candidate, suffix in self.acquisitions(key.site) if candidate == key}
+        return [name for name, block in self.biomarkers.items() if block["suffix"] in have]
+
+    def run_maps(self, wildcards: Any, pattern: str) -> list[str]:
+        """One path a biomarker of a run, from a pattern with ``{map}``."""
+        values = _entities(wildcards)
+        return [
+            str(layout.fill(pattern, **values, map=self.biomarkers[name]["map"]))
+            for name in self.run_biomarkers(wildcards)
+        ]
+
+    def run_calibrations(self, wildcards: Any) -> list[str]:
+        """The calibrations that a run's biomarkers need."""
+        return [
+            str(layout.fill(layout.CALIBRATION, site=wildcards.site, biomarker=name))
+            for name in self.run_biomarkers(wildcards)
+            if self.is_calibrated(name)
+        ]
+
+    def site_calibrations(self, site: str) -> list[str]:
+        """The calibrations of a site."""
+        return [
+            str(layout.fill(layout.CALIBRATION, site=site, biomarker=name))
+            for name in self.biomarkers
+            if self.is_calibrated(name)
+        ]
+
+    def all_calibrations(self) -> list[str]:
+        """The calibrations of every site."""
+        return [path for site in self.sites for path in self.site_calibrations(site)]
+
+    def calibration_forms(self, biomarker: str) -> list[str]:
+        """The forms of calibration curve that a biomarker may take."""
+        return list(self.biomarkers[biomarker].get("calibration_forms", ["none", "gain", "linear"]))
+
+    def is_calibrated(self, biomarker: str) -> bool:
+        """Whether a biomarker is calibrated on a phantom."""
+        return self.biomarkers[biomarker]["calibration"] == "phantom"
+
+    # Phantoms -------------------------------------------------------------------------------------
+    def is_phantom(self, site: str, participant: str) -> bool:
+        """Whether a participant of a site is a phantom."""
+        return any(p["participant_id"] == participant for p in self.settings.site(site).get("phantoms", []))
+
+    def phantom(self, site: str, participant: str) -> dict[str, Any]:
+        """What ``site.yaml`` says of a phantom."""
+        for entry in self.settings.site(site).get("phantoms", []):
+            if entry["participant_id"] == participant:
+                return entry
+        raise ConfigError(
+            explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant)
+        )
+
+    def phantom_definition(self, site: str, participant: str) -> str:
+        """The reference table of a phantom."""
+        folder = self.settings.config["files"]["phantoms"]
+        return f"{folder}/{self.phantom(site, participant)['type']}.yaml"
+
+    def temperature(self, wildcards: Any) -> float | None:
+        """The phantom's temperature [degC] on the day of a session, from the site's log."""
+        key = _key(wildcards)
+        entry = self.phantom(key.site, key.participant)
+        return entry.get("temperatures", {}).get(self.date(wildcards), entry.get("temperature"))
+
+    def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
+        """The vial tables of a site, one a phantom run and calibrated biomarker."""
+        chosen = list(self.biomarkers) if biomarkers is None else list(biomarkers)
+        return [
+            str(
+                layout.fill(
+                    layout.PHANTOM_VIALS,
+                    site=site,
+                    participant=key.participant,
+                    session=key.session,
+                    run=key.run,
+                    map=self.biomarkers[name]["map"],
+                )
+            )
+            for key in self.runs(site, phantom=True)
+            for name in self.run_biomarkers(key)
+            if name in chosen and self.is_calibrated(name)
+        ]
+
+    def phantom_pictures(self) -> list[str]:
+        """The pictures of located vials of every site."""
+        return [
+            str(
+                layout.fill(
+                    layout.PHANTOM_PICTURE,
+                    site=s,
+                    participant=k.participant,
+                    session=k.session,
+                    run=k.run,
+                    map=self.biomarkers[name]["map"],
+                )
+            )
+            for s in self.sites
+            for k in self.runs(s, phantom=True)
+            for name in self.run_biomarkers(k)
+            if self.is_calibrated(name)
+        ]
+
+    # The trial ------------------------------------------------------------------------------------
+    def per_run(self, pattern: str, *, phantom: bool = False, site: str | None = None) -> list[str]:
+        """One path a run, from a pattern without ``{map}``."""
+        return [
+            str(layout.fill(pattern, site=s, participant=key.participant, session=key.session, run=key.run))
+            for s in ([site] if site else self.sites)
+            for key in self.runs(s, phantom=phantom)
+        ]
+
+    def per_map(self, pattern: str, *, phantom: bool = False, site: str | None = None) -> list[str]:
+        """One path a run and biomarker, from a pattern with ``{map}``."""
+        return [
+            str(
+                layout.fill(
+                    pattern,
+                    site=s,
+                    participant=key.participant,
+                    session=key.session,
+                    run=key.run,
+                    map=self.biomarkers[name]["map"],
+                )
+            )
+            for s in ([site] if site else self.sites)
+            for key in self.runs(s, phantom=phantom)
+            for name in self.run_biomarkers(key)
+        ]
+
+    def per_aligned(self, pattern: str, *, site: str | None = None) -> list[str]:
+        """One path an aligned series, from a pattern with ``{suffix}``."""
+        return [
+            str(
+                layout.fill(
+                    pattern,
+                    site=s,
+                    participant=key.participant,
+                    session=key.session,
+                    run=key.run,
+                    suffix=self.biomarkers[name]["suffix"],
+                )
+            )
+            for s in ([site] if site else self.sites)
+            for key in self.runs(s, phantom=False)
+            for name in self.run_biomarkers(key)
+            if self.biomarkers[name]["align"] != "none"
+        ]
+
+    def report_maps(self) -> list[str]:
+        """The maps that the report shows: calibrated where the biomarker is calibrated, raw where it is not."""
+        return [
+            str(
+                layout.fill(
+                    layout.CALIBRATED if self.is_calibrated(name) else layout.MAP,
+                    site=s,
+                    participant=k.participant,
+                    session=k.session,
+                    run=k.run,
+                    map=self.biomarkers[name]["map"],
+                )
+            )
+            for s in self.sites
+            for k in self.runs(s, phantom=False)
+            for name in self.run_biomarkers(k)
+        ]
+
+    def report_settings(self) -> dict[str, Any]:
+        """What the report says of the trial itself."""
+        from isocenter import __version__
+        from isocenter.provenance import text_digest
+
+        return {
+            "trial": self.settings.config["trial"],
+            "version": __version__,
+            "biomarkers": self.biomarkers,
+            "claims": self.settings.claims,
+            "schedule": self.settings.config["schedule"],
+            "sites": {site: self.settings.site(site).get("title", site) for site in self.sites},
+            "planned": self.planned_runs(),
+            "config_hash": text_digest(repr((self.settings.config, self.biomarkers, self.settings.claims))),
+            "seed": self.settings.config["seed"],
+        }
+
+    # Where a site's files lie -----------------------------------------------------------------------
+    def source(self, site: str) -> Path:
+        """The folder of a site's DICOM, relative to its own folder unless absolute."""
+        return layout.fill(layout.SITE_FOLDER, site=site) / self.settings.site(site)["source"]
+
+    def sessions_file(self, site: str) -> list[str]:
+        """The optional ``sessions.tsv`` of a site, as a list of none or one."""
+        path = layout.fill(layout.SESSIONS, site=site)
+        return [str(path)] if path.is_file() else []
+
+    def planned_runs(self) -> dict[str, int]:
+        """How many runs of people each site should have sent, by the schedule."""
+        schedule = self.settings.config.get("schedule", {})
+        return {
+            site: sum(
+                entry["runs"]
+                for person in self.settings.participants(site)
+                if person["kind"] != Kind.PHANTOM
+                for entry in schedule.get(person["kind"], {}).get("sessions", {}).values()
+            )
+            for site in self.sites
+        }
+
+
+@lru_cache(maxsize=4096)
+def read_rows(path: str, _stamp: int) -> list[dict[str, str]]:
+    """The rows of a TSV as text; the stamp (the file's time) keeps a changed file from being remembered."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
+
+
+def _entities(wildcards: Any) -> dict[str, str]:
+    return {name: str(getattr(wildcards, name)) for name in ("site", "participant", "session", "run")}
+
+
+def _key(wildcards: Any) -> RunKey:
+    return wildcards if isinstance(wildcards, RunKey) else RunKey(**_entities(wildcards))
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,93 @@
+"""What made a result: digests of the code that a step uses and of the files it came from.
+
+Snakemake tracks a rule's script but not the modules that the script imports. Each rule carries
+:func:`code_digest` among its params, so that a change in any imported module of ours reruns exactly the jobs
+that use it.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "isocenter"
+SCRIPTS = Path(__file__).resolve().parent.parent
+
+
+@cache
+def code_digest(step: str, *, models: tuple[str, ...] | None = None) -> str:
+    """SHA-256 (12 hex digits) over a step's file and every module of ours that it imports, directly or not.
+
+    `models` names the signal models that the job uses: the files of other models then do not count.
+    """
+    files = imported_files(SCRIPTS / f"{step}.py", follow_models=models is None)
+    files |= {SCRIPTS / PACKAGE / "models" / f"{name}.py" for name in models or ()}
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(SCRIPTS)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def imported_files(script: Path, *, follow_models: bool = True) -> set[Path]:
+    """The files of ours that `script` needs, itself included, by walking its import statements."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        for module in _imports(path):
+            target = _file_of(module)
+            if target is None or (not follow_models and _is_model(target)):
+                continue
+            waiting.append(target)
+    return found
+
+
+def _is_model(path: Path) -> bool:
+    return path.parent.name == "models" and path.stem[:1] not in "_" and path.stem not in ("base", "common")
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    modules: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules.append(node.module)
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(m for m in modules if m == PACKAGE or m.startswith(f"{PACKAGE}."))
+
+
+def _file_of(module: str) -> Path | None:
+    stem = SCRIPTS.joinpath(*module.split("."))
+    for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def tree_digest(folder: Path) -> str:
+    """SHA-256 (12 hex digits) over names, sizes and times of the files under `folder`.
+
+    It notices new, changed and removed files without reading them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 (12 hex digits) of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

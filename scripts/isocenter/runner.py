@@ -1,0 +1,100 @@
+"""Run the workflow and say how far it is: Snakemake in a process of its own, its log turned into progress."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isocenter import layout
+
+SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
+
+#: Libraries that would start a thread a core by themselves; Snakemake owns the parallelism.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
+MESSAGE = re.compile(r"^Job \d+: (.*)")
+FAILED = re.compile(r"Error in rule (\w+)")
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    returncode: int
+    seconds: float
+    n_jobs: int = 0
+    failed: list[str] = field(default_factory=list)
+    nothing_to_do: bool = False
+    is_locked: bool = False
+    tail: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: jobs done, jobs known so far (more become known after intake), what runs now."""
+
+    done: int
+    total: int
+    text: str
+    seconds: float
+
+
+def run_workflow(
+    directory: Path,
+    *,
+    cores: int,
+    options: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
+    command += ["--cores", str(cores), *options]
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
+    log_path = directory / layout.LOGS / "run.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    outcome = Outcome(returncode=0, seconds=0.0)
+    done, total, text = 0, 0, "planning"
+    with (
+        log_path.open("w", encoding="utf-8") as log_file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        ) as process,
+    ):
+        try:
+            for line in process.stdout:
+                log_file.write(line)
+                line = line.rstrip()
+                outcome.tail = [*outcome.tail[-39:], line]
+                if match := STEPS_DONE.search(line):
+                    done, total = int(match[1]), int(match[2])
+                elif match := MESSAGE.match(line):
+                    text = match[1]
+                elif match := FAILED.search(line):
+                    outcome.failed.append(match[1])
+                elif "Nothing to be done" in line:
+                    outcome.nothing_to_do = True
+                elif "cannot be locked" in line:
+                    outcome.is_locked = True
+                else:
+                    continue
+                on_progress(Progress(done, total, text, time.monotonic() - start))
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+    outcome.returncode = process.returncode
+    outcome.seconds = time.monotonic() - start
+    outcome.n_jobs = done
+    return outcome

@@ -1,0 +1,39 @@
+# Intake: any tree of DICOM files -> a site's qMRI-BIDS root and a row for every series.
+# Needs  sites/<site>/site.yaml, participants.tsv, the DICOM folder
+# Gives  intake/scans.tsv (which series there are: all later jobs are planned from it), bids/
+
+
+checkpoint index_site:
+    input:
+        site=layout.SITE_YAML,
+        participants=layout.PARTICIPANTS,
+        sessions=lambda wildcards: PLAN.sessions_file(wildcards.site),
+    output:
+        scans=layout.SCANS,
+        exclusions=layout.INTAKE_EXCLUSIONS,
+        index=update(layout.INTAKE_INDEX),
+    log:
+        f"{layout.LOGS}/index_site/{{site}}.log",
+    params:
+        bids=layout.BIDS,
+        source=lambda wildcards: str(PLAN.source(wildcards.site)),
+        dates=PLAN.settings.config["dates"],
+        tree=lambda wildcards: tree_digest(PLAN.source(wildcards.site)),
+        code=code_digest("index_site"),
+    message:
+        "intake of {wildcards.site}"
+    script:
+        "../../scripts/index_site.py"
+
+
+def after_intake(wildcards):
+    """Wait until the site's series are known; nothing about them can be planned before."""
+    checkpoints.index_site.get(site=wildcards.site)
+    return PLAN
+
+
+def after_every_intake():
+    """Wait until the series of every site are known."""
+    for site in PLAN.sites:
+        checkpoints.index_site.get(site=site)
+    return PLAN

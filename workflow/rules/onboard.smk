@@ -1,0 +1,23 @@
+# Onboard: protocol, completeness and phantom checks -> one verdict a site, with what to change.
+
+
+rule check_site:
+    input:
+        site=layout.SITE_YAML,
+        scans=layout.SCANS,
+        intake_exclusions=layout.INTAKE_EXCLUSIONS,
+        vials=layout.VIALS,
+        calibrations=lambda wildcards: PLAN.site_calibrations(wildcards.site),
+        protocol=PLAN.settings.config["files"]["protocol"],
+    output:
+        verdict=layout.VERDICT,
+    log:
+        f"{layout.LOGS}/check_site/{{site}}.log",
+    params:
+        schedule=PLAN.settings.config["schedule"],
+        bids=lambda wildcards: str(layout.fill(layout.BIDS, site=wildcards.site)),
+        code=code_digest("check_site"),
+    message:
+        "onboarding verdict of {wildcards.site}"
+    script:
+        "../../scripts/check_site.py"

@@ -1,0 +1,27 @@
+# Report: everything above as pages that open from disk.
+
+
+rule make_report:
+    input:
+        measurements=layout.MEASUREMENTS,
+        exclusions=layout.EXCLUSIONS,
+        flow=layout.FLOW,
+        tables=[layout.statistics_table(name) for name in layout.STATISTICS_TABLES],
+        vials=expand(layout.VIALS, site=PLAN.sites),
+        calibrations=lambda wildcards: PLAN.all_calibrations(),
+        verdicts=expand(layout.VERDICT, site=PLAN.sites),
+        motions=lambda wildcards: after_every_intake().per_aligned(layout.MOTION),
+        maps=lambda wildcards: after_every_intake().report_maps(),
+        labels=lambda wildcards: after_every_intake().per_run(layout.LABELS),
+        pictures=lambda wildcards: after_every_intake().phantom_pictures(),
+    output:
+        report=layout.REPORT,
+    log:
+        f"{layout.LOGS}/make_report.log",
+    params:
+        settings=PLAN.report_settings(),
+        code=code_digest("make_report"),
+    message:
+        "write the report"
+    script:
+        "../../scripts/make_report.py"

@@ -1,0 +1,62 @@
+# Regions: the template's labels come to each run's maps; every region becomes one row.
+
+
+rule make_template:
+    output:
+        template=directory(layout.TEMPLATE),
+    log:
+        f"{layout.LOGS}/make_template.log",
+    params:
+        code=code_digest("make_template"),
+    message:
+        "prepare the template and its tissue maps"
+    script:
+        "../../scripts/make_template.py"
+
+
+rule transfer_labels:
+    input:
+        template=layout.TEMPLATE,
+        maps=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP),
+        fits=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.FIT),
+    output:
+        labels=directory(layout.LABELS),
+    log:
+        f"{layout.LOGS}/transfer_labels/{{site}}/{layout.PREFIX}.log",
+    params:
+        seed=PLAN.settings.config["seed"],
+        code=code_digest("transfer_labels"),
+    threads: 1
+    message:
+        "bring the labels to {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+    script:
+        "../../scripts/transfer_labels.py"
+
+
+rule extract_rois:
+    input:
+        maps=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP),
+        stderrs=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP_STDERR),
+        flags=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP_FLAG),
+        labels=layout.LABELS,
+        calibrations=lambda wildcards: after_intake(wildcards).run_calibrations(wildcards),
+    output:
+        table=layout.ROIS,
+        exclusions=layout.RUN_EXCLUSIONS,
+    log:
+        f"{layout.LOGS}/extract_rois/{{site}}/{layout.PREFIX}.log",
+    params:
+        biomarkers=lambda wildcards: PLAN.run_biomarkers(wildcards),
+        rois=lambda wildcards: {name: PLAN.biomarkers[name]["rois"] for name in PLAN.run_biomarkers(wildcards)},
+        site=lambda wildcards: wildcards.site,
+        scanner=lambda wildcards: PLAN.scanner(wildcards),
+        participant_id=lambda wildcards: wildcards.participant,
+        kind=lambda wildcards: PLAN.kind(wildcards),
+        session=lambda wildcards: wildcards.session,
+        run=lambda wildcards: wildcards.run,
+        field_strength=lambda wildcards: PLAN.field_strength(wildcards),
+        code=code_digest("extract_rois"),
+    message:
+        "measure the regions of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+    script:
+        "../../scripts/extract_rois.py"

@@ -1,0 +1,48 @@
+# Statistics: one table of all measurements -> precision, agreement, bias, and the verdicts.
+
+
+rule pool_measurements:
+    input:
+        rois=lambda wildcards: after_every_intake().per_run(layout.ROIS),
+        run_exclusions=lambda wildcards: after_every_intake().per_run(layout.RUN_EXCLUSIONS),
+        intake_exclusions=expand(layout.INTAKE_EXCLUSIONS, site=PLAN.sites),
+        scans=expand(layout.SCANS, site=PLAN.sites),
+        vials=expand(layout.VIALS, site=PLAN.sites),
+        participants=expand(layout.PARTICIPANTS, site=PLAN.sites),
+    output:
+        measurements=layout.MEASUREMENTS,
+        exclusions=layout.EXCLUSIONS,
+        flow=layout.FLOW,
+    log:
+        f"{layout.LOGS}/pool_measurements.log",
+    params:
+        sites=PLAN.sites,
+        schedule=PLAN.settings.config["schedule"],
+        suffixes={name: block["suffix"] for name, block in PLAN.biomarkers.items()},
+        code=code_digest("pool_measurements"),
+    message:
+        "pool the measurements of {params.sites}"
+    script:
+        "../../scripts/pool_measurements.py"
+
+
+rule compute_statistics:
+    input:
+        measurements=layout.MEASUREMENTS,
+        exclusions=layout.EXCLUSIONS,
+        vials=expand(layout.VIALS, site=PLAN.sites),
+    output:
+        **{name: layout.statistics_table(name) for name in layout.STATISTICS_TABLES},
+        statistics=layout.STATISTICS,
+    log:
+        f"{layout.LOGS}/compute_statistics.log",
+    params:
+        claims=PLAN.settings.claims,
+        biomarkers=PLAN.biomarkers,
+        planned=PLAN.planned_runs(),
+        seed=PLAN.settings.config["seed"],
+        code=code_digest("compute_statistics"),
+    message:
+        "statistics and verdicts"
+    script:
+        "../../scripts/compute_statistics.py"
