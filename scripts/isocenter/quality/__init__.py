@@ -1,0 +1,28 @@
+"""Onboarding: is this site's data what the trial asked for, and what must the site change?
+
+Every check says what was expected, what was found and what to do. A check that does not hold counts as its
+severity, ``warn`` or ``fail``; the site's verdict is its worst check. Odd data make a check fail, never raise:
+a site whose data are odd is the one that needs the certificate.
+"""
+
+from isocenter.quality.arrival import check_completeness, check_intake, check_sequences
+from isocenter.quality.check import Check, build_verdict, judge, make_check, summarize
+from isocenter.quality.headers import check_headers
+from isocenter.quality.phantom import check_phantom, compute_phantom_statistics
+from isocenter.quality.protocol import Acquisition, check_parameters
+
+__all__ = [
+    "Acquisition",
+    "Check",
+    "build_verdict",
+    "check_completeness",
+    "check_headers",
+    "check_intake",
+    "check_parameters",
+    "check_phantom",
+    "check_sequences",
+    "compute_phantom_statistics",
+    "judge",
+    "make_check",
+    "summarize",
+]

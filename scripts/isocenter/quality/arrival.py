@@ -1,0 +1,163 @@
+"""What arrived: usable series, required series, planned visits."""
+
+from typing import Any
+
+from isocenter.entities import Disposition
+from isocenter.quality.check import Check, make_check
+from isocenter.quality.values import as_text, count_words
+
+Row = dict[str, Any]
+
+
+def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) -> list[Check]:
+    """Whether anything usable arrived, and one check per file or series that intake could not use.
+
+    A series that was ignored on purpose (a duplicate, a vendor's derived map) asks nothing of the site.
+    """
+    used = [row for row in scans if row.get("disposition") == Disposition.USED]
+    checks = [
+        make_check(
+            bool(used),
+            severity="fail",
+            id="usable_series",
+            group="intake",
+            scope="all series",
+            parameter="series",
+            expected="at least one usable series",
+            found=f"{len(used)} usable of {len(scans)}",
+            remedy="Send the DICOM of the protocol's series, and check the folder that site.yaml names",
+        )
+    ]
+    # A duplicate has the UID of the series it repeats, so the reason tells the two apart.
+    seen = {
+        (as_text(row.get("series_uid")), as_text(row.get("reason")) or "no reason given")
+        for row in scans
+        if row.get("disposition") == Disposition.IGNORED
+    }
+    for row in [*(r for r in scans if r.get("disposition") == Disposition.QUARANTINED), *exclusions]:
+        series = as_text(row.get("series_uid") or row.get("series"))
+        reason = as_text(row.get("reason")) or "no reason given"
+        if (series, reason) in seen:
+            continue
+        seen.add((series, reason))
+        checks.append(
+            make_check(
+                False,
+                severity=rule["severity"],
+                id="unusable_series",
+                group="intake",
+                scope=_scope(row) or series,
+                parameter=as_text(row.get("suffix")) or "file",
+                expected="a series that can be used",
+                found=reason,
+                remedy=as_text(row.get("action")) or rule["remedy"],
+            )
+        )
+    return checks
+
+
+def check_sequences(scans: list[Row], protocol: dict[str, Any]) -> list[Check]:
+    """Whether every run of every participant holds each series that the protocol requires.
+
+    One run that lacks a series counts as the series' severity; a series that no run holds fails the site.
+    """
+    runs: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    refused: dict[tuple[str, ...], Row] = {}
+    for row in scans:
+        run = tuple(as_text(row.get(key)) for key in ("kind", "participant_id", "session", "run"))
+        suffix = as_text(row.get("suffix"))
+        if row.get("disposition") == Disposition.USED:
+            runs.setdefault(run, {})[suffix] = "present"
+        elif row.get("disposition") == Disposition.QUARANTINED and all(run):
+            runs.setdefault(run, {})
+            refused.setdefault((*run, suffix), row)
+    checks = []
+    for suffix, block in protocol["series"].items():
+        number_held = sum(suffix in held for run, held in runs.items() if run[0] in block["kinds"])
+        if block["required"] and any(run[0] in block["kinds"] for run in runs):
+            checks.append(
+                make_check(
+                    number_held > 0,
+                    severity="fail",
+                    id="series_received",
+                    group="sequences",
+                    scope="all runs",
+                    parameter=f"{block['title']} ({suffix})",
+                    expected="in at least one run",
+                    found=f"in {count_words(number_held, 'run')}",
+                    remedy=block["remedy"],
+                )
+            )
+    for (kind, participant, session, number), present in sorted(runs.items()):
+        for suffix, block in protocol["series"].items():
+            if not block["required"] or kind not in block["kinds"]:
+                continue
+            row = refused.get((kind, participant, session, number, suffix), {})
+            reason = as_text(row.get("reason"))
+            checks.append(
+                make_check(
+                    suffix in present,
+                    severity=block["severity"],
+                    id="required_series",
+                    group="sequences",
+                    scope=f"sub-{participant} ses-{session} run-{number}",
+                    parameter=f"{block['title']} ({suffix})",
+                    expected="present",
+                    found=present.get(suffix) or (f"quarantined: {reason}" if reason else "missing"),
+                    remedy=as_text(row.get("action")) or block["remedy"],
+                )
+            )
+    return checks
+
+
+def check_completeness(
+    scans: list[Row], participants: list[Row], schedule: dict[str, Any], rule: dict[str, Any]
+) -> list[Check]:
+    """Planned sessions and runs of every participant against those that arrived usable.
+
+    Sessions are numbered by study date, so a first visit that never happened shows as a missing last one.
+    """
+    arrived: dict[tuple[str, str], set[str]] = {}
+    for row in scans:
+        if row.get("disposition") == Disposition.USED:
+            key = (as_text(row.get("participant_id")), as_text(row.get("session")))
+            arrived.setdefault(key, set()).add(as_text(row.get("run")))
+    checks = []
+    for person in participants:
+        participant, plan = person["participant_id"], schedule.get(person["kind"], {}).get("sessions", {})
+        for session, planned in plan.items():
+            wanted, runs = planned.get("runs", 1), len(arrived.get((participant, session), ()))
+            checks.append(
+                make_check(
+                    runs >= wanted,
+                    severity=rule["severity"],
+                    id="planned_session",
+                    group="completeness",
+                    scope=f"sub-{participant} ses-{session}",
+                    parameter="runs",
+                    expected=count_words(wanted, "run"),
+                    found=count_words(runs, "run") if runs else "the session did not arrive",
+                    remedy=rule["remedy"],
+                )
+            )
+        extra = sorted(session for who, session in arrived if who == participant and session not in plan)
+        if plan and extra:
+            checks.append(
+                make_check(
+                    False,
+                    severity="warn",
+                    id="unplanned_session",
+                    group="completeness",
+                    scope=f"sub-{participant}",
+                    parameter="sessions",
+                    expected=", ".join(plan),
+                    found=", ".join(extra) + " besides",
+                    remedy="Say in sessions.tsv which session each study date is, or mend the trial's schedule",
+                )
+            )
+    return checks
+
+
+def _scope(row: Row) -> str:
+    parts = (("sub", "participant_id"), ("ses", "session"), ("run", "run"))
+    return " ".join(f"{name}-{as_text(row[key])}" for name, key in parts if as_text(row.get(key)))
