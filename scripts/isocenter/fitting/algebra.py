@@ -1,0 +1,96 @@
+"""Small dense algebra inside kernels: at most five unknowns, no library call per voxel."""
+
+import numpy as np
+
+from isocenter.models.compiled import kernel
+
+
+@kernel
+def invert(matrix, inverse):
+    """Write the inverse of a symmetric positive definite (m, m) matrix; False when it is numerically singular.
+
+    The matrix is scaled to a unit diagonal first, so parameters of any unit are treated alike.
+    """
+    m = matrix.shape[0]
+    scale = np.empty(m)
+    for i in range(m):
+        if not matrix[i, i] > 0.0:
+            return False
+        scale[i] = 1.0 / np.sqrt(matrix[i, i])
+    # Cholesky factor of the scaled matrix, then the inverse of the factor.
+    factor = np.zeros((m, m))
+    for i in range(m):
+        for j in range(i + 1):
+            s = matrix[i, j] * scale[i] * scale[j]
+            for k in range(j):
+                s -= factor[i, k] * factor[j, k]
+            if i == j:
+                if not s > 1e-14:
+                    return False
+                factor[i, i] = np.sqrt(s)
+            else:
+                factor[i, j] = s / factor[j, j]
+    for j in range(m):
+        factor[j, j] = 1.0 / factor[j, j]
+        for i in range(j + 1, m):
+            s = 0.0
+            for k in range(j, i):
+                s -= factor[i, k] * factor[k, j]
+            factor[i, j] = s / factor[i, i]
+    for i in range(m):
+        for j in range(i + 1):
+            s = 0.0
+            for k in range(i, m):
+                s += factor[k, i] * factor[k, j]
+            inverse[i, j] = s * scale[i] * scale[j]
+            inverse[j, i] = inverse[i, j]
+    return True
+
+
+@kernel
+def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
+    """Weighted least squares of y on one or two basis functions: the sum of squares, infinite when singular.
+
+    basis : (q, n); weight, y : (n,); amplitudes : (q,) and gram_inverse : (q, q), written
+    """
+    q, n = basis.shape
+    if q == 1:
+        a = 0.0
+        b = 0.0
+        for i in range(n):
+            a += weight[i] * basis[0, i] * basis[0, i]
+            b += weight[i] * basis[0, i] * y[i]
+        if not a > 0.0:
+            return np.inf
+        gram_inverse[0, 0] = 1.0 / a
+        amplitudes[0] = b / a
+    else:
+        a = 0.0
+        h = 0.0
+        d = 0.0
+        b0 = 0.0
+        b1 = 0.0
+        for i in range(n):
+            u = weight[i] * basis[0, i]
+            v = weight[i] * basis[1, i]
+            a += u * basis[0, i]
+            h += u * basis[1, i]
+            d += v * basis[1, i]
+            b0 += u * y[i]
+            b1 += v * y[i]
+        det = a * d - h * h
+        if not det > 1e-14 * a * d:
+            return np.inf
+        gram_inverse[0, 0] = d / det
+        gram_inverse[0, 1] = -h / det
+        gram_inverse[1, 0] = -h / det
+        gram_inverse[1, 1] = a / det
+        amplitudes[0] = (d * b0 - h * b1) / det
+        amplitudes[1] = (a * b1 - h * b0) / det
+    cost = 0.0
+    for i in range(n):
+        r = y[i]
+        for k in range(q):
+            r -= amplitudes[k] * basis[k, i]
+        cost += weight[i] * r * r
+    return cost

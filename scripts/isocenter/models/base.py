@@ -1,0 +1,196 @@
+"""What a signal model is: parameters with unit and bounds, what it needs to know, and a forward equation.
+
+A model is bound to an acquisition and then predicts signals, or is fitted by `isocenter.fitting`. Models here are
+separable: ``signal = sum_k c_k * basis_k(theta)``. The few nonlinear parameters ``theta`` are searched, the
+amplitudes ``c`` follow in closed form (variable projection, Golub and Pereyra 1973, doi 10.1137/0710036).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from isocenter.errors import ConfigError, FitError, SidecarError, explain
+from isocenter.models.compiled import Pointer
+from isocenter.units import check_unit
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One fitted quantity: its name, unit, the bounds [unit] of the search, and what it means."""
+
+    name: str
+    unit: str
+    lower: float
+    upper: float
+    meaning: str
+
+    def __post_init__(self):
+        check_unit(self.unit)
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The numbers and kernels that the fitting engine needs of a bound model.
+
+    p nonlinear parameters, q amplitudes (1 or 2), n samples, g grid nodes.
+
+    evaluate : (theta (p,), design, constants, basis (q, n) out, slope (p, q, n) out)
+    report : (theta, amplitudes (q,), constants, covariance (p+q, p+q), values out, errors out) -> Flag number; turns
+        internal into reported parameters and their standard errors (delta method)
+    design : (m, n) array, what varies over the samples; constants : (k,) array, what does not
+    lower, upper : (p,) arrays, box of the search; is_hard : (p, 2) booleans, whether a bound that is met is a failure
+    visible : (p, 2) array, outside of it the samples do not determine the parameter
+    grid : (g, p) array, starting nodes
+    order : (n,) integers, from the caller's samples to those of `design`
+    is_magnitude : whether the sign of the signal was lost and is to be searched
+    window : samples whose first row of `design` lies beyond this many exp(theta[0]) are left out in a second fit,
+        where at least `window_least` samples remain
+    """
+
+    evaluate: Pointer
+    report: Pointer
+    design: np.ndarray
+    constants: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    is_hard: np.ndarray
+    visible: np.ndarray
+    grid: np.ndarray
+    order: np.ndarray
+    amplitudes: int
+    is_magnitude: bool = False
+    window: float = np.inf
+    window_least: int = 5
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A model that knows its acquisition.
+
+    parameters : what a fit reports, in this order; n : how many samples
+    acquisition : the values [BIDS units] that the model used; options : the model's options that are in force
+    """
+
+    model: "Model"
+    parameters: tuple[Parameter, ...]
+    n: int
+    acquisition: dict[str, Any]
+    options: dict[str, Any]
+    separable: Separable
+    forward: Callable[[dict[str, np.ndarray]], np.ndarray]
+    defaults: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def predict(self, parameters: Mapping[str, Any]) -> np.ndarray:
+        """The signal (..., n) of parameters given by name, each a number or an array (...) that broadcasts."""
+        known = {*self.names, *self.defaults}
+        missing = [name for name in self.names if name not in parameters and name not in self.defaults]
+        unknown = sorted(set(parameters) - known)
+        if missing or unknown:
+            raise FitError(
+                explain(
+                    f"The model {self.model.name} cannot predict from these parameters",
+                    expected=", ".join(sorted(known)),
+                    found=", ".join(parameters),
+                    remedy=f"give {', '.join(missing)}" if missing else f"leave out {', '.join(unknown)}",
+                )
+            )
+        given = {**self.defaults, **parameters}
+        arrays = np.broadcast_arrays(*(np.asarray(value, dtype=float) for value in given.values()))
+        return self.forward(dict(zip(given, arrays, strict=True)))
+
+
+class Model(Protocol):
+    """A signal model by name.
+
+    needs : sidecar keys without which it cannot be bound; uses : keys that it takes where they are given
+    algorithm, reference : the sidecar's EstimationAlgorithm and the DOI of the equation
+    """
+
+    name: str
+    title: str
+    parameters: tuple[Parameter, ...]
+    needs: tuple[str, ...]
+    uses: tuple[str, ...]
+    options: dict[str, Any]
+    algorithm: str
+    reference: str
+
+    def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
+        """Bind the model to an acquisition in BIDS keys and units."""
+        ...
+
+
+def read_options(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in force: the model's defaults and what is given; an unknown one raises ConfigError."""
+    unknown = sorted(set(options) - set(model.options))
+    if unknown:
+        raise ConfigError(
+            explain(
+                f"The model {model.name} has no option {', '.join(unknown)}",
+                expected=", ".join(sorted(model.options)) or "no options",
+                remedy="mend `options` of the biomarker in config/biomarkers.yaml",
+            )
+        )
+    return {**model.options, **options}
+
+
+def read_axis(model: Model, acquisition: Mapping[str, Any], key: str, *, positive: bool = True) -> np.ndarray:
+    """(n,) array: the acquisition value that varies over the series; SidecarError when it is absent or no number."""
+    value = acquisition.get(key)
+    if value is None:
+        raise SidecarError(
+            explain(
+                f"The model {model.name} needs {key}, which the sidecar lacks",
+                expected=f"{key}, one number per volume",
+                found=", ".join(sorted(acquisition)) or "an empty sidecar",
+                remedy="check the DICOM header of the series; the value is never guessed",
+            )
+        )
+    try:
+        axis = np.atleast_1d(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        axis = np.array([np.nan])
+    if axis.ndim != 1 or not np.all(np.isfinite(axis)) or (positive and np.any(axis <= 0)):
+        raise SidecarError(
+            explain(
+                f"{key} is unusable for the model {model.name}",
+                expected="positive numbers, one per volume" if positive else "numbers, one per volume",
+                found=value,
+            )
+        )
+    if np.unique(axis).size < 2:
+        raise SidecarError(
+            explain(
+                f"{key} does not vary over the series, so the model {model.name} cannot be fitted",
+                expected="at least two different values",
+                found=value,
+            )
+        )
+    return axis
+
+
+def read_constant(model: Model, acquisition: Mapping[str, Any], key: str, default: float, *, unit: str) -> float:
+    """A positive value common to the series, `default` when absent; SidecarError when it varies or is no number."""
+    value = acquisition.get(key)
+    if value is None:
+        return default
+    try:
+        values = np.unique(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if values.size != 1 or not np.isfinite(values[0]) or values[0] <= 0:
+        raise SidecarError(
+            explain(
+                f"{key} is unusable for the model {model.name}",
+                expected=f"one positive number [{unit}] for the whole series",
+                found=value,
+            )
+        )
+    return float(values[0])

@@ -1,0 +1,101 @@
+"""How numeric kernels are compiled: the decorators, and one cache that follows the source.
+
+Numba's own cache of a function looks only at that function's file: editing a function that it calls in another
+file would leave stale machine code behind. Here the cache folder carries a digest of all sources that
+hold kernels, so an edit anywhere in them compiles anew.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import types
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@cache
+def source_digest(package: str) -> str:
+    """A digest of the sources that the kernels of one package (`models` or `fitting`) are made of.
+
+    Kernels of `fitting` reach those of `models` by address only, so an edited model leaves the engine compiled.
+    """
+    digest = hashlib.sha256(numba.__version__.encode() + Path(__file__).read_bytes())
+    for path in sorted((_ROOT / package).glob("*.py")):
+        content = path.read_bytes()
+        if b"isocenter.models.compiled import" in content:
+            digest.update(path.name.encode())
+            digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _cache_folder(package: str) -> str:
+    """Where machine code is kept: beside the package, or numba's own choice where that is read-only."""
+    folder = _ROOT / "__pycache__" / f"kernels-{package}-{source_digest(package)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+    except OSError:
+        return ""
+    return str(folder)
+
+
+@contextmanager
+def _kept(function: Callable) -> Iterator[None]:
+    """What is compiled inside goes to the folder of its package; numba's setting is as before afterwards."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _cache_folder(Path(function.__code__.co_filename).parent.name) or before
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile with numba on first use.
+
+    ``error_model="numpy"``: a division by zero gives inf or NaN in one voxel instead of an abort of the volume.
+    ``nogil``: blocks of voxels run side by side in plain threads.
+    """
+    with _kept(function):
+        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+
+
+class Pointer:
+    """A model's own function, compiled on first use and passed to kernels by address.
+
+    Kernels take it as an argument of one fixed type: the engine is compiled once and serves every model, and its
+    machine code can be kept on disk, which numba refuses for kernels that take other kernels as arguments.
+    """
+
+    def __init__(self, function: Callable, signature: Any):
+        self.function = function
+        self.signature = signature
+        self.__doc__ = function.__doc__
+
+    @cached_property
+    def address(self) -> Any:
+        """The compiled function."""
+        with _kept(self.function):
+            return numba.cfunc(self.signature, cache=True, error_model="numpy")(self.function)
+
+
+_VECTOR = types.float64[::1]
+_MATRIX = types.float64[:, ::1]
+_EVALUATION = types.void(_VECTOR, _MATRIX, _VECTOR, _MATRIX, types.float64[:, :, ::1])
+_REPORT = types.int64(_VECTOR, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _VECTOR)
+
+
+def evaluation(function: Callable) -> Pointer:
+    """Mark a model's basis: (theta, design, constants, basis out, slope out), see `models.base.Separable`."""
+    return Pointer(function, _EVALUATION)
+
+
+def reporting(function: Callable) -> Pointer:
+    """Mark a model's report: (theta, amplitudes, constants, covariance, values out, errors out) -> Flag number."""
+    return Pointer(function, _REPORT)

@@ -1,0 +1,90 @@
+"""The exponential decay that T2, T2* and ADC share: S(x) = S0 exp(-x/T), optionally plus a constant.
+
+Internally the logarithm of the decay constant is searched. `x` is an echo time or a b-value; a model that reports
+a rate (ADC) passes the sign -1, which turns the constant into its inverse.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from isocenter.entities import Flag
+from isocenter.models.base import Bound, Model, Parameter, Separable, read_axis, read_options
+from isocenter.models.compiled import evaluation, reporting
+
+_OK = int(Flag.OK)
+_NO_SIGNAL = int(Flag.NO_SIGNAL)
+
+
+@evaluation
+def evaluate_decay(theta, design, constants, basis, slope):
+    """Basis exp(-x/T) [, 1] and its slope with respect to log T."""
+    rate = np.exp(-theta[0])
+    for i in range(design.shape[1]):
+        x = design[0, i] * rate
+        e = np.exp(-x)
+        basis[0, i] = e
+        slope[0, 0, i] = e * x
+        if basis.shape[0] == 2:
+            basis[1, i] = 1.0
+            slope[0, 1, i] = 0.0
+
+
+@reporting
+def report_decay(theta, amplitudes, constants, covariance, values, errors):
+    """The decay constant (or rate), S0 [, offset]."""
+    values[0] = np.exp(constants[0] * theta[0])
+    errors[0] = values[0] * np.sqrt(covariance[0, 0])
+    for k in range(amplitudes.size):
+        values[1 + k] = amplitudes[k]
+        errors[1 + k] = np.sqrt(covariance[1 + k, 1 + k])
+    if not amplitudes[0] > 0.0:
+        return _NO_SIGNAL
+    return _OK
+
+
+OFFSET = Parameter("offset", "arbitrary", -np.inf, np.inf, "constant that does not decay")
+
+
+def bind_decay(
+    model: Model, acquisition: Mapping[str, Any], options: Mapping[str, Any], *, key: str, is_rate: bool = False
+) -> Bound:
+    """Bind a decay model to the axis `key` of an acquisition."""
+    options = read_options(model, options)
+    axis = read_axis(model, acquisition, key, positive=not is_rate)
+    has_offset = bool(options.get("offset", False))
+    first = model.parameters[0]
+    sign = -1.0 if is_rate else 1.0
+    bounds = np.sort(sign * np.log([first.lower, first.upper]))
+    spread = axis.max() - axis.min()
+
+    def forward(p: dict[str, np.ndarray]) -> np.ndarray:
+        constant = p[first.name][..., np.newaxis]
+        decay = np.exp(-axis * constant) if is_rate else np.exp(-axis / constant)
+        signal = p["S0"][..., np.newaxis] * decay
+        return signal + p["offset"][..., np.newaxis] if has_offset else signal
+
+    return Bound(
+        model=model,
+        parameters=model.parameters + ((OFFSET,) if has_offset else ()),
+        n=axis.size,
+        acquisition={key: axis},
+        options=options,
+        forward=forward,
+        separable=Separable(
+            evaluate=evaluate_decay,
+            report=report_decay,
+            design=axis[np.newaxis],
+            constants=np.array([sign]),
+            lower=bounds[:1],
+            upper=bounds[1:],
+            is_hard=np.array([[True, True]]),
+            # A decay to exp(-4) within the first step leaves one sample to see; one of less than 2 % over the whole
+            # series is a constant.
+            visible=np.log([[np.sort(axis)[1] / 8, spread * 50]]),
+            grid=np.linspace(bounds[0], bounds[1], 64)[:, np.newaxis],
+            order=np.arange(axis.size),
+            amplitudes=2 if has_offset else 1,
+        ),
+    )

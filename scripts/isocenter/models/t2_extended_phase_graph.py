@@ -1,0 +1,166 @@
+"""T2 from a spin-echo train with imperfect refocusing.
+
+equation     S(k) = S0 sin(B1 90 deg) EPG_k(T2, T1, B1 * refocusing angle), k = TE / echo spacing
+assumptions  a CPMG train of equal spacing with the first echo at one spacing; excitation and refocusing scale with
+             the same B1; one isochromat (no slice profile yet); T1 is fixed (it hardly matters)
+needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent)
+options      t1 [s, default 1.0], echo_spacing [s, default: the smallest step of EchoTime], offset
+parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary]
+known bias   real slice profiles: up to +15 % where the refocusing slab is no thicker than the excited slice
+reference    Lebel and Wilman 2010, doi 10.1002/mrm.22487; Weigel 2015, doi 10.1002/jmri.24619
+
+An angle above 180 degrees gives the same train as its mirror image below, so B1 is restricted to the side on which the
+angle is at most 180 degrees. The search runs over w = cos^2(angle/2), in which the edge at 180 degrees is an
+ordinary end of an interval: meeting it is a result, not a failure.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from isocenter.entities import Flag
+from isocenter.errors import SidecarError, explain
+from isocenter.models import register
+from isocenter.models.base import Bound, Parameter, Separable, read_axis, read_constant, read_options
+from isocenter.models.compiled import evaluation, reporting
+from isocenter.models.echo_train import predict_trains, trace_echoes
+from isocenter.models.exponential_decay import OFFSET
+
+_OK = int(Flag.OK)
+_NO_SIGNAL = int(Flag.NO_SIGNAL)
+_LOWEST_B1 = 0.5
+
+
+@evaluation
+def evaluate_echo_train(theta, design, constants, basis, slope):
+    """Basis EPG(T2, w) [, 1] and its slopes with respect to log T2 and w."""
+    m = int(constants[3])
+    state = np.empty((9, 2 * m + 2))
+    echoes = np.empty((3, m))
+    trace_echoes(theta[1], constants[0], constants[1], np.exp(theta[0]), state, echoes[0], echoes[1], echoes[2])
+    for i in range(design.shape[1]):
+        k = int(design[0, i]) - 1
+        basis[0, i] = echoes[0, k]
+        slope[0, 0, i] = echoes[1, k]
+        slope[1, 0, i] = echoes[2, k]
+        if basis.shape[0] == 2:
+            basis[1, i] = 1.0
+            slope[0, 1, i] = 0.0
+            slope[1, 1, i] = 0.0
+
+
+@reporting
+def report_echo_train(theta, amplitudes, constants, covariance, values, errors):
+    """T2, B1, S0 [, offset] from log T2, w and the amplitude."""
+    angle = constants[2]
+    # Never quite 0: at 180 degrees the slope of B1 is infinite, while the one of the excitation stays finite.
+    w = max(theta[1], 1e-12)
+    b1 = 2.0 * np.arccos(np.sqrt(w)) / angle
+    excited = np.sin(0.5 * np.pi * b1)
+    slope = np.cos(0.5 * np.pi * b1) / excited * 0.5 * np.pi / angle / np.sqrt(w * (1.0 - w))
+    values[0] = np.exp(theta[0])
+    errors[0] = values[0] * np.sqrt(covariance[0, 0])
+    values[1] = b1
+    # A finite step of one standard error of w instead of that infinite slope.
+    w_far = min(w + np.sqrt(covariance[1, 1]), 1.0)
+    errors[1] = b1 - 2.0 * np.arccos(np.sqrt(w_far)) / angle
+    values[2] = amplitudes[0] / excited
+    s0 = values[2]
+    variance = covariance[2, 2] / excited**2 + 2.0 * slope * s0 * covariance[1, 2] / excited
+    errors[2] = np.sqrt(variance + (slope * s0) ** 2 * covariance[1, 1])
+    if amplitudes.size == 2:
+        values[3] = amplitudes[1]
+        errors[3] = np.sqrt(covariance[3, 3])
+    if not amplitudes[0] > 0.0:
+        return _NO_SIGNAL
+    return _OK
+
+
+@register
+class T2ExtendedPhaseGraph:
+    """T2 and B1 by extended phase graphs; see the card at the top of this file."""
+
+    name = "t2_extended_phase_graph"
+    title = "T2 by extended phase graphs"
+    parameters = (
+        Parameter("T2", "s", 0.0005, 20.0, "transverse relaxation time"),
+        Parameter("B1", "1", _LOWEST_B1, 1.3, "achieved over nominal flip angle, on the side up to 180 degrees"),
+        Parameter("S0", "arbitrary", 0.0, np.inf, "signal at echo time zero after a perfect excitation"),
+    )
+    needs = ("EchoTime",)
+    uses = ("RefocusingFlipAngle",)
+    options: dict[str, Any] = {"t1": 1.0, "echo_spacing": None, "offset": False}  # noqa: RUF012
+    algorithm = "Extended phase graph, nonlinear least squares over T2 and B1 (variable projection)"
+    reference = "https://doi.org/10.1002/mrm.22487"
+
+    def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
+        """Bind to EchoTime (n,) [s] and, where given, RefocusingFlipAngle [deg]."""
+        options = read_options(self, options)
+        te = read_axis(self, acquisition, "EchoTime")
+        nominal = read_constant(self, acquisition, "RefocusingFlipAngle", 180.0, unit="deg")
+        angle = np.deg2rad(nominal)
+        spacing, number = self._read_train(te, options["echo_spacing"])
+        m = int(number.max())
+        has_offset = bool(options["offset"])
+        bounds = np.log([self.parameters[0].lower, self.parameters[0].upper])
+        # From the lowest B1 to the angle of 180 degrees, or as near to it as 1.3 times the nominal angle comes.
+        highest = np.cos(min(_LOWEST_B1 * angle, 0.5 * np.pi) / 2) ** 2
+        lowest = max(np.cos(min(1.3 * angle, np.pi) / 2) ** 2, 0.0)
+        if lowest < 1e-12:
+            lowest = 0.0
+        t2_nodes, w_nodes = np.meshgrid(
+            np.linspace(np.log(spacing / 5), np.log(te.max() * 40), 36), np.linspace(lowest, highest, 6)
+        )
+
+        def forward(p: dict[str, np.ndarray]) -> np.ndarray:
+            shape = p["T2"].shape
+            flat = {name: np.ascontiguousarray(value.reshape(-1)) for name, value in p.items()}
+            out = np.empty((flat["T2"].size, m))
+            predict_trains(np.cos(flat["B1"] * angle / 2) ** 2, flat["T1"], flat["T2"], spacing, m, out)
+            amplitude = flat["S0"] * np.sin(0.5 * np.pi * flat["B1"])
+            signal = amplitude[:, np.newaxis] * out[:, number - 1]
+            if has_offset:
+                signal = signal + flat["offset"][:, np.newaxis]
+            return signal.reshape(*shape, te.size)
+
+        return Bound(
+            model=self,
+            parameters=self.parameters + ((OFFSET,) if has_offset else ()),
+            n=te.size,
+            acquisition={"EchoTime": te, "RefocusingFlipAngle": nominal},
+            options={**options, "echo_spacing": spacing},
+            forward=forward,
+            defaults={"T1": float(options["t1"])},
+            separable=Separable(
+                evaluate=evaluate_echo_train,
+                report=report_echo_train,
+                design=number[np.newaxis].astype(float),
+                constants=np.array([spacing, float(options["t1"]), angle, float(m)]),
+                lower=np.array([bounds[0], lowest]),
+                upper=np.array([bounds[1], highest]),
+                is_hard=np.array([[True, True], [False, True]]),
+                # See exponential_decay: one visible sample on the short side, 2 % of decay on the long side.
+                visible=np.array([[np.log(te.min() / 4), np.log((te.max() - te.min()) * 50)], [-np.inf, np.inf]]),
+                grid=np.column_stack([t2_nodes.ravel(), w_nodes.ravel()]),
+                order=np.arange(te.size),
+                amplitudes=2 if has_offset else 1,
+            ),
+        )
+
+    def _read_train(self, te: np.ndarray, given: float | None) -> tuple[float, np.ndarray]:
+        """The echo spacing [s] and the number (n,) of each echo in the train, counted from 1."""
+        spacing = float(np.diff(np.sort(te)).min()) if given is None else float(given)
+        number = np.rint(te / spacing) if spacing > 0 else np.zeros(te.size)
+        # Headers round echo times to 0.01 ms; a tenth of a spacing would be another train.
+        if spacing <= 0 or np.any(number < 1) or np.any(np.abs(te - number * spacing) > 0.02 * spacing):
+            raise SidecarError(
+                explain(
+                    f"EchoTime is no train of equal spacing, which the model {self.name} needs",
+                    expected="whole multiples of one echo spacing",
+                    found=np.array2string(te, precision=5, threshold=40),
+                    remedy="give the option echo_spacing [s], or use t2_multi_echo",
+                )
+            )
+        spacing = float(np.sum(te * number) / np.sum(number * number))
+        return spacing, number.astype(np.int64)
