@@ -1,0 +1,36 @@
+"""Fit the calibration of one scanner and biomarker from the vials of its phantom sessions.
+
+Reads   the vials of each session (none: the site has no phantom)
+Writes  the calibration: form, coefficients, covariance, valid range, vials used, dates, checks
+"""
+
+import logging
+
+import pandas as pd
+
+from isocenter.calibration import Calibration
+from isocenter.io.nifti import write_json
+from isocenter.io.outcome import Exclusion
+from isocenter.io.tables import read_table
+from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT, calibrate_vials
+from isocenter.step import Ins, Out, run_step
+
+log = logging.getLogger("isocenter")
+
+
+def fit_calibration(vials: Ins, *, calibration: Out, biomarker: str, unit: str, forms: list) -> None:
+    """Fit the calibration; without usable vials it is refused with the reason and values stay as measured."""
+    try:
+        tables = [read_table(path, required=VIAL_COLUMNS, text=VIAL_TEXT) for path in vials]
+        if tables:
+            result = calibrate_vials(pd.concat(tables, ignore_index=True), biomarker, unit, tuple(forms))
+        else:
+            result = Calibration.refuse(biomarker, unit, "No phantom session was received")
+    except Exception as error:  # the trial goes on with uncalibrated values, and says so
+        result = Calibration.refuse(biomarker, unit, Exclusion.from_error("calibrate", error).reason)
+    log.info("%s: %s %s %s", biomarker, result.form, result.coefficients, result.reason)
+    write_json(calibration, result.to_dict())
+
+
+if __name__ == "__main__":
+    run_step(fit_calibration, globals())

@@ -1,0 +1,176 @@
+"""The phantom's steps: files in, files out, and nothing disappears when something is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from phantom.conftest import ROOT
+from phantom.drawing import draw_plate
+
+from calibrate_map import calibrate_map
+from fit_calibration import fit_calibration
+from isocenter.calibration import Calibration
+from isocenter.documents import read_document
+from isocenter.entities import Flag
+from isocenter.io.nifti import read_map, read_sidecar, write_json, write_map
+from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
+from isocenter.io.series import write_series
+from isocenter.io.tables import read_table
+from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT
+from isocenter.volume import ParameterMap
+from measure_vials import measure_vials
+from pool_vials import pool_vials
+
+DEFINITION = ROOT / "config" / "phantoms" / "nist_system.yaml"
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory, nist):
+    """A drawn phantom on disk, its map as a scanner with a ruler 5 % off gives it."""
+    folder = tmp_path_factory.mktemp("scan")
+    geometry, reference = nist.geometry("T1"), nist.reference("T1", "130-0093", 3.0, 20.4, 0.3)
+    drawing = draw_plate(geometry, reference, angle=17.0)
+    m = drawing.parameter_map
+    rng = np.random.default_rng(0)
+    value = (m.value / 1.05 * (1 + 0.005 * rng.standard_normal(m.value.shape))).astype(np.float32)
+    write_series(folder / "series.nii.gz", drawing.series)
+    write_map(folder / "map.nii.gz", ParameterMap(value, m.stderr, m.flag, m.affine, "s"),
+              folder / "stderr.nii.gz", folder / "flag.nii.gz", {"Model": "drawn"})  # fmt: skip
+    return folder
+
+
+def measure(scanned, out, **changes):
+    files = {name: scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")}
+    settings = dict(
+        biomarker="T1", unit="s", serial="130-0093", temperature=20.4, temperature_stderr=0.3, field_strength=3.0,
+        session="01", date="2026-01-12",
+    )  # fmt: skip
+    measure_vials(
+        [scanned / "series.nii.gz"], **files, fit=files["map"], phantom=DEFINITION,
+        vials=out / "vials.tsv", picture=out / "vials.png", **{**settings, **changes},
+    )  # fmt: skip
+    return read_table(out / "vials.tsv", required=VIAL_COLUMNS, text=VIAL_TEXT)
+
+
+def test_the_shipped_definition_keeps_its_schema():
+    assert read_document(DEFINITION, "phantom", integer_keys=True)["phantom"] == DEFINITION.stem
+
+
+def test_a_session_goes_from_series_to_calibrated_map(scanned, tmp_path):
+    table = measure(scanned, tmp_path)
+    assert list(table.columns) == list(VIAL_COLUMNS)
+    assert table["vial"].tolist() == list(range(1, 15))
+    assert table["bias_percent"][:12].between(-6, -4).all()
+    assert set(table["session"]) == {"01"}
+
+    fit_calibration([tmp_path / "vials.tsv"], calibration=tmp_path / "T1.json", biomarker="T1", unit="s",
+                    forms=["none", "gain", "linear"])  # fmt: skip
+    curve = Calibration.from_dict(json.loads((tmp_path / "T1.json").read_text(encoding="utf-8")))
+    assert curve.form == "gain"
+    assert curve.coefficients[1] == pytest.approx(1.05, abs=0.005)
+    assert curve.dates == ("2026-01-12",)
+    assert len(curve.vials) == curve.checks["n_used"] == table["used"].sum()
+
+    outputs = {f"calibrated{name}": tmp_path / f"c{name}.nii.gz" for name in ("", "_stderr", "_flag")}
+    inputs = {name: scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")}
+    calibrate_map(**inputs, calibration=tmp_path / "T1.json", **outputs)
+    result, sidecar = read_map(*outputs.values())
+    raw, _ = read_map(*inputs.values())
+    assert np.allclose(result.value[raw.ok], raw.value[raw.ok] * curve.coefficients[1], rtol=1e-5)
+    assert (result.stderr[raw.ok] > raw.stderr[raw.ok]).all()
+    assert sidecar["Calibration"]["form"] == "gain"
+    assert 0 < sidecar["BeyondCalibration"] < 1  # the fluid around the vials is longer than the longest vial
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag", "reason"),
+    [
+        ({"temperature": 31.0}, "failed", "outside the reference table"),
+        ({"serial": "unknown"}, "failed", "belongs to no batch"),
+        ({"field_strength": 7.0}, "failed", "field strength"),
+        ({"biomarker": "T2"}, "not_found", "not those of the MnCl2 vials"),
+    ],
+)
+def test_a_session_that_cannot_be_measured_is_rows_with_a_reason(scanned, tmp_path, changes, flag, reason):
+    table = measure(scanned, tmp_path, **changes)
+    assert len(table) == 14
+    assert set(table["flag"]) == {flag}
+    assert not table["used"].any()
+    assert table["measured"].isna().all()
+    assert table["reason"].str.contains(reason).all()
+    assert (tmp_path / "vials.png").stat().st_size > 1000
+
+
+def test_an_excluded_map_passes_its_reason_on(scanned, tmp_path):
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("map", "stderr", "flag")]
+    write_excluded_map(*paths, Exclusion("fit", "no inversion times", "resend"), "s")
+    measure_vials(
+        [scanned / "series.nii.gz"], *paths, fit=paths[0], phantom=DEFINITION, vials=tmp_path / "v.tsv",
+        picture=tmp_path / "v.png", biomarker="T1", unit="s", serial="130-0093", temperature=20.0,
+        temperature_stderr=0.3, field_strength=3.0, session="02", date="n/a",
+    )  # fmt: skip
+    table = read_table(tmp_path / "v.tsv", text=VIAL_TEXT)
+    assert set(table["reason"]) == {"no inversion times"}
+
+    fit_calibration([tmp_path / "v.tsv"], calibration=tmp_path / "c.json", biomarker="T1", unit="s", forms=["gain"])
+    refused = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert refused["refused"]
+    assert refused["reason"].endswith("no inversion times")
+
+    calibrate_map(*paths, tmp_path / "c.json", calibrated=tmp_path / "a.nii.gz",
+                  calibrated_stderr=tmp_path / "b.nii.gz", calibrated_flag=tmp_path / "d.nii.gz")  # fmt: skip
+    assert read_exclusion(read_sidecar(tmp_path / "a.nii.gz")).reason == "no inversion times"
+
+
+def test_no_phantom_at_all_leaves_values_as_they_are(scanned, tmp_path):
+    fit_calibration([], calibration=tmp_path / "c.json", biomarker="T1", unit="s", forms=["none", "gain"])
+    refused = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert (refused["form"], refused["refused"], refused["reason"]) == (
+        "none", True, "No phantom session was received",
+    )  # fmt: skip
+    inputs = [scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")]
+    outputs = [tmp_path / f"{name}.nii.gz" for name in "abc"]
+    calibrate_map(*inputs, tmp_path / "c.json", calibrated=outputs[0], calibrated_stderr=outputs[1],
+                  calibrated_flag=outputs[2])  # fmt: skip
+    assert np.array_equal(read_map(*outputs)[0].value, read_map(*inputs)[0].value, equal_nan=True)
+    pool_vials([], table=tmp_path / "vials.tsv")
+    assert list(read_table(tmp_path / "vials.tsv").columns) == list(VIAL_COLUMNS)
+
+
+def test_values_that_calibration_makes_impossible_are_flagged(scanned, tmp_path):
+    curve = Calibration("T1", "s", "linear", (-0.5, 1.0), valid_range=(0.6, 2.0), n_vials=8)
+    write_json(tmp_path / "c.json", curve.to_dict())
+    inputs = [scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")]
+    outputs = [tmp_path / f"{name}.nii.gz" for name in "abc"]
+    calibrate_map(*inputs, tmp_path / "c.json", calibrated=outputs[0], calibrated_stderr=outputs[1],
+                  calibrated_flag=outputs[2])  # fmt: skip
+    result, raw = read_map(*outputs)[0], read_map(*inputs)[0]
+    lost = raw.ok & (raw.value <= 0.5)
+    assert lost.any()
+    assert (result.flag[lost] == Flag.OUT_OF_RANGE).all()
+    assert np.isnan(result.value[lost]).all()
+
+
+def test_unreadable_calibration_excludes_the_map_with_a_reason(scanned, tmp_path):
+    (tmp_path / "c.json").write_text("{}", encoding="utf-8")
+    inputs = [scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")]
+    calibrate_map(*inputs, tmp_path / "c.json", calibrated=tmp_path / "a.nii.gz",
+                  calibrated_stderr=tmp_path / "b.nii.gz", calibrated_flag=tmp_path / "d.nii.gz")  # fmt: skip
+    assert "incomplete" in read_exclusion(read_sidecar(tmp_path / "a.nii.gz")).reason
+
+
+def test_sessions_are_pooled_in_order(scanned, tmp_path):
+    for session in ("02", "01"):
+        (tmp_path / session).mkdir()
+        measure(scanned, tmp_path / session, session=session)
+    pool_vials([tmp_path / s / "vials.tsv" for s in ("02", "01")], table=tmp_path / "all.tsv")
+    pooled = read_table(tmp_path / "all.tsv", text=VIAL_TEXT)
+    assert pooled["session"].tolist() == ["01"] * 14 + ["02"] * 14
+
+
+def test_outputs_repeat_to_the_byte(scanned, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        measure(scanned, tmp_path / name)
+    for file in ("vials.tsv", "vials.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
