@@ -1,0 +1,209 @@
+"""Bland–Altman: bias and limits of agreement of two sets of measurements.
+
+With repeats, the differences of subject means scatter less than single measurements would; the missing within-part
+is added back (Bland & Altman 1999, section 5), and the interval of the limits is MOVER on the components (Zou 2013).
+Without repeats the limits' intervals are exact (Carkeet 2015, noncentral t).
+
+References
+----------
+Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8; 1999, doi 10.1177/096228029900800204;
+Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211402548.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isocenter.statistics.quantiles import Z975, find_chi2, find_noncentral_t, find_t, find_t_pvalue
+
+#: Fewer differences than this carry no trend worth a p-value.
+MINIMUM_FOR_TREND = 4
+
+
+@dataclass
+class Agreement:
+    """Bias and 95 % limits of agreement with two-sided 95 % intervals, in the values' unit."""
+
+    n: int = 0
+    bias: float = np.nan
+    bias_low: float = np.nan
+    bias_high: float = np.nan
+    sd: float = np.nan
+    loa_lower: float = np.nan
+    loa_lower_low: float = np.nan
+    loa_lower_high: float = np.nan
+    loa_upper: float = np.nan
+    loa_upper_low: float = np.nan
+    loa_upper_high: float = np.nan
+    slope: float = np.nan
+    slope_p: float = np.nan
+    spread_rho: float = np.nan
+    spread_p: float = np.nan
+    method: str = ""
+    flags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WithinPart:
+    """A within-subject variance that averaging took out of the differences: `share` of it is added back."""
+
+    share: float
+    variance: float
+    df: int
+
+
+def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[WithinPart, ...] = ()) -> Agreement:
+    """Bias and limits of agreement from one difference a subject.
+
+    Parameters
+    ----------
+    difference, mean : (n,) arrays
+        Difference and mean of each subject's pair.
+    limits : {"exact", "approximate", "mover"}
+        How the limits' intervals are made; with `within` they are always ``mover``.
+    within : tuple of WithinPart
+        The within-parts to add back when each side of a difference averages repeats.
+    """
+    difference, mean = np.asarray(difference, float), np.asarray(mean, float)
+    keep = np.isfinite(difference) & np.isfinite(mean)
+    difference, mean = difference[keep], mean[keep]
+    n = len(difference)
+    result = Agreement(n=n)
+    if n < 2:
+        result.flags.append("too_few_pairs")
+        return result
+    spread = float(difference.std(ddof=1))
+    result.bias = float(difference.mean())
+    half = float(find_t(0.975, n - 1)) * spread / np.sqrt(n)
+    result.bias_low, result.bias_high = result.bias - half, result.bias + half
+    parts = [(spread**2, n - 1), *((w.share * w.variance, w.df) for w in within if w.share > 0 and w.df > 0)]
+    result.sd = float(np.sqrt(sum(variance for variance, _ in parts)))
+    result.loa_lower, result.loa_upper = result.bias - Z975 * result.sd, result.bias + Z975 * result.sd
+    if result.sd <= 1e-13 * max(np.abs(mean).max(), np.abs(difference).max()):
+        result.flags.append("zero_variance")
+        result.method = "not estimable"
+        return result
+    if len(parts) > 1:
+        limits = "mover"
+        result.flags.append("replicates_added_back")
+    _add_limits(result, limits, spread, half, parts)
+    _add_trends(result, difference, mean)
+    return result
+
+
+def _add_limits(result: Agreement, limits: str, spread: float, half: float, parts) -> None:
+    n = result.n
+    if limits == "exact":
+        # Noncentrality z√n; the outer bound is the tolerance factor, the inner one its mirror.
+        outer = find_noncentral_t(0.975, n - 1, Z975 * np.sqrt(n)) / np.sqrt(n) * spread
+        inner = find_noncentral_t(0.025, n - 1, Z975 * np.sqrt(n)) / np.sqrt(n) * spread
+        result.method = "exact (noncentral t)"
+        bounds = (result.bias - outer, result.bias - inner, result.bias + inner, result.bias + outer)
+    elif limits == "approximate":
+        width = float(find_t(0.975, n - 1)) * spread * np.sqrt(1 / n + Z975**2 / (2 * (n - 1)))
+        result.method = "approximate (Bland-Altman 1999)"
+        bounds = (
+            result.loa_lower - width,
+            result.loa_lower + width,
+            result.loa_upper - width,
+            result.loa_upper + width,
+        )
+    elif limits == "mover":
+        total = result.sd**2
+        low = total - np.sqrt(sum((v * (1 - df / find_chi2(0.975, df))) ** 2 for v, df in parts))
+        high = total + np.sqrt(sum((v * (df / find_chi2(0.025, df) - 1)) ** 2 for v, df in parts))
+        away = np.hypot(half, Z975 * (np.sqrt(high) - result.sd))
+        toward = np.hypot(half, Z975 * (result.sd - np.sqrt(max(low, 0.0))))
+        result.method = "MOVER"
+        bounds = (
+            result.loa_lower - away,
+            result.loa_lower + toward,
+            result.loa_upper - toward,
+            result.loa_upper + away,
+        )
+    else:
+        raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover")
+    result.loa_lower_low, result.loa_lower_high, result.loa_upper_low, result.loa_upper_high = map(float, bounds)
+
+
+def _add_trends(result: Agreement, difference: np.ndarray, mean: np.ndarray) -> None:
+    """Proportional bias (slope of difference on mean) and heteroscedasticity (rank correlation)."""
+    if result.n < MINIMUM_FOR_TREND or np.ptp(mean) == 0:
+        return
+    x = mean - mean.mean()
+    result.slope = float((x * difference).sum() / (x**2).sum())
+    residual = difference - result.bias - result.slope * x
+    df = result.n - 2
+    stderr = np.sqrt((residual**2).sum() / df / (x**2).sum())
+    if stderr > 0:
+        result.slope_p = float(find_t_pvalue(result.slope / stderr, df))
+    result.spread_rho, result.spread_p = correlate_ranks(np.abs(difference - result.bias), mean)
+
+
+def correlate_ranks(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Spearman's rank correlation and its two-sided p-value (t approximation); NaN for constant input."""
+    rank_x, rank_y = rank_values(x), rank_values(y)
+    if np.ptp(rank_x) == 0 or np.ptp(rank_y) == 0:
+        return np.nan, np.nan
+    rho = float(np.corrcoef(rank_x, rank_y)[0, 1])
+    df = len(x) - 2
+    if df < 1:
+        return rho, np.nan
+    if abs(rho) >= 1:
+        return rho, 0.0
+    return rho, float(find_t_pvalue(rho * np.sqrt(df / (1 - rho**2)), df))
+
+
+def rank_values(x: np.ndarray) -> np.ndarray:
+    """Ranks from 1, ties get their mean rank."""
+    _, code, counts = np.unique(x, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[code]
+
+
+def compare_replicated(first, second) -> Agreement:
+    """Bias and limits of two methods with repeats in each subject.
+
+    Parameters
+    ----------
+    first, second : list of (m,) arrays
+        Each subject's repeats by either method; subjects without a value on one side are left out. Differences are
+        second minus first.
+    """
+    pairs = [(a, b) for a, b in zip(map(_finite, first), map(_finite, second), strict=True) if len(a) and len(b)]
+    if not pairs:
+        return Agreement(flags=["too_few_pairs"])
+    within = tuple(_within_part([pair[side] for pair in pairs]) for side in (0, 1))
+    means = np.array([[a.mean(), b.mean()] for a, b in pairs])
+    return compare_pairs(means[:, 1] - means[:, 0], means.mean(1), within=within)
+
+
+def compare_clustered(differences: list, means: list) -> Agreement:
+    """Bias and limits where each subject gives several differences (a retest at several sites, say).
+
+    The subject is the unit: bias and its interval come from subject means, and the scatter of single differences
+    around them is added back.
+    """
+    kept = [(_finite(d), _finite(m)) for d, m in zip(differences, means, strict=True)]
+    kept = [(d, m) for d, m in kept if len(d)]
+    if not kept:
+        return Agreement(flags=["too_few_pairs"])
+    within = _within_part([d for d, _ in kept])
+    result = compare_pairs([d.mean() for d, _ in kept], [m.mean() for _, m in kept], within=(within,))
+    if any(len(d) > 1 for d, _ in kept):
+        result.flags.append("clustered")
+    return result
+
+
+def _finite(values) -> np.ndarray:
+    values = np.asarray(values, float)
+    return values[np.isfinite(values)]
+
+
+def _within_part(groups: list[np.ndarray]) -> WithinPart:
+    df = sum(len(g) - 1 for g in groups)
+    if df == 0:
+        return WithinPart(0.0, 0.0, 0)
+    variance = sum(((g - g.mean()) ** 2).sum() for g in groups) / df
+    share = 1.0 - float(np.mean([1.0 / len(g) for g in groups]))
+    return WithinPart(share, float(variance), df)

@@ -1,0 +1,181 @@
+"""The design of a trial: who was measured where and how often, and which variances that tells apart.
+
+The model is y = mean + subject + site + subject:site + session(subject:site) + residual. A component whose levels
+coincide with those of a finer one cannot be told from it and is merged into it; the design says which.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+#: Components in the order of the tables.
+COMPONENTS = ("subject", "site", "subject:site", "session", "residual")
+
+#: With fewer sites there is no site component: sites are fixed differences.
+MINIMUM_SITES = 3
+
+
+@dataclass(frozen=True)
+class Design:
+    """Measurements sorted by subject, site and session, with the structure that REML needs.
+
+    Attributes
+    ----------
+    values : (n,) array
+        Measurements in sorted order.
+    session : (n,) array of int
+        Session of each value; sessions are nested in cells (subject × site).
+    session_cell : (v,) array of int
+        Cell of each session.
+    cell_subject, cell_site : (c,) arrays of int
+    n_subjects, n_sites : int
+    active : tuple of str
+        Components that the design estimates, residual left out.
+    merged : dict
+        Component that cannot be told apart → the component that carries it ("" when it is absent altogether).
+    is_site_fixed : bool
+        Sites are fixed differences (two sites), not a component.
+    """
+
+    values: np.ndarray
+    session: np.ndarray
+    session_cell: np.ndarray
+    cell_subject: np.ndarray
+    cell_site: np.ndarray
+    n_subjects: int
+    n_sites: int
+    active: tuple[str, ...]
+    merged: dict[str, str] = field(default_factory=dict)
+    is_site_fixed: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of measurements."""
+        return len(self.values)
+
+    @property
+    def n_sessions(self) -> int:
+        """Number of sessions over all cells."""
+        return len(self.session_cell)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of subject × site pairs that were measured."""
+        return len(self.cell_subject)
+
+    @property
+    def is_traveling(self) -> bool:
+        """Whether at least one subject was measured at two sites."""
+        return self.n_cells > self.n_subjects
+
+    def levels(self, component: str) -> np.ndarray:
+        """(n,) level of each measurement in a component."""
+        cell = self.session_cell[self.session]
+        return {
+            "subject": self.cell_subject[cell],
+            "site": self.cell_site[cell],
+            "subject:site": cell,
+            "session": self.session,
+            "residual": np.arange(self.n),
+        }[component]
+
+    def n_levels(self, component: str) -> int:
+        """How many levels a component has."""
+        return {
+            "subject": self.n_subjects,
+            "site": self.n_sites,
+            "subject:site": self.n_cells,
+            "session": self.n_sessions,
+            "residual": self.n,
+        }[component]
+
+    def replace_values(self, values: np.ndarray) -> "Design":
+        """The same design with other values in its sorted order."""
+        return Design(**{**self.__dict__, "values": np.asarray(values, float)})
+
+
+def build_design(values, subject, site=None, session=None, *, components=None) -> Design:
+    """The design of a long table, values that are not finite left out.
+
+    Parameters
+    ----------
+    values : (n,) array
+        Measurements.
+    subject : (n,) array of labels
+        Who was measured.
+    site, session : (n,) array of labels, optional
+        Sessions are nested in subject × site: the same label at two sites is two sessions. Absent: one site, one
+        session.
+    components : tuple of str, optional
+        Only these may be active; all that the design can tell apart by default.
+    """
+    values = np.asarray(values, float)
+    keep = np.isfinite(values)
+    blank = np.zeros(len(values), int)
+    codes = [
+        np.unique(np.asarray(labels)[keep], return_inverse=True)[1]
+        for labels in (subject, blank if site is None else site, blank if session is None else session)
+    ]
+    # Sorting by value too makes sums, and so results, the same to the bit for any order of rows.
+    order = np.lexsort((values[keep], codes[2], codes[1], codes[0]))
+    y = values[keep][order]
+    s, t, v = (code[order] for code in codes)
+    cell, cell_rows = _number(np.stack([s, t]))
+    visit, visit_rows = _number(np.stack([cell, v]))
+    n_subjects, n_sites = (int(code.max()) + 1 if len(code) else 0 for code in (s, t))
+    active, merged = _tell_apart(len(y), len(visit_rows), len(cell_rows), n_subjects, n_sites)
+    if components is not None:
+        active = tuple(c for c in active if c in components)
+    return Design(
+        y,
+        visit,
+        cell[visit_rows],
+        s[cell_rows],
+        t[cell_rows],
+        n_subjects,
+        n_sites,
+        active,
+        merged,
+        is_site_fixed=1 < n_sites < MINIMUM_SITES,
+    )
+
+
+def _number(sorted_codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the runs of equal columns of a sorted (k, n) array; also the first row of each."""
+    n = sorted_codes.shape[1]
+    if n == 0:
+        return np.zeros(0, int), np.zeros(0, int)
+    new = np.ones(n, bool)
+    new[1:] = (sorted_codes[:, 1:] != sorted_codes[:, :-1]).any(0)
+    return np.cumsum(new) - 1, np.flatnonzero(new)
+
+
+def _tell_apart(n: int, n_sessions: int, n_cells: int, n_subjects: int, n_sites: int):
+    """Which components the counts allow, and where the others go."""
+    merged: dict[str, str] = {}
+    active = []
+    if n_cells < n_sessions < n:
+        active.append("session")
+    else:
+        merged["session"] = "residual" if n_sessions == n else "subject:site"
+    cell_df = n_cells - n_subjects - n_sites + 1
+    if n_sites == 1 or n_subjects == 1:
+        # With one site the cells are the subjects, with one subject they are the sites.
+        merged["subject:site"] = "subject" if n_sites == 1 else "site"
+    elif n_cells == n:
+        merged["subject:site"] = "residual"
+    elif cell_df <= 0:
+        merged["subject:site"] = "subject"
+    else:
+        active.append("subject:site")
+    if merged.get("session") == "subject:site" and "subject:site" in merged:
+        merged["session"] = merged["subject:site"]
+    if n_sites >= MINIMUM_SITES:
+        active.append("site")
+    else:
+        merged["site"] = ""
+    if 1 < n_subjects < n:
+        active.append("subject")
+    else:
+        merged["subject"] = "residual" if n_subjects > 1 else ""
+    return tuple(c for c in COMPONENTS if c in active), merged

@@ -1,0 +1,70 @@
+"""The statistics tables: their columns, and rows that carry what they are about.
+
+One row an estimate. An absent number is NaN (``n/a`` in files), never 0.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from isocenter.errors import TableError, explain
+
+#: What every row starts with; `harmonization` has ``stage`` among its own columns.
+LEADING = ("biomarker", "roi", "unit", "scale", "field_strength", "stage")
+
+_BETWEEN = {
+    "accounting": "site n_planned n_received n_usable n_used n_excluded reason",
+    "descriptives": "site session n mean sd median min max",
+    "repeatability": "site n_subjects df mean wsd wsd_low wsd_high rc rc_low rc_high rc_upper95 wcv wcv_low wcv_high"
+    " wcv_log percent_rc percent_rc_down percent_rc_up",
+    "bland_altman": "contrast n bias bias_low bias_high sd loa_lower loa_lower_low loa_lower_high loa_upper"
+    " loa_upper_low loa_upper_high slope slope_p spread_rho spread_p method",
+    "variance_components": "component n_levels variance sd percent_total variance_low variance_high moment_variance"
+    " method",
+    "reproducibility": "coefficient estimate lower95 upper95 low high df percent n_subjects n_sites method",
+    "agreement": "form estimate low high n k n_dropped source wording",
+    "linearity": "site n_vials n_scans slope slope_low slope_high intercept intercept_low intercept_high r2"
+    " quadratic_effect quadratic_p weighted_slope percent_bias percent_bias_low percent_bias_high max_percent_bias",
+    "harmonization": "method stage component variance rdc icc subject_variance_ratio validation",
+    "power": "design coefficient true_ratio df bound_over_estimate probability_qualified n_per_arm",
+    "qualification": "coefficient delta delta_source context_of_use estimate lower95 upper95 bound_over_delta verdict"
+    " reasons settle sentence",
+    "sensitivity": "analysis coefficient estimate upper95 verdict",
+}
+
+#: Columns of each table in order.
+COLUMNS = {
+    name: (
+        *(column for column in LEADING if not (name == "harmonization" and column == "stage")),
+        *between.split(),
+        "flags",
+    )
+    for name, between in _BETWEEN.items()
+}
+
+#: Tables in the order in which they are written.
+TABLES = tuple(COLUMNS)
+
+
+def pick(source: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The named attributes of an estimate as a row's cells."""
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
+def cells_of(table: str, source: Any) -> dict[str, Any]:
+    """All cells of a table that an estimate has as attributes."""
+    return pick(source, _BETWEEN[table].split())
+
+
+def join_flags(*groups: Iterable[str]) -> str:
+    """Flags of a row, each once, in the order given."""
+    return ";".join(dict.fromkeys(flag for group in groups for flag in group if flag))
+
+
+def make_table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table with exactly its columns; a cell of an unknown column raises TableError."""
+    unknown = sorted({key for row in rows for key in row} - set(COLUMNS[name]))
+    if unknown:
+        raise TableError(explain("A row has unknown cells", where=name, found=", ".join(unknown)))
+    return pd.DataFrame(rows, columns=list(COLUMNS[name]))

@@ -1,0 +1,116 @@
+"""REML on the boundary, against brute force and against a dense likelihood."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from trials import simulate_values
+
+from isocenter.statistics.components import estimate_components
+from isocenter.statistics.design import build_design
+from isocenter.statistics.reml import RATIOS, Criterion, fit_reml
+
+
+def designs(count):
+    """Small designs, a third with components that are truly zero, some with missing values."""
+    rng = np.random.default_rng(11)
+    for index in range(count):
+        sd = dict(zip(("subject", "site", "subject:site", "session"), rng.choice([0.3, 1.0, 3.0], 4), strict=True))
+        if index % 3 == 0:
+            sd |= dict.fromkeys(rng.choice(list(sd), rng.integers(1, 3), replace=False), 0.0)
+        table = simulate_values(
+            rng,
+            subjects=int(rng.integers(3, 8)),
+            sites=int(rng.integers(2, 6)),
+            sessions=int(rng.integers(1, 4)),
+            repeats=int(rng.integers(1, 3)),
+            sd=sd,
+            missing=float(rng.choice([0.0, 0.2])),
+        )
+        design = build_design(table["value"], table["participant_id"], table["site"], table["session"])
+        if design.active and design.n > design.n_subjects + design.n_sites + 2:
+            yield design
+
+
+def dense_deviance(design, variances):
+    """−2 log restricted likelihood with full matrices, nothing profiled."""
+    y = design.values
+    V = variances["residual"] * np.eye(design.n)
+    for name in design.active:
+        code = design.levels(name)
+        V += variances[name] * (code[:, None] == code)
+    X = np.ones((design.n, 1))
+    if design.is_site_fixed:
+        X = np.eye(design.n_sites)[design.levels("site")]
+    solved = np.linalg.solve(V, X)
+    information = X.T @ solved
+    r = y - X @ np.linalg.solve(information, solved.T @ y)
+    logs = np.linalg.slogdet(V)[1] + np.linalg.slogdet(information)[1]
+    return logs + r @ np.linalg.solve(V, r) + (design.n - X.shape[1]) * np.log(2 * np.pi)
+
+
+def test_deviance_is_that_of_the_dense_likelihood():
+    for design in designs(12):
+        found = fit_reml(design)
+        assert found.deviance == pytest.approx(dense_deviance(design, found.variances), abs=1e-7)
+
+
+def test_no_start_finds_a_lower_deviance():
+    """Bounded quasi-Newton on the ratios from many starts never gets 1e-6 below, and every fit is a checked minimum."""
+    rng = np.random.default_rng(12)
+    zeros = 0
+    for design in designs(12):
+        criterion = Criterion(design)
+        found = fit_reml(design, None)
+        assert found.is_converged
+        zeros += len(found.boundary)
+        free = [k for k, name in enumerate(RATIOS) if name in design.active]
+
+        def deviance(root, criterion=criterion, free=free):
+            ratio = np.zeros((1, 4))
+            ratio[0, free] = root**2
+            return float(criterion.evaluate(ratio)[0][0])
+
+        best = min(
+            minimize(deviance, start, method="L-BFGS-B", bounds=[(0, None)] * len(free)).fun
+            for start in np.exp(rng.normal(0, 1.2, (3, len(free))))
+        )
+        assert found.deviance <= best + 1e-6
+    assert zeros > 2, "the designs must reach the boundary"
+
+
+def test_scale_of_the_values_does_not_change_the_boundary():
+    for design in designs(9):
+        other = design.replace_values(1e4 + 1e-3 * design.values)
+        assert fit_reml(design).boundary == fit_reml(other).boundary
+
+
+def test_balanced_interior_reml_is_anova():
+    table = simulate_values(np.random.default_rng(5), subjects=10, sites=5)
+    found = estimate_components(build_design(table["value"], table["participant_id"], table["site"], table["session"]))
+    assert not found.fit.boundary
+    assert found.variances == pytest.approx(found.moments, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "repeats", "active", "merged"),
+    [
+        (2, 2, {"subject", "site", "subject:site", "session"}, {}),
+        (1, 2, {"subject", "site", "subject:site"}, {"session": "subject:site"}),
+        (2, 1, {"subject", "site", "subject:site"}, {"session": "residual"}),
+        (1, 1, {"subject", "site"}, {"session": "residual", "subject:site": "residual"}),
+    ],
+)
+def test_design_knows_what_it_cannot_tell_apart(sessions, repeats, active, merged):
+    table = simulate_values(np.random.default_rng(6), sessions=sessions, repeats=repeats)
+    design = build_design(table["value"], table["participant_id"], table["site"], table["session"])
+    assert set(design.active) == active
+    assert design.merged == merged
+
+
+def test_sites_share_a_place_when_they_are_left_out():
+    table = simulate_values(np.random.default_rng(7))
+    design = build_design(
+        table["value"], table["participant_id"], table["site"], table["session"], components=("subject", "session")
+    )
+    found = fit_reml(design)
+    assert found.deviance == pytest.approx(dense_deviance(design, found.variances), abs=1e-7)
