@@ -1,17 +1,20 @@
 """Run the workflow and say how far it is: Snakemake in a process of its own, its log turned into progress."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from isocenter import layout
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
+WARM = Path(__file__).resolve().parent / "warm"
 
 #: Libraries that would start a thread a core by themselves; Snakemake owns the parallelism.
 THREAD_VARIABLES = (
@@ -50,6 +53,19 @@ class Progress:
     seconds: float
 
 
+@contextlib.contextmanager
+def warm_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Keep a warm server while the block runs; gives the environment that leads jobs to it."""
+    with tempfile.TemporaryDirectory(prefix="isocenter-") as folder:
+        address = str(Path(folder) / "warm")
+        server = subprocess.Popen([sys.executable, str(WARM / "server.py"), address], env=environment)
+        try:
+            yield environment | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": address}
+        finally:
+            server.kill()
+            server.wait()
+
+
 def run_workflow(
     directory: Path,
     *,
@@ -58,7 +74,7 @@ def run_workflow(
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
     """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
+    command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
     command += ["--cores", str(cores), *options]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
     log_path = directory / layout.LOGS / "run.log"
@@ -68,6 +84,7 @@ def run_workflow(
     done, total, text = 0, 0, "planning"
     with (
         log_path.open("w", encoding="utf-8") as log_file,
+        warm_server(environment) as environment,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
         ) as process,

@@ -1,0 +1,135 @@
+"""Import once, fork for every job. Started by the runner, ended with it."""
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import runpy
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+#: What jobs use, slowest first. A module that cannot be imported is left to the jobs that need it.
+MODULES = (
+    "numpy",
+    "scipy.ndimage",
+    "scipy.optimize",
+    "pandas",
+    "nibabel",
+    "pydicom",
+    "isocenter.io.outcome",
+    "isocenter.io.tables",
+    "isocenter.fitting",
+    "isocenter.models",
+    "isocenter.calibration",
+    "isocenter.rois",
+    "isocenter.phantom.library",
+    "isocenter.phantom.locate",
+    "isocenter.phantom.measure",
+)
+
+
+def serve(address: str) -> None:
+    """Listen on a Unix socket at `address` and run each job in a fork of this process, until killed.
+
+    The socket listens before the imports are done, so that jobs that come early wait instead of starting cold.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(128)
+    preload()
+    gc.freeze()  # what is loaded stays shared between the forks
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries ended jobs
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _end(connection, _run(connection))
+        connection.close()
+
+
+def preload() -> None:
+    """Import what jobs use, with ANTs, and load the compiled fits; never start a thread here."""
+    for name in MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for prepare in (_load_ants, _load_kernels):
+        try:
+            prepare()
+        except Exception:
+            logging.getLogger("isocenter").warning("warm start without %s", prepare.__name__, exc_info=True)
+
+
+def _load_ants() -> None:
+    importlib.import_module("isocenter.registration").load_ants()
+
+
+def _load_kernels() -> None:
+    importlib.import_module("isocenter.fitting").compile_kernels()
+
+
+def _run(connection: socket.socket) -> int:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    header, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
+    job = json.loads(_receive(connection, struct.unpack("!I", header)[0]))
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    os.setpgid(0, 0)
+    threading.Thread(target=_die_with_client, args=(connection,), daemon=True).start()
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.argv = job["argv"]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+    return _exit_code(lambda: runpy.run_path(sys.argv[0], run_name="__main__"))
+
+
+def _exit_code(work: Callable[[], object]) -> int:
+    try:
+        work()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(connection: socket.socket, code: int) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        connection.sendall(struct.pack("!I", code & 0xFF))
+    os._exit(code & 0xFF)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        part = connection.recv(size - len(received))
+        if not part:
+            raise ConnectionError("the client ended before the job was told")
+        received += part
+    return received
+
+
+def _die_with_client(connection: socket.socket) -> None:
+    """End the job, and what it started, when the client is gone: Snakemake has killed it."""
+    with contextlib.suppress(OSError):
+        if connection.recv(1) == b"":
+            os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,103 @@
+"""Truth in, truth out: the demonstration trial against what was simulated."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isocenter import layout
+
+pytestmark = pytest.mark.demo
+TISSUES = ["white_matter", "gray_matter"]
+RUN = ["site", "participant_id", "session", "run", "biomarker", "roi"]
+
+
+@pytest.fixture(scope="module")
+def compared(demo) -> pd.DataFrame:
+    """Measured beside true, one row a scan and region."""
+    measured = demo.table(layout.MEASUREMENTS)
+    truth = demo.table("demo-truth/roi_truth.tsv")
+    rows = measured.merge(truth[[*RUN, "truth"]], on=RUN, how="left", validate="one_to_one")
+    assert rows["truth"].notna().all()
+    return rows[rows["value"].notna()].assign(error=lambda r: r["value"] / r["truth"] - 1)
+
+
+@pytest.mark.parametrize(("biomarker", "limit"), [("T1", 0.02), ("T2", 0.05)])
+@pytest.mark.parametrize("roi", TISSUES)
+def test_truth_in_truth_out(compared, biomarker, roi, limit):
+    errors = compared.query("biomarker == @biomarker and roi == @roi")["error"]
+    assert len(errors) >= 50
+    assert errors.abs().median() <= limit
+
+
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
+@pytest.mark.parametrize("roi", TISSUES)
+def test_calibration_takes_the_sites_together(compared, biomarker, roi):
+    """Between-site SD of the volunteers' means, before and after, on volunteers seen at every site."""
+    rows = compared.query("biomarker == @biomarker and roi == @roi")
+    spread = {}
+    for column in ("raw_value", "value"):
+        means = rows.pivot_table(index="participant_id", columns="site", values=column, aggfunc="mean").dropna()
+        assert len(means) >= 4
+        spread[column] = means.mean().std(ddof=1)
+    assert spread["value"] <= spread["raw_value"] / 3
+
+
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
+def test_intervals_cover_the_truth(compared, biomarker):
+    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth."""
+    rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
+    covered = (rows["value"] - rows["truth"]).abs() <= 1.96 * rows["stderr"]
+    assert 0.85 <= covered.mean() <= 0.99, f"{covered.mean():.3f} of {len(rows)}"
+
+
+def test_the_flow_adds_up(demo):
+    flow = demo.table(layout.FLOW)
+    assert (flow["n_in"] == flow["n_ignored"] + flow["n_excluded"] + flow["n_out"]).all()
+    measured = demo.table(layout.MEASUREMENTS)
+    analyzed = flow.query("entity == 'acquisition' and stage == 'analyze'").set_index("site")["n_out"]
+    acquisitions = measured[measured["value"].notna()].drop_duplicates(RUN[:-1]).groupby("site").size()
+    assert analyzed.to_dict() == acquisitions.to_dict()
+
+
+def test_every_bad_thing_is_a_row_with_a_reason(demo):
+    bad = demo.table("demo-truth/bad.tsv")
+    assert len(bad) >= 6
+    exclusions = demo.table(layout.EXCLUSIONS)
+    assert exclusions["reason"].str.len().min() > 10
+    assert exclusions["action"].str.len().min() > 5
+    words = {
+        "non_dicom_file": "DICOM",
+        "derived_map": "deriv",
+        "duplicate_upload": "duplicate|already|second copy|again",
+        "truncated_dicom": "truncated|ends|short",
+        "missing_inversion_time": r"0018,0082",
+        "missing_visit": "no data arrived",
+    }
+    for _, thing in bad[bad["what"].isin(words)].iterrows():
+        at_site = exclusions[exclusions["site"] == thing["site"]]
+        found = at_site["reason"].str.contains(words[thing["what"]], case=False, regex=True)
+        assert found.any(), f"{thing['what']} at {thing['site']} has no row that says so"
+    assert set(words) <= set(bad["what"])
+
+
+def test_each_metric_has_a_verdict(demo):
+    verdicts = demo.table(layout.QUALIFICATION)
+    assert set(zip(verdicts["biomarker"], verdicts["roi"], strict=True)) == {
+        (b, r) for b in ("T1", "T2") for r in TISSUES
+    }
+    assert set(verdicts["verdict"]) <= {"qualified", "not_qualified", "indeterminate"}
+    assert verdicts["sentence"].str.contains("change").all()
+
+
+def test_the_ruler_of_each_site_is_found(demo):
+    """The injected error of each site's clock is inside the calibration's own 95 % interval (see also recovery)."""
+    import json
+
+    rulers = demo.table("demo-truth/ruler.tsv")
+    inside = []
+    for _, row in rulers.iterrows():
+        path = demo.directory / layout.fill(layout.CALIBRATION, site=row["site"], biomarker=row["biomarker"])
+        calibration = json.loads(path.read_text())
+        gain, stderr = calibration["coefficients"][1], np.sqrt(calibration["covariance"][1][1])
+        inside.append(abs(gain - (1 + row["ruler_error"])) <= 1.96 * stderr)
+    assert np.mean(inside) >= 0.75, inside

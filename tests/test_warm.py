@@ -1,0 +1,89 @@
+"""A job in a warm fork sees and does what a job in a fresh interpreter does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isocenter.runner import WARM
+
+JOB = """
+import os, sys
+print("out", os.getcwd(), os.environ["COLOR"], sys.argv[1:], __name__)
+print("err", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A server (without the heavy imports: what is tested is the hand-over) and the way to it."""
+    address = str(tmp_path / "warm")
+    code = f"from isocenter.warm import server; server.preload = lambda: None; server.serve({address!r})"
+    plain = os.environ | {"PYTHONPATH": str(WARM.parents[1])}
+    server = subprocess.Popen([sys.executable, "-c", code], env=plain)
+    wait_for(Path(address).exists)
+    yield os.environ | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": address, "COLOR": "blue"}
+    server.kill()
+    server.wait()
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def run_job(folder, environment, code=JOB, *arguments):
+    script = folder / "job.py"
+    script.write_text(code)
+    command = [str(WARM / "python"), str(script), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_warm_job_is_like_a_plain_one(tmp_path, environment):
+    warm = run_job(tmp_path, environment, JOB, "one", "two words")
+    plain = run_job(tmp_path, environment | {"ISOCENTER_WARM": ""}, JOB, "one", "two words")
+    assert (warm.returncode, warm.stdout, warm.stderr) == (plain.returncode, plain.stdout, plain.stderr)
+    assert warm.returncode == 3
+    assert "blue ['one', 'two words'] __main__" in warm.stdout
+
+
+def test_an_exception_is_exit_1_with_its_traceback(tmp_path, environment):
+    ended = run_job(tmp_path, environment, "raise ValueError('no echo')")
+    assert ended.returncode == 1
+    assert "ValueError: no echo" in ended.stderr
+
+
+def test_jobs_do_not_see_each_other(tmp_path, environment):
+    run_job(tmp_path, environment, "import json; json.mark = 1; import os; os.environ['MARK'] = '1'")
+    seen = run_job(tmp_path, environment, "import json, os; print(hasattr(json, 'mark'), 'MARK' in os.environ)")
+    assert seen.stdout.split() == ["False", "False"]
+
+
+def test_a_killed_job_is_an_error(tmp_path, environment):
+    ended = run_job(tmp_path, environment, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert ended.returncode == 137
+
+
+def test_a_job_dies_with_its_client(tmp_path, environment):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, time; open('pid.part', 'w').write(str(os.getpid())); os.rename('pid.part', 'pid')\ntime.sleep(600)"
+    )
+    client = subprocess.Popen([str(WARM / "python"), str(script)], cwd=tmp_path, env=environment)
+    wait_for((tmp_path / "pid").exists)
+    pid = int((tmp_path / "pid").read_text())
+    client.send_signal(signal.SIGTERM)
+    client.wait()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_without_a_server_a_job_runs_plainly(tmp_path):
+    environment = os.environ | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": str(tmp_path / "nobody")}
+    assert run_job(tmp_path, environment, "print('plain')").stdout == "plain\n"
