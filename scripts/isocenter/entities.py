@@ -22,7 +22,7 @@ EXCLUSION_COLUMNS = (
     "action",
 )
 
-LABEL = re.compile(r"^[A-Za-z0-9]+$")
+LABEL = re.compile(r"[A-Za-z0-9]+")
 
 
 class Flag(IntEnum):
@@ -83,7 +83,7 @@ class RunKey:
 
 def check_label(label: str, what: str) -> str:
     """Return `label` when BIDS allows it as an entity label; raise ConfigError otherwise."""
-    if not LABEL.match(label):
+    if not LABEL.fullmatch(label):
         raise ConfigError(
             f"{what} {label!r} is not a BIDS label; expected letters and digits only; what to do: rename it"
         )

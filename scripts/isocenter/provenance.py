@@ -15,39 +15,31 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 
 
 @cache
-def code_digest(step: str, *, models: tuple[str, ...] | None = None) -> str:
+def code_digest(step: str, *, models: tuple[str, ...] = ()) -> str:
     """SHA-256 (12 hex digits) over a step's file and every module of ours that it imports, directly or not.
 
-    `models` names the signal models that the job uses: the files of other models then do not count.
+    Signal models are found by name when a job runs, which no import statement shows: `models` names the ones that
+    the job uses.
     """
-    files = imported_files(SCRIPTS / f"{step}.py", follow_models=models is None)
-    files |= {SCRIPTS / PACKAGE / "models" / f"{name}.py" for name in models or ()}
     digest = hashlib.sha256()
-    for path in sorted(files):
+    model_files = [SCRIPTS / PACKAGE / "models" / f"{name}.py" for name in models]
+    for path in sorted(imported_files(SCRIPTS / f"{step}.py", *model_files)):
         digest.update(str(path.relative_to(SCRIPTS)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def imported_files(script: Path, *, follow_models: bool = True) -> set[Path]:
-    """The files of ours that `script` needs, itself included, by walking its import statements."""
+def imported_files(*scripts: Path) -> set[Path]:
+    """The files of ours that `scripts` need, themselves included, by walking their import statements."""
     found: set[Path] = set()
-    waiting = [script]
+    waiting = list(scripts)
     while waiting:
         path = waiting.pop()
         if path in found or not path.is_file():
             continue
         found.add(path)
-        for module in _imports(path):
-            target = _file_of(module)
-            if target is None or (not follow_models and _is_model(target)):
-                continue
-            waiting.append(target)
+        waiting += [target for module in _imports(path) if (target := _file_of(module))]
     return found
-
-
-def _is_model(path: Path) -> bool:
-    return path.parent.name == "models" and path.stem[:1] not in "_" and path.stem not in ("base", "common")
 
 
 @cache

@@ -8,20 +8,26 @@ rule measure_vials:
         stderr=layout.MAP_STDERR,
         flag=layout.MAP_FLAG,
         fit=layout.FIT,
-        phantom=lambda wildcards: PLAN.phantom_definition(wildcards.site, wildcards.participant),
+        phantom=lambda wildcards: PLAN.phantom_definition(
+            wildcards.site, wildcards.participant
+        ),
     output:
         vials=layout.PHANTOM_VIALS,
         picture=layout.PHANTOM_PICTURE,
     log:
         f"{layout.LOGS}/measure_vials/{{site}}/{layout.PREFIX}_{{map}}.log",
+    conda:
+        "../../environment.yml"
     params:
         biomarker=lambda wildcards: PLAN.biomarker_of_map(wildcards.map),
         unit=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"],
-        serial=lambda wildcards: PLAN.phantom(wildcards.site, wildcards.participant)["serial"],
-        temperature=lambda wildcards: PLAN.temperature(wildcards),
-        temperature_stderr=lambda wildcards: PLAN.phantom(wildcards.site, wildcards.participant)[
-            "temperature_stderr"
+        serial=lambda wildcards: PLAN.phantom(wildcards.site, wildcards.participant)[
+            "serial"
         ],
+        temperature=lambda wildcards: PLAN.temperature(wildcards),
+        temperature_stderr=lambda wildcards: PLAN.phantom(
+            wildcards.site, wildcards.participant
+        )["temperature_stderr"],
         field_strength=lambda wildcards: PLAN.field_strength(wildcards),
         session=lambda wildcards: wildcards.session,
         date=lambda wildcards: PLAN.date(wildcards),
@@ -39,6 +45,8 @@ rule pool_vials:
         table=layout.VIALS,
     log:
         f"{layout.LOGS}/pool_vials/{{site}}.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code_digest("pool_vials"),
     message:
@@ -49,11 +57,15 @@ rule pool_vials:
 
 rule fit_calibration:
     input:
-        vials=lambda wildcards: after_intake(wildcards).vial_tables(wildcards.site, [wildcards.biomarker]),
+        vials=lambda wildcards: after_intake(wildcards).vial_tables(
+            wildcards.site, [wildcards.biomarker]
+        ),
     output:
         calibration=layout.CALIBRATION,
     log:
         f"{layout.LOGS}/fit_calibration/{{site}}/{{biomarker}}.log",
+    conda:
+        "../../environment.yml"
     params:
         biomarker=lambda wildcards: wildcards.biomarker,
         unit=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["unit"],
@@ -72,7 +84,9 @@ rule calibrate_map:
         flag=layout.MAP_FLAG,
         calibration=lambda wildcards: str(
             layout.fill(
-                layout.CALIBRATION, site=wildcards.site, biomarker=PLAN.biomarker_of_map(wildcards.map)
+                layout.CALIBRATION,
+                site=wildcards.site,
+                biomarker=PLAN.biomarker_of_map(wildcards.map),
             )
         ),
     output:
@@ -81,6 +95,8 @@ rule calibrate_map:
         calibrated_flag=layout.CALIBRATED_FLAG,
     log:
         f"{layout.LOGS}/calibrate_map/{{site}}/{layout.PREFIX}_{{map}}.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code_digest("calibrate_map"),
     message:

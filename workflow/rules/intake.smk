@@ -14,6 +14,8 @@ checkpoint index_site:
         index=update(layout.INTAKE_INDEX),
     log:
         f"{layout.LOGS}/index_site/{{site}}.log",
+    conda:
+        "../../environment.yml"
     params:
         bids=layout.BIDS,
         source=lambda wildcards: str(PLAN.source(wildcards.site)),

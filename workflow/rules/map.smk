@@ -11,14 +11,20 @@ rule fit_map:
         fit=layout.FIT,
     log:
         f"{layout.LOGS}/fit_map/{{site}}/{layout.PREFIX}_{{map}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
     params:
         model=lambda wildcards: PLAN.block_of_map(wildcards.map)["model"],
         parameter=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],
         unit=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"],
         options=lambda wildcards: PLAN.block_of_map(wildcards.map)["options"],
-        plausible_range=lambda wildcards: PLAN.block_of_map(wildcards.map)["plausible_range"],
-        code=lambda wildcards: code_digest("fit_map", models=(PLAN.block_of_map(wildcards.map)["model"],)),
-    threads: 1
+        plausible_range=lambda wildcards: PLAN.block_of_map(wildcards.map)[
+            "plausible_range"
+        ],
+        code=lambda wildcards: code_digest(
+            "fit_map", models=(PLAN.block_of_map(wildcards.map)["model"],)
+        ),
     message:
         "fit {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:

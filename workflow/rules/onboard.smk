@@ -4,6 +4,7 @@
 rule check_site:
     input:
         site=layout.SITE_YAML,
+        participants=layout.PARTICIPANTS,
         scans=layout.SCANS,
         intake_exclusions=layout.INTAKE_EXCLUSIONS,
         vials=layout.VIALS,
@@ -13,6 +14,8 @@ rule check_site:
         verdict=layout.VERDICT,
     log:
         f"{layout.LOGS}/check_site/{{site}}.log",
+    conda:
+        "../../environment.yml"
     params:
         schedule=PLAN.settings.config["schedule"],
         bids=lambda wildcards: str(layout.fill(layout.BIDS, site=wildcards.site)),

@@ -9,12 +9,17 @@ rule align_series:
         motion=layout.MOTION,
     log:
         f"{layout.LOGS}/align_series/{{site}}/{layout.PREFIX}_{{suffix}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
     params:
         model=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["model"],
         method=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["align"],
         seed=PLAN.settings.config["seed"],
-        code=code_digest("align_series"),
-    threads: 1
+        code=lambda wildcards: code_digest(
+            "align_series",
+            models=(PLAN.biomarker_of_suffix(wildcards.suffix)["model"],),
+        ),
     message:
         "align {wildcards.suffix} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:

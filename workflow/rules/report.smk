@@ -18,6 +18,8 @@ rule make_report:
         report=layout.REPORT,
     log:
         f"{layout.LOGS}/make_report.log",
+    conda:
+        "../../environment.yml"
     params:
         settings=PLAN.report_settings(),
         code=code_digest("make_report"),

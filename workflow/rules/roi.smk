@@ -6,6 +6,8 @@ rule make_template:
         template=directory(layout.TEMPLATE),
     log:
         f"{layout.LOGS}/make_template.log",
+    conda:
+        "../../environment.yml"
     params:
         code=code_digest("make_template"),
     message:
@@ -23,10 +25,12 @@ rule transfer_labels:
         labels=directory(layout.LABELS),
     log:
         f"{layout.LOGS}/transfer_labels/{{site}}/{layout.PREFIX}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
     params:
         seed=PLAN.settings.config["seed"],
         code=code_digest("transfer_labels"),
-    threads: 1
     message:
         "bring the labels to {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:
@@ -36,18 +40,29 @@ rule transfer_labels:
 rule extract_rois:
     input:
         maps=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP),
-        stderrs=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP_STDERR),
-        flags=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP_FLAG),
+        stderrs=lambda wildcards: after_intake(wildcards).run_maps(
+            wildcards, layout.MAP_STDERR
+        ),
+        flags=lambda wildcards: after_intake(wildcards).run_maps(
+            wildcards, layout.MAP_FLAG
+        ),
         labels=layout.LABELS,
-        calibrations=lambda wildcards: after_intake(wildcards).run_calibrations(wildcards),
+        calibrations=lambda wildcards: after_intake(wildcards).run_calibrations(
+            wildcards
+        ),
     output:
         table=layout.ROIS,
         exclusions=layout.RUN_EXCLUSIONS,
     log:
         f"{layout.LOGS}/extract_rois/{{site}}/{layout.PREFIX}.log",
+    conda:
+        "../../environment.yml"
     params:
         biomarkers=lambda wildcards: PLAN.run_biomarkers(wildcards),
-        rois=lambda wildcards: {name: PLAN.biomarkers[name]["rois"] for name in PLAN.run_biomarkers(wildcards)},
+        rois=lambda wildcards: {
+            name: PLAN.biomarkers[name]["rois"]
+            for name in PLAN.run_biomarkers(wildcards)
+        },
         site=lambda wildcards: wildcards.site,
         scanner=lambda wildcards: PLAN.scanner(wildcards),
         participant_id=lambda wildcards: wildcards.participant,

@@ -4,7 +4,9 @@
 rule pool_measurements:
     input:
         rois=lambda wildcards: after_every_intake().per_run(layout.ROIS),
-        run_exclusions=lambda wildcards: after_every_intake().per_run(layout.RUN_EXCLUSIONS),
+        run_exclusions=lambda wildcards: after_every_intake().per_run(
+            layout.RUN_EXCLUSIONS
+        ),
         intake_exclusions=expand(layout.INTAKE_EXCLUSIONS, site=PLAN.sites),
         scans=expand(layout.SCANS, site=PLAN.sites),
         vials=expand(layout.VIALS, site=PLAN.sites),
@@ -15,6 +17,8 @@ rule pool_measurements:
         flow=layout.FLOW,
     log:
         f"{layout.LOGS}/pool_measurements.log",
+    conda:
+        "../../environment.yml"
     params:
         sites=PLAN.sites,
         schedule=PLAN.settings.config["schedule"],
@@ -36,6 +40,8 @@ rule compute_statistics:
         statistics=layout.STATISTICS,
     log:
         f"{layout.LOGS}/compute_statistics.log",
+    conda:
+        "../../environment.yml"
     params:
         claims=PLAN.settings.claims,
         biomarkers=PLAN.biomarkers,

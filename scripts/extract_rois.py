@@ -1,0 +1,142 @@
+"""Measure the regions of one run: a row per biomarker and region, raw and calibrated; a reason for each missing one.
+
+Reads   the run's raw maps with standard errors and flags, its labels' folder, its site's calibrations
+Writes  a table with the columns of measurements.tsv, and the run's exclusions
+"""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from isocenter.calibration import Calibration
+from isocenter.entities import EXCLUSION_COLUMNS
+from isocenter.io.nifti import read_labels, read_map, read_series
+from isocenter.io.outcome import Exclusion, read_exclusion
+from isocenter.io.tables import read_table, write_table
+from isocenter.rois import COLUMNS, FEWEST_VOXELS, RoiStatistic, measure_region
+from isocenter.step import In, Ins, Out, run_step
+
+log = logging.getLogger("isocenter")
+
+Rows = list[dict[str, Any]]
+
+
+def extract_rois(
+    maps: Ins,
+    stderrs: Ins,
+    flags: Ins,
+    labels: In,
+    calibrations: Ins = (),
+    *,
+    table: Out,
+    exclusions: Out,
+    biomarkers: list,
+    rois: dict,
+    site: str,
+    scanner: str,
+    participant_id: str,
+    kind: str,
+    session: str,
+    run: str,
+    field_strength: float,
+) -> None:
+    """Measure every region of every biomarker; `biomarkers` is in the order of `maps`."""
+    curves = _read_calibrations(calibrations)
+    who = {"site": site, "participant_id": participant_id, "session": session, "run": run}
+    rows: Rows = []
+    left_out: Rows = []
+    for biomarker, *paths in zip(biomarkers, maps, stderrs, flags, strict=True):
+        try:
+            measured, reasons = _measure(biomarker, paths, labels, rois[biomarker], curves.get(biomarker))
+        except Exception as error:  # one bad map must not stop the others
+            measured, reasons = [], [Exclusion.from_error("regions", error)]
+        rows += [{**who, "scanner": scanner, "kind": kind, "field_strength": field_strength, **row} for row in measured]
+        left_out += [{**who, "biomarker": biomarker, "series": paths[0].name, **asdict(reason)} for reason in reasons]
+    write_table(table, pd.DataFrame(rows, columns=list(COLUMNS)))
+    write_table(exclusions, pd.DataFrame(left_out, columns=list(EXCLUSION_COLUMNS)))
+
+
+def _read_calibrations(paths: list[Path]) -> dict[str, Calibration]:
+    curves = [Calibration.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return {curve.biomarker: curve for curve in curves}
+
+
+def _measure(
+    biomarker: str, paths: list[Path], labels: Path, names: list[str], curve: Calibration | None
+) -> tuple[Rows, list[Exclusion]]:
+    """Rows and exclusions of one biomarker."""
+    parameter_map, sidecar = read_map(*paths)
+    outcome = json.loads((labels / "outcome.json").read_text(encoding="utf-8"))
+    excluded = read_exclusion(sidecar) or read_exclusion(outcome)
+    if excluded is not None:
+        return [], [excluded]
+    stem = paths[0].name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
+    regions, _ = read_labels(labels / f"{stem}_dseg.nii.gz")
+    probabilities = read_series([labels / f"{stem}_probseg.nii.gz"])
+    index = dict(read_table(labels / "labels.tsv")[["name", "index"]].itertuples(index=False))
+    rows, reasons = [], []
+    for name in names:
+        if name not in index:
+            reasons.append(_exclude(f"The labels hold no region {name}", "Correct `rois` of this biomarker"))
+            continue
+        position = probabilities.acquisition["Labels"].index(name)
+        found = measure_region(parameter_map, regions == index[name], probabilities.data[..., position])
+        if found.n_valid < FEWEST_VOXELS:
+            reasons.append(
+                _exclude(
+                    f"{name} holds {found.n_valid} voxels with a value ({found.n_voxels} in all); at least "
+                    f"{FEWEST_VOXELS} are needed",
+                    "Look at the map and the labels of this run; more slices or smaller voxels would help",
+                )
+            )
+            continue
+        rows.append(_describe(biomarker, name, found, parameter_map.unit, curve, stem))
+    if curve is not None and curve.refused and rows:
+        reasons.append(
+            Exclusion(
+                "calibrate",
+                f"The site has no calibration of {biomarker}: {curve.reason}",
+                "Scan the phantom at this site, or see why its vials were not used; the raw values stay in the table",
+            )
+        )
+    return rows, reasons
+
+
+def _exclude(reason: str, action: str) -> Exclusion:
+    return Exclusion("regions", reason, action)
+
+
+def _describe(
+    biomarker: str, name: str, found: RoiStatistic, unit: str, curve: Calibration | None, stem: str
+) -> dict[str, Any]:
+    """One row: raw and calibrated. Without the calibration that its biomarker wants, a value is no value."""
+    value, stderr, beyond, word = found.value, found.stderr, False, "not wanted"
+    if curve is not None and curve.refused:
+        value, stderr, word = np.nan, np.nan, f"refused: {curve.reason}"
+    elif curve is not None:
+        value, stderr, beyond = (a.item() for a in curve.apply(found.value, found.stderr))
+        word = " ".join([curve.form, *curve.dates])
+    return {
+        "biomarker": biomarker,
+        "roi": name,
+        "value": value,
+        "stderr": stderr,
+        "raw_value": found.value,
+        "raw_stderr": found.stderr,
+        "unit": unit,
+        "n_voxels": found.n_voxels,
+        "n_valid": found.n_valid,
+        "calibration": word,
+        "map": stem,
+        "calibrated_flag": "beyond_calibration" if beyond else "",
+        "flags": found.describe_flags(),
+    }
+
+
+if __name__ == "__main__":
+    run_step(extract_rois, globals())

@@ -1,0 +1,71 @@
+"""Intake of one site: read every DICOM file, recognize what it is, and write the site's raw BIDS root.
+
+Nothing that arrives disappears: every series is a row of ``scans.tsv``, and every series or file that is not used is
+a row of ``exclusions.tsv`` with a reason and what to do. Files whose content would not change are not written again.
+"""
+
+from pathlib import Path
+
+from isocenter import layout
+from isocenter.dicom.index import read_index, write_index, write_table_if_changed
+from isocenter.dicom.intake import take_in
+from isocenter.dicom.people import read_roster
+from isocenter.documents import read_document
+from isocenter.errors import ConfigError, explain
+from isocenter.step import In, Ins, Out, run_step
+
+
+def index_site(
+    site: In,
+    participants: In,
+    sessions: Ins = (),
+    *,
+    scans: Out,
+    exclusions: Out,
+    index: Out,
+    bids: str,
+    source: str,
+    dates: str = "offset",
+) -> None:
+    """Take in the DICOM below the folder `source` of one site.
+
+    Parameters
+    ----------
+    site
+        site.yaml.
+    participants
+        participants.tsv: participant_id, kind, source_id.
+    sessions
+        sessions.tsv where it exists: participant_id, date, session.
+    scans
+        Table with a row per series.
+    exclusions
+        Table with a row per series or file that is left out.
+    index
+        What was learned of each file, so that the next run reads only what is new.
+    bids
+        The site's BIDS root.
+    source
+        The folder that holds the DICOM as it came.
+    dates
+        "offset": days since the participant's first session; "keep": dates as in the DICOM.
+    """
+    if dates not in ("offset", "keep"):
+        raise ConfigError(explain("Unknown way with dates", expected="offset or keep", found=dates))
+    if not Path(source).is_dir():
+        raise ConfigError(
+            explain("The folder of the site's DICOM is missing", where=str(site), expected=source,
+                    remedy="put the DICOM there, or mend `source` in site.yaml")
+        )  # fmt: skip
+    description = read_document(site, "site")
+    roster = read_roster(participants, list(sessions))
+    prefix = f"{layout.SESSION_FOLDER}/anat/{layout.PREFIX}"
+    known = read_index(Path(index))
+    intake = take_in(Path(source), Path(bids), description, roster, known, prefix=prefix, dates=dates)
+    write_table_if_changed(Path(scans), intake.scans_table())
+    write_table_if_changed(Path(exclusions), intake.exclusions_table())
+    write_index(Path(index), intake.index)
+
+
+if __name__ == "__main__":
+    run_step(index_site, globals())

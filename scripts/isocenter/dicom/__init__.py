@@ -1,0 +1,1 @@
+"""DICOM in and out: the only place that knows pydicom and dcm2niix."""

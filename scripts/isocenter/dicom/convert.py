@@ -1,0 +1,252 @@
+"""DICOM volumes to arrays by dcm2niix, each held against the pixels that pydicom counted.
+
+dcm2niix decides geometry and slice order; the stored integers behind its output are recovered, held against the
+headers' files plane by plane, and scaled here by the vendor's own rule, so that all volumes of a set share one unit
+system (docs/decisions/002-intake.md). A volume whose integers, slice order or place differ from the headers raises.
+"""
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import dcm2niix
+import nibabel as nib
+import numpy as np
+
+from isocenter.dicom.group import Member
+from isocenter.dicom.pixels import stored_ceiling
+from isocenter.dicom.sets import AcquisitionSet
+from isocenter.errors import DicomError, explain
+
+#: -g i: nobody's defaults file; -l o: integers as stored; -z n, -b n: compression and sidecars are made here;
+#: --ignore_trigger_times: trigger delays (Philips inversion delays) must not split or stretch a volume.
+OPTIONS = ("-g", "i", "-b", "n", "-z", "n", "-l", "o", "-p", "y", "-w", "2", "-f", "volume")
+#: How far from an integer a value may be after the scaling is undone: float32 keeps 16 bits to 0.004.
+ROUNDING_TOLERANCE = 0.02
+#: The place of a volume's center [mm] from dcm2niix and from the headers.
+PLACE_TOLERANCE = 0.02
+#: A hung converter must not hang the trial [s].
+TIME_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One volume. data : (x, y, z) array; affine : (4, 4) array [mm, RAS+]; saturation in the units of data or None."""
+
+    data: np.ndarray
+    affine: np.ndarray
+    saturation: float | None
+    is_verified: bool
+
+
+def converter_version() -> str:
+    """The version of dcm2niix."""
+    return dcm2niix.__version__
+
+
+def convert_set(acquisition: AcquisitionSet, source: Path) -> dict[float, Converted]:
+    """Every volume of a set, by acquisition value. Raises DicomError when dcm2niix and the headers disagree."""
+    try:
+        # One call for the whole set is many times faster; the volumes are told apart by their very pixels.
+        converted = _convert_together(acquisition, list(acquisition.volumes), source)
+    except DicomError:
+        converted = _convert_apart(acquisition, source)
+    saturated = _has_saturation(acquisition)
+    return {
+        value: Converted(
+            volume.data,
+            volume.affine,
+            _saturation(acquisition.volumes[value]) if saturated else None,
+            volume.is_verified,
+        )
+        for value, volume in sorted(converted.items())
+    }
+
+
+def _convert_apart(acquisition: AcquisitionSet, source: Path) -> dict[float, Converted]:
+    """One call per volume, so that dcm2niix has nothing to tell apart; needs values that do not share files."""
+    files = [_files_of(members) for members in acquisition.volumes.values()]
+    if sum(map(len, files)) != len(set().union(*files)):
+        return _convert_together(acquisition, list(acquisition.volumes), source)
+    converted = {}
+    for value in acquisition.volumes:
+        converted |= _convert_together(acquisition, [value], source)
+    return converted
+
+
+def _convert_together(acquisition: AcquisitionSet, values: list[float], source: Path) -> dict[float, Converted]:
+    files = sorted(set().union(*(_files_of(acquisition.volumes[value]) for value in values)))
+    n_slices = len(acquisition.volumes[values[0]])
+    volumes = [volume for image in _run_converter(files, source) for volume in _split(image, n_slices)]
+    return {value: _pick(volumes, acquisition.volumes[value], acquisition.suffix, value) for value in values}
+
+
+def _files_of(members: list[Member]) -> set[str]:
+    return {member.image.relative for member in members}
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A volume as dcm2niix wrote it. stored : (x, y, z) array before the file's own scaling, scaled : after it."""
+
+    stored: np.ndarray
+    scaled: np.ndarray
+    affine: np.ndarray
+
+
+def _run_converter(files: list[str], source: Path) -> list[nib.Nifti1Image]:
+    with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
+        staged, out = Path(folder, "in"), Path(folder, "out")
+        staged.mkdir()
+        out.mkdir()
+        for number, relative in enumerate(files):
+            (staged / f"{number:06d}").symlink_to((source / relative).resolve())
+        command = [dcm2niix.bin, *OPTIONS, "--ignore_trigger_times", "-o", str(out), str(staged)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=TIME_LIMIT, check=False, stdin=subprocess.DEVNULL
+            )
+        except subprocess.TimeoutExpired:
+            raise DicomError(f"dcm2niix did not finish within {TIME_LIMIT} s") from None
+        paths = sorted(out.glob("*.nii"))
+        if not paths:
+            raise DicomError(
+                explain(
+                    "dcm2niix made no image of the series",
+                    found=f"exit status {done.returncode}, {len(files)} files",
+                    remedy="send the series again, uncompressed",
+                )
+            )
+        images = []
+        for path in paths:
+            image = nib.Nifti1Image.from_bytes(path.read_bytes())
+            images.append(image)
+        return images
+
+
+def _split(image: nib.Nifti1Image, n_slices: int) -> list[_Raw]:
+    """The volumes of `n_slices` in an image: single slices of many values may come stacked along z, at one place."""
+    stored = np.asanyarray(image.dataobj.get_unscaled())
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    stored = stored.reshape((*stored.shape[:2], -1), order="F")  # slices of one volume stay together
+    scaled = stored.astype(np.float64) * slope + intercept
+    return [
+        _Raw(stored[..., i : i + n_slices], scaled[..., i : i + n_slices], image.affine)
+        for i in range(0, stored.shape[2], n_slices)
+    ]
+
+
+def _pick(volumes: list[_Raw], members: list[Member], suffix: str, value: float) -> Converted:
+    """The one volume whose stored integers are those of `members`, in the slice order of the headers."""
+    image = members[0].image
+    shape = (image.n_columns, image.n_rows, len(members))
+    candidates = [v for v in volumes if v.stored.shape == shape]
+    if any(m.frame.total is None for m in members):  # compressed, and no decoder here: nothing to hold it against
+        if len(volumes) == len(candidates) == 1:
+            raw = candidates[0]
+            _check_place(raw, members)
+            return Converted(_scale(raw.stored, members), raw.affine, None, is_verified=False)
+        candidates = []
+    for raw in candidates:
+        for ordered in (members, members[::-1]):
+            integers = _find_integers(raw, ordered)
+            if integers is not None:
+                _check_place(raw, members)
+                return Converted(_scale(integers, ordered), raw.affine, None, is_verified=True)
+    raise DicomError(
+        explain(
+            "The converted images differ from the DICOM pixels",
+            where=f"{suffix}, value {value:g} s",
+            expected=f"{len(members)} slices of {image.n_columns} × {image.n_rows} with the sums of their pixels",
+            found=", ".join(sorted({" × ".join(map(str, v.stored.shape)) for v in volumes})) or "nothing",
+            remedy="report it with the scanner's model and software version; the series is left out until then",
+        )
+    )
+
+
+def _find_integers(raw: _Raw, members: list[Member]) -> np.ndarray | None:
+    """The stored integers behind a volume when they are those of `members`, slice by slice; else None.
+
+    dcm2niix gives the integers themselves, or floats that it scaled by the display's or the precise rule where the
+    scaling varies within a file: each of these is undone and held against minimum, maximum and sum. Floats of several
+    Philips volumes carry the first one's scale slope on top: they are read without the file's own scaling.
+    """
+    frames = [m.frame for m in members]
+    expected = np.array([(f.minimum, f.maximum, f.total) for f in frames], dtype=np.int64)
+    display = ([f.display_slope for f in frames], [f.display_intercept for f in frames])
+    precise = ([f.slope for f in frames], [f.intercept for f in frames])
+    if raw.stored.dtype.kind in "iu":
+        tries = [(raw.stored, None, None)]
+    else:
+        tries = [(raw.stored, *display), (raw.stored, *precise), (raw.scaled, *display), (raw.scaled, *precise)]
+    for data, slopes, intercepts in tries:
+        integers = data
+        if slopes is not None:
+            undone = (data - np.array(intercepts)) / np.array(slopes)
+            integers = np.rint(undone)
+            if np.abs(undone - integers).max() > ROUNDING_TOLERANCE:
+                continue
+            integers = integers.astype(np.int64)
+        found = np.stack([integers.min((0, 1)), integers.max((0, 1)), integers.sum((0, 1), dtype=np.int64)], axis=1)
+        if np.array_equal(found, expected):
+            return integers
+    return None
+
+
+def _scale(stored: np.ndarray, members: list[Member]) -> np.ndarray:
+    """Values in the vendor's comparable unit: the integers where there is nothing to scale, else float32."""
+    slopes = np.array([m.frame.slope for m in members])
+    intercepts = np.array([m.frame.intercept for m in members])
+    if np.all(slopes == 1.0) and np.all(intercepts == 0.0):
+        return np.ascontiguousarray(stored, dtype=np.int16 if np.abs(stored).max() < 2**15 else np.int32)
+    return (stored.astype(np.float64) * slopes + intercepts).astype(np.float32)
+
+
+def _check_place(raw: _Raw, members: list[Member]) -> None:
+    """The center of the volume, from dcm2niix and from the headers, must agree."""
+    centers = []
+    for member in members:
+        frame, image = member.frame, member.image
+        along_row, along_column = np.array(frame.orientation[:3]), np.array(frame.orientation[3:])
+        centers.append(
+            np.array(frame.position)
+            + along_row * frame.spacing[1] * (image.n_columns - 1) / 2
+            + along_column * frame.spacing[0] * (image.n_rows - 1) / 2
+        )
+    expected = np.mean(centers, axis=0) * (-1, -1, 1)  # DICOM's LPS to NIfTI's RAS
+    found = raw.affine[:3, :3] @ ((np.array(raw.stored.shape) - 1) / 2) + raw.affine[:3, 3]
+    if np.linalg.norm(found - expected) > PLACE_TOLERANCE:
+        raise DicomError(
+            explain(
+                "dcm2niix and the headers place the volume differently",
+                expected=f"center at {np.round(expected, 2).tolist()} mm",
+                found=f"{np.round(found, 2).tolist()} mm",
+                remedy="check for missing slices or uneven gaps between slices",
+            )
+        )
+
+
+#: Where images are scaled to fill the stored range, a single pixel at the ceiling is the brightest, not a clipped one.
+FEWEST_CLIPPED = 4
+
+
+def _has_saturation(acquisition: AcquisitionSet) -> bool:
+    """Whether the ceiling of the stored integers is within reach in this set."""
+    fills = any(s.description.vendor.fills_stored_range for s in acquisition.used)
+    counts = [sum(m.frame.at_ceiling or 0 for m in members) for members in acquisition.volumes.values()]
+    if fills:
+        return max(counts) >= FEWEST_CLIPPED
+    bits = min(m.image.bits_stored for members in acquisition.volumes.values() for m in members)
+    return bits <= 12 or max(counts) > 0
+
+
+def _saturation(members: list[Member]) -> float:
+    """The value of the stored ceiling in the scaled units of a volume, half a step below it where it is rounded."""
+    values = []
+    for member in members:
+        frame, image = member.frame, member.image
+        ceiling = stored_ceiling(image.bits_stored, image.is_signed)
+        is_plain = frame.slope == 1.0 and frame.intercept == 0.0
+        values.append(ceiling if is_plain else (ceiling - 0.5) * frame.slope + frame.intercept)
+    return float(min(values))

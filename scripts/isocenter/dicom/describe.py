@@ -1,0 +1,147 @@
+"""One series in the words of its first image: technique, scanner, date, and the acquisition record for the sidecar.
+
+Read again at each run, because it holds what the index must not: the patient's ID and the study date.
+"""
+
+import datetime
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+
+from isocenter.dicom import enhanced
+from isocenter.dicom.headers import read_header
+from isocenter.dicom.values import Header, read_number, read_text, read_words
+from isocenter.dicom.vendors import find_vendor
+from isocenter.dicom.vendors.generic import Vendor
+
+#: Elements that name or describe a person or place; none of their values may leave the DICOM.
+IDENTIFYING = (
+    "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
+    "PatientMotherBirthName", "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName",
+    "OperatorsName", "AccessionNumber", "InstitutionName", "InstitutionAddress", "StationName", "PatientComments",
+)  # fmt: skip
+#: Sidecar key: (DICOM keyword, how to read it).
+NUMBERS = {
+    "MagneticFieldStrength": "MagneticFieldStrength",
+    "ImagingFrequency": "ImagingFrequency",
+    "PixelBandwidth": "PixelBandwidth",
+    "SliceThickness": "SliceThickness",
+    "SpacingBetweenSlices": "SpacingBetweenSlices",
+    "NumberOfAverages": "NumberOfAverages",
+    "EchoTrainLength": "EchoTrainLength",
+    "PercentSampling": "PercentSampling",
+    "PercentPhaseFOV": "PercentPhaseFieldOfView",
+    "SAR": "SAR",
+    "ParallelReductionFactorInPlane": "ParallelReductionFactorInPlane",
+}
+TEXTS = {
+    "ManufacturersModelName": "ManufacturerModelName",
+    "DeviceSerialNumber": "DeviceSerialNumber",
+    "SoftwareVersions": "SoftwareVersions",
+    "MRAcquisitionType": "MRAcquisitionType",
+    "ScanningSequence": "ScanningSequence",
+    "SequenceVariant": "SequenceVariant",
+    "ScanOptions": "ScanOptions",
+    "SequenceName": "SequenceName",
+    "PulseSequenceName": "PulseSequenceName",
+    "ReceiveCoilName": "ReceiveCoilName",
+    "TransmitCoilName": "TransmitCoilName",
+    "ParallelAcquisitionTechnique": "ParallelAcquisitionTechnique",
+    "PatientPosition": "PatientPosition",
+}
+#: Names of pulse sequences that tell the technique where ScanningSequence is absent.
+INVERSION_NAME = re.compile(r"(^|[^a-z])(t?ir|ir-?se|se-?ir)(\d|_|$|[^a-z])", re.IGNORECASE)
+SPIN_ECHO_NAME = re.compile(r"(^|[^a-z])(se|tse|fse|memp|mese|mse|cpmg|semc|se_mc)(\d|_|$|[^a-z])", re.IGNORECASE)
+
+
+@dataclass
+class Description:
+    """What the header of a series says. `date` is None when no element tells; `patient_id` never leaves memory."""
+
+    modality: str
+    vendor: Vendor
+    date: datetime.date | None
+    patient_id: str
+    identifying: tuple[str, ...]
+    image_type: tuple[str, ...]
+    derivation: str
+    is_inversion: bool
+    is_spin_echo: bool
+    is_gradient_echo: bool
+    is_echo_planar: bool
+    is_3d: bool
+    serial: str
+    field_strength: float | None
+    sidecar: dict[str, Any] = field(default_factory=dict)
+
+
+def describe_series(path: Path) -> Description:
+    """Read the description of a series from one of its files."""
+    with disable_value_validation():
+        dataset, _ = read_header(path)
+        header: Header = next(enhanced.iterate_frames(dataset)) if enhanced.is_enhanced(dataset) else dataset
+        vendor = find_vendor(header)
+        sequence = set(read_words(header, "ScanningSequence"))
+        name = read_text(header, "SequenceName") or read_text(header, "PulseSequenceName")
+        echo_kind = read_text(header, "EchoPulseSequence").upper()
+        is_named_only = not sequence and not echo_kind
+        return Description(
+            modality=read_text(header, "Modality"),
+            vendor=vendor,
+            date=_read_date(header),
+            patient_id=read_text(header, "PatientID"),
+            identifying=_read_identifying(dataset),
+            image_type=read_words(header, "ImageType"),
+            derivation=vendor.read_derivation(header),
+            is_inversion="IR" in sequence
+            or "IR" in read_words(header, "ScanOptions")
+            or read_text(header, "InversionRecovery").upper() == "YES"
+            or bool(is_named_only and INVERSION_NAME.search(name)),
+            is_spin_echo="SE" in sequence
+            or echo_kind in ("SPIN", "BOTH")
+            or bool(is_named_only and SPIN_ECHO_NAME.search(name)),
+            is_gradient_echo="GR" in sequence or echo_kind in ("GRADIENT", "BOTH"),
+            is_echo_planar="EP" in sequence or read_text(header, "EchoPlanarPulseSequence").upper() == "YES",
+            is_3d=read_text(header, "MRAcquisitionType").upper() == "3D",
+            serial=read_text(header, "DeviceSerialNumber"),
+            field_strength=read_number(header, "MagneticFieldStrength"),
+            sidecar=_read_sidecar(header, vendor),
+        )
+
+
+def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
+    """The acquisition record in BIDS keys and units, without anything that a person typed about a person."""
+    sidecar: dict[str, Any] = {
+        "Modality": "MR",
+        "Manufacturer": vendor.name or read_text(header, "Manufacturer"),
+    }
+    for key, keyword in TEXTS.items():
+        text = read_text(header, keyword)
+        if text:
+            sidecar[key] = text
+    for key, keyword in NUMBERS.items():
+        number = read_number(header, keyword)
+        if number is not None:
+            sidecar[key] = number
+    words = read_words(header, "ImageType")
+    if words:
+        sidecar["ImageType"] = list(words)
+    return sidecar | vendor.read_details(header)
+
+
+def _read_date(header: Header) -> datetime.date | None:
+    for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime"):
+        text = read_text(header, keyword).replace(".", "").replace("-", "")[:8]
+        try:
+            return datetime.datetime.strptime(text, "%Y%m%d").date()
+        except ValueError:
+            continue
+    return None
+
+
+def _read_identifying(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(sorted({text for keyword in IDENTIFYING if (text := read_text(dataset, keyword))}))

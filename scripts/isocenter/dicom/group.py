@@ -1,0 +1,156 @@
+"""Files become series: by Series Instance UID, each image once, damaged ones set apart."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isocenter.dicom.describe import Description, describe_series
+from isocenter.dicom.headers import Frame, Image
+
+#: Positions [mm] and direction cosines closer than this are the same: headers round differently.
+POSITION_STEP = 0.05
+COSINE_STEP = 1e-3
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image plane of a series: the file it stands in and which of its frames it is."""
+
+    image: Image
+    index: int
+
+    @property
+    def frame(self) -> Frame:
+        """The plane itself."""
+        return self.image.frames[self.index]
+
+
+@dataclass
+class Series:
+    """One DICOM series. `damaged` files belong to it but cannot be used; `conflicts` are unlike twins of its images."""
+
+    uid: str
+    images: list[Image]
+    description: Description
+    damaged: list[Image] = field(default_factory=list)
+    conflicts: list[Image] = field(default_factory=list)
+
+    @property
+    def time(self) -> float:
+        """Time of day of its first image [s after midnight]."""
+        return min(image.time for image in [*self.images, *self.damaged])
+
+    @property
+    def patients(self) -> set[str]:
+        """Digests of every PatientID in it: more than one is a mix-up."""
+        return {image.patient for image in [*self.images, *self.damaged] if image.patient}
+
+    def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
+        """The planes that show one component (magnitude by default), in the order of the files.
+
+        Damaged files tell what the series was meant to be, though their pixels are not used.
+        """
+        return [
+            Member(image, index)
+            for image in [*self.images, *(self.damaged if with_damaged else [])]
+            for index, frame in enumerate(image.frames)
+            if frame.component == component
+        ]
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Files that arrived more than once: the series they say they belong to, how many, and an example's path."""
+
+    uid: str
+    images: tuple[Image, ...]
+    first_copy: str
+
+
+def group_series(images: list[Image], source: Path) -> tuple[list[Series], list[Duplicate], list[Image]]:
+    """Series in the order of their UID, duplicates, and files that belong to no series.
+
+    A file that cannot be used is in the last list, and in its series' `damaged` unless an intact twin of it arrived.
+    """
+    strays = [image for image in images if image.problem]
+    usable = [image for image in images if not image.problem]
+    first: dict[str, Image] = {}
+    twins: dict[str, list[Image]] = {}
+    conflicts: dict[str, list[Image]] = {}
+    by_series: dict[str, list[Image]] = {}
+    for image in sorted(usable, key=lambda image: image.relative):
+        original = first.setdefault(image.sop_uid, image)
+        if original is image:
+            by_series.setdefault(image.series_uid, []).append(image)
+        elif _same_content(original, image):
+            twins.setdefault(image.series_uid, []).append(image)
+        else:
+            conflicts.setdefault(original.series_uid, []).append(image)
+    damaged: dict[str, list[Image]] = {}
+    for image in strays:
+        if image.series_uid and image.sop_uid not in first:
+            damaged.setdefault(image.series_uid, []).append(image)
+    duplicates = [
+        Duplicate(uid, tuple(copies), first[copies[0].sop_uid].relative) for uid, copies in sorted(twins.items())
+    ]
+    series = []
+    for uid in sorted(set(by_series) | set(damaged)):
+        members, broken = by_series.get(uid, []), damaged.get(uid, [])
+        try:
+            description = describe_series(source / (members or broken)[0].relative)
+        except Exception:  # only damaged files are left, and not even their header can be described
+            if members:
+                raise
+            continue
+        series.append(Series(uid, members, description, broken, conflicts.get(uid, [])))
+    return series, duplicates, strays
+
+
+def plane_keys(members: list[Member]) -> list[tuple]:
+    """The positions of planes in steps that hide how headers round."""
+    return [tuple(round(v / POSITION_STEP) for v in member.frame.position) for member in members]
+
+
+def acquisition_key(series: Series) -> tuple:
+    """What all series of one acquisition set share: matrix, geometry, TR and TE."""
+    planes = series.members(with_damaged=True)
+    if not planes or any(None in (m.frame.position, m.frame.orientation, m.frame.spacing) for m in planes):
+        return (series.uid,)
+    image, frame = planes[0].image, planes[0].frame
+    return (
+        image.n_rows,
+        image.n_columns,
+        tuple(round(v, 3) for v in frame.spacing),
+        tuple(round(v / COSINE_STEP) for v in frame.orientation),
+        tuple(sorted(set(plane_keys(planes)))),
+        None if frame.repetition_time is None else round(frame.repetition_time, 6),
+        None if frame.echo_time is None else round(frame.echo_time, 6),
+    )
+
+
+def find_copies(series: list[Series]) -> dict[str, str]:
+    """Series that repeat another's images under new UIDs: their UID → the UID of the one to keep.
+
+    The same pixels (sum, minimum, maximum of every plane) of one patient at the same time of day are not two scans.
+    """
+    seen: dict[tuple, str] = {}
+    copies = {}
+    for one in series:
+        planes = sorted(
+            (f.total, f.minimum, f.maximum) for image in one.images for f in image.frames if f.total is not None
+        )
+        varied = [plane for plane in planes if plane[1] != plane[2]]
+        if not varied:
+            continue
+        key = (one.description.date, tuple(sorted(one.patients)), one.time, tuple(planes))
+        if key in seen:
+            copies[one.uid] = seen[key]
+        seen.setdefault(key, one.uid)
+    return copies
+
+
+def _same_content(one: Image, other: Image) -> bool:
+    return one.sha256 == other.sha256 or (
+        one.series_uid == other.series_uid
+        and one.patient == other.patient
+        and (one.n_rows, one.n_columns, one.frames) == (other.n_rows, other.n_columns, other.frames)
+    )

@@ -1,0 +1,238 @@
+"""What one DICOM file says about itself: identity, frames with their times, geometry, scaling and pixel statistics.
+
+Nothing here names a person: the patient is a digest, the study date is not kept. Both are read from the file again
+when they are needed, so that the index under ``results/`` holds neither.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+
+from isocenter.dicom import enhanced
+from isocenter.dicom.classic import ClassicView
+from isocenter.dicom.pixels import PixelReport, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.values import Header, read_number, read_numbers, read_text
+from isocenter.dicom.vendors import find_vendor
+from isocenter.dicom.vendors.generic import read_scaling
+from isocenter.dicom.walk import Found
+from isocenter.units import seconds_from_milliseconds
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+SEND_AGAIN = "Send the file again from the scanner or the picture archive"
+LEAVE_OUT = "Nothing, if it belongs to no series; otherwise send the image again as DICOM"
+
+
+@dataclass
+class Frame:
+    """One image plane. Times [s], angle [deg], positions [mm, DICOM patient axes]; None where the header is silent.
+
+    slope, intercept : stored integer to comparable value, by the vendor's rule; display_slope, display_intercept :
+    the plain rescaling of the header; minimum, maximum, total, at_ceiling : of the stored integers
+    """
+
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    inversion_time: float | None
+    inversion_source: str
+    echo_time: float | None
+    repetition_time: float | None
+    flip_angle: float | None
+    component: str
+    slope: float
+    intercept: float
+    display_slope: float
+    display_intercept: float
+    minimum: int | None = None
+    maximum: int | None = None
+    total: int | None = None
+    at_ceiling: int | None = None
+
+
+@dataclass
+class Image:
+    """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable."""
+
+    relative: str
+    sha256: str
+    problem: str = ""
+    action: str = ""
+    sop_uid: str = ""
+    series_uid: str = ""
+    patient: str = ""
+    time: float = 0.0
+    n_rows: int = 0
+    n_columns: int = 0
+    bits_stored: int = 0
+    is_signed: bool = False
+    frames: list[Frame] = field(default_factory=list)
+
+
+def digest_patient(patient_id: str) -> str:
+    """What stands for a PatientID wherever it is kept."""
+    return hashlib.sha256(f"PatientID:{patient_id.strip()}".encode()).hexdigest()[:20]
+
+
+def read_header(path: Path, blob: bytes | None = None) -> tuple[Dataset, int]:
+    """The header of a file and the byte where its pixel data begin; ValueError when it is no DICOM."""
+    blob = path.read_bytes() if blob is None else blob
+    if blob[128:132] != b"DICM" and not _begins_like_dataset(blob):
+        raise ValueError("no DICOM")
+    file = io.BytesIO(blob)
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    return dataset, file.tell()
+
+
+def read_image(found: Found) -> Image | None:
+    """Read one file of the source tree; None for a table of contents (DICOMDIR)."""
+    # Values are judged here, one by one, where they are used: pydicom's own complaints would fill the log.
+    with disable_value_validation():
+        return _read_image(found)
+
+
+def _read_image(found: Found) -> Image | None:
+    if found.is_outside:
+        return Image(
+            found.relative, "", "A link that leads out of the site's source folder was not followed",
+            "Copy the images themselves into the folder",
+        )  # fmt: skip
+    try:
+        blob = found.path.read_bytes()
+    except OSError as error:
+        return Image(found.relative, "", f"The file cannot be read: {error.strerror}", "Check its permissions")
+    digest = hashlib.sha256(blob).hexdigest()
+    if not blob:
+        return Image(found.relative, digest, "The file is empty", SEND_AGAIN)
+    try:
+        dataset, offset = read_header(found.path, blob)
+    except ValueError:
+        return Image(found.relative, digest, "This is no DICOM file", LEAVE_OUT)
+    except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
+        return Image(
+            found.relative,
+            digest,
+            f"The DICOM header cannot be read ({type(error).__name__}): it is damaged",
+            SEND_AGAIN,
+        )
+    try:
+        return _read_dataset(found.relative, digest, dataset, blob, offset)
+    except Exception as error:
+        return Image(
+            found.relative, digest, f"A value in the DICOM header is damaged ({type(error).__name__})", SEND_AGAIN
+        )
+
+
+def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int) -> Image | None:
+    header = ClassicView(dataset)
+    media = read_text(getattr(dataset, "file_meta", Dataset()), "MediaStorageSOPClassUID")
+    if MEDIA_DIRECTORY in (media, read_text(header, "SOPClassUID")):
+        return None
+    image = Image(
+        relative,
+        digest,
+        sop_uid=read_text(header, "SOPInstanceUID"),
+        series_uid=read_text(header, "SeriesInstanceUID"),
+        patient=digest_patient(read_text(header, "PatientID")),
+        time=_read_time(header),
+    )
+    if not image.series_uid or not image.sop_uid:
+        missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
+        image.problem = f"The file is cut off or incomplete: {missing} is missing in its header"
+        image.action = SEND_AGAIN
+        return image
+    if "Rows" not in dataset and read_text(header, "Modality") != "MR":
+        return image  # a report, a protocol, raw data: an object without pixels, and rightly so
+    image.n_rows = int(read_number(header, "Rows") or 0)
+    image.n_columns = int(read_number(header, "Columns") or 0)
+    image.bits_stored = int(read_number(header, "BitsStored") or 16)
+    image.is_signed = read_number(header, "PixelRepresentation") == 1.0
+    if enhanced.is_enhanced(dataset):
+        views: list[Header] = list(enhanced.iterate_frames(dataset))
+    else:
+        views = [header]
+    n_frames = int(read_number(header, "NumberOfFrames") or 1)
+    report = report_pixels(blob, offset, dataset, n_frames)
+    if not report.problem and not report.total:
+        report = _decode(blob, dataset, n_frames) or report
+    image.problem, image.action = report.problem, SEND_AGAIN if report.problem else ""
+    if n_frames != len(views):
+        if enhanced.is_enhanced(dataset):
+            image.problem = f"The file says it has {n_frames} frames and describes {len(views)}"
+            image.action = SEND_AGAIN
+        views = views[:n_frames]  # several frames without a description: kept as one plane, refused later
+    image.frames = [_read_frame(view) for view in views]
+    for index, frame in enumerate(image.frames):
+        if report.total:
+            frame.minimum, frame.maximum = report.minimum[index], report.maximum[index]
+            frame.total, frame.at_ceiling = report.total[index], report.at_ceiling[index]
+    return image
+
+
+def _read_frame(header: Header) -> Frame:
+    vendor = find_vendor(header)
+    scaling, display = vendor.read_scaling(header), read_scaling(header)
+    inversion = vendor.read_inversion_time(header)
+    return Frame(
+        position=read_numbers(header, "ImagePositionPatient", 3),
+        orientation=read_numbers(header, "ImageOrientationPatient", 6),
+        spacing=read_numbers(header, "PixelSpacing", 2),
+        inversion_time=inversion.value,
+        inversion_source=inversion.source,
+        echo_time=_seconds(header, "EchoTime"),
+        repetition_time=_seconds(header, "RepetitionTime"),
+        flip_angle=read_number(header, "FlipAngle"),
+        component=vendor.read_component(header),
+        slope=scaling.slope,
+        intercept=scaling.intercept,
+        display_slope=display.slope,
+        display_intercept=display.intercept,
+    )
+
+
+def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
+    """Statistics of compressed pixels where pydicom can decode them, else None: then nothing is verified."""
+    try:
+        stored = pydicom.dcmread(io.BytesIO(blob), force=True).pixel_array
+    except Exception:  # no decoder is installed for this transfer syntax
+        return None
+    if stored.size % n_frames or stored.dtype.kind not in "iu":
+        return None
+    ceiling = stored_ceiling(int(dataset.BitsStored), stored.dtype.kind == "i")
+    return summarize(np.ascontiguousarray(stored).reshape(n_frames, -1), ceiling)
+
+
+def _begins_like_dataset(blob: bytes) -> bool:
+    """Whether a file without the DICM mark starts with a data element of group 0002 or 0008."""
+    return len(blob) > 8 and blob[:2] in (b"\x02\x00", b"\x08\x00") and blob[3] == 0
+
+
+def _seconds(header: Header, keyword: str) -> float | None:
+    value = read_number(header, keyword)
+    return None if value is None else round(seconds_from_milliseconds(value), 9)
+
+
+def _read_time(header: Header) -> float:
+    """Time of day of the acquisition [s after midnight]; 0 when no element tells."""
+    for keyword in ("AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "ContentTime", "StudyTime"):
+        text = read_text(header, keyword).replace(":", "")
+        text = text[8:] if keyword == "AcquisitionDateTime" else text
+        if len(text) >= 4 and text[:4].isdigit():
+            seconds = as_seconds(text)
+            if seconds is not None:
+                return seconds
+    return 0.0
+
+
+def as_seconds(text: str) -> float | None:
+    """A DICOM time ``HHMMSS.FFFFFF`` [s after midnight]."""
+    digits = text.split("+")[0].split("-")[0]
+    try:
+        return int(digits[:2]) * 3600.0 + int(digits[2:4]) * 60.0 + float(digits[4:] or 0)
+    except ValueError:
+        return None

@@ -1,0 +1,110 @@
+"""What was learned from each file, kept so that a file that has not changed is not read again.
+
+The index lies under ``results/`` and names nobody: files go by a digest of their path, patients by a digest of
+their ID, and it holds no date.
+"""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pydicom
+
+from isocenter.dicom.headers import Frame, Image, read_image
+from isocenter.dicom.walk import walk_tree
+from isocenter.io.nifti import write_bytes
+from isocenter.io.tables import write_table
+
+FRAME_FIELDS = tuple(f.name for f in fields(Frame))
+IMAGE_FIELDS = tuple(f.name for f in fields(Image) if f.name not in ("relative", "frames"))
+
+
+def digest_code() -> str:
+    """A digest of everything that decides what is read and written: a change of code empties the cache."""
+    digest = hashlib.sha256(pydicom.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        if not path.name.startswith("write"):  # writing simulated DICOM does not change how any is read
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """The index of the last run; empty when there is none, or when the code has changed since."""
+    empty: dict[str, Any] = {"code": digest_code(), "files": {}, "volumes": {}}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return empty
+    if not isinstance(index, dict) or index.get("code") != empty["code"]:
+        return empty
+    return index
+
+
+def write_index(path: Path, index: dict[str, Any]) -> None:
+    """Write the index unless it stands there already."""
+    content = (json.dumps(index, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
+    write_if_changed(path, content)
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write a file unless it holds the same bytes: then its time stamp stays, and nothing downstream reruns."""
+    try:
+        if path.read_bytes() == content:
+            return False
+    except OSError:
+        pass
+    write_bytes(path, content)
+    return True
+
+
+def write_table_if_changed(path: Path, table: pd.DataFrame) -> None:
+    """Write a TSV unless the same stands there already."""
+    with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
+        made = Path(folder, path.name)
+        write_table(made, table)
+        write_if_changed(path, made.read_bytes())
+
+
+def read_images(source: Path, index: dict[str, Any]) -> tuple[list[Image], dict[str, Any]]:
+    """All files below `source`, from the index where size and time stamp agree; and the entries of the next index."""
+    known = index["files"]
+    entries: dict[str, Any] = {}
+    images = []
+    for found in walk_tree(source):
+        key = hashlib.sha256(found.relative.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        entry = known.get(key)
+        if entry and entry[:2] == [found.size, found.mtime_ns]:
+            image = _unpack(found.relative, entry[2])
+        else:
+            image = read_image(found)
+            entry = [found.size, found.mtime_ns, _pack(image)]
+        if not found.is_outside:
+            entries[key] = entry
+        if image is not None:
+            images.append(image)
+    return images, entries
+
+
+def _pack(image: Image | None) -> list[Any] | None:
+    if image is None:
+        return None
+    frames = [[getattr(frame, name) for name in FRAME_FIELDS] for frame in image.frames]
+    return [[getattr(image, name) for name in IMAGE_FIELDS], frames]
+
+
+def _unpack(relative: str, packed: list[Any] | None) -> Image | None:
+    if packed is None:
+        return None
+    values, frames = packed
+    image = Image(relative, **dict(zip(IMAGE_FIELDS, values, strict=True)))
+    for row in frames:
+        frame = Frame(*row)
+        for name in ("position", "orientation", "spacing"):
+            value = getattr(frame, name)
+            setattr(frame, name, None if value is None else tuple(value))
+        image.frames.append(frame)
+    return image

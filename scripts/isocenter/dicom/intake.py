@@ -1,0 +1,326 @@
+"""From a tree of DICOM to a site's BIDS root, the table of its series and the rows of what was left out."""
+
+import datetime
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from isocenter.dicom.bids import name_volumes, remove_stale, write_dataset, write_volumes
+from isocenter.dicom.deidentify import Redactor
+from isocenter.dicom.group import Duplicate, Series, find_copies, group_series
+from isocenter.dicom.headers import Image
+from isocenter.dicom.index import read_images
+from isocenter.dicom.people import Roster
+from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
+from isocenter.dicom.sets import AcquisitionSet, form_sets
+from isocenter.entities import Disposition, Kind
+from isocenter.io.outcome import EXCLUSION_COLUMNS, Exclusion
+
+log = logging.getLogger("isocenter")
+
+SCAN_COLUMNS = (
+    "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "scanner",
+    "field_strength", "n_files", "files", "day", "date", "time",
+)  # fmt: skip
+STAGE = "intake"
+
+
+@dataclass
+class Intake:
+    """What a run of the intake found: rows of the two tables, and the next index."""
+
+    scans: list[dict[str, Any]] = field(default_factory=list)
+    exclusions: list[dict[str, Any]] = field(default_factory=list)
+    index: dict[str, Any] = field(default_factory=dict)
+
+    def scans_table(self) -> pd.DataFrame:
+        """A row per series, in the order of participant, session, time."""
+        table = pd.DataFrame(self.scans, columns=list(SCAN_COLUMNS))
+        return table.sort_values(
+            ["participant_id", "session", "time", "series_uid", "disposition"], kind="stable", ignore_index=True
+        )
+
+    def exclusions_table(self) -> pd.DataFrame:
+        """A row per series or file that is not used."""
+        table = pd.DataFrame(self.exclusions, columns=list(EXCLUSION_COLUMNS))
+        return table.sort_values(["participant_id", "session", "series", "reason"], kind="stable", ignore_index=True)
+
+
+@dataclass
+class Place:
+    """Where a series belongs: participant, kind, session and day, as far as they are known."""
+
+    participant: str = ""
+    kind: str = ""
+    session: str = ""
+    day: int | None = None
+    date: datetime.date | None = None
+
+
+def take_in(
+    source: Path, bids: Path, site: dict[str, Any], roster: Roster, index: dict[str, Any], *, prefix: str, dates: str
+) -> Intake:
+    """Take in everything below `source`; `index` is that of the last run, empty the first time.
+
+    `prefix` is the layout's pattern of a run's files below the BIDS root, with {participant}, {session} and {run}.
+    """
+    images, entries = read_images(source, index)
+    series, duplicates, strays = group_series(images, source)
+    redactor = Redactor(
+        {text for one in series for text in _identifying(one)} | roster.identifiers(), keep=roster.labels()
+    )
+    result = Intake(index={**index, "files": entries, "volumes": {}})
+    recognized = recognize_all(series)
+    for uid, kept in find_copies(series).items():
+        recognized[uid] = Recognition(
+            recognized[uid].suffix,
+            Disposition.IGNORED,
+            f"A second copy of the images of series {kept}, under new UIDs",
+            "Nothing: the first copy is used",
+        )
+    places = _find_places(series, recognized, roster)
+    sets = _number_runs(series, recognized, places)
+    _convert_sets(sets, recognized, source, bids, site, prefix, index, result)
+    by_series = {one.uid: acquisition for acquisition in sets for one in acquisition.series}
+    name = site["site"]
+    for one in series:
+        row = _scan_row(one, recognized[one.uid], by_series.get(one.uid), places[one.uid], site, dates)
+        result.scans.append(row)
+        if row["disposition"] != Disposition.USED:
+            result.exclusions.append(_exclusion_row(name, row, row["series_uid"], row["reason"], row["action"]))
+    for copy in duplicates:
+        row = _duplicate_row(copy, by_series, places, redactor, dates)
+        result.scans.append(row)
+        result.exclusions.append(_exclusion_row(name, row, copy.uid, row["reason"], row["action"]))
+    for paths, image in _merge_alike(strays):
+        reason = image.problem + (
+            f" (nor are {len(paths) - 1} more files of the same content)" if len(paths) > 1 else ""
+        )
+        place = places.get(image.series_uid, Place())
+        row = {"participant_id": place.participant, "session": place.session}
+        result.exclusions.append(_exclusion_row(name, row, redactor.redact(paths[0]), reason, image.action))
+    write_dataset(bids, name, roster.table)
+    removed = remove_stale(bids, set(result.index["volumes"]))
+    log.info(
+        "%s: %d files, %d series, %d rows left out, %d files removed from BIDS",
+        name, len(images), len(series), len(result.exclusions), len(removed),
+    )  # fmt: skip
+    return result
+
+
+def _find_places(series: list[Series], recognized: dict[str, Recognition], roster: Roster) -> dict[str, Place]:
+    """Participant and session per series; an unknown patient or an absent date quarantines what would be used."""
+    places: dict[str, Place] = {}
+    for one in series:
+        about, place = one.description, Place(date=one.description.date)
+        places[one.uid] = place
+        if len(one.patients) > 1:
+            continue
+        found = roster.find(about.patient_id)
+        if found is None:
+            _quarantine(
+                recognized,
+                one.uid,
+                "The Patient ID (0010,0020) of the series stands in no row of participants.tsv",
+                "Add the patient to participants.tsv (participant_id, kind, and the Patient ID as source_id), or "
+                "remove the series if it is not part of the trial",
+            )
+            continue
+        place.participant, place.kind = found
+        if about.date is None:
+            _quarantine(
+                recognized,
+                one.uid,
+                "Study Date (0008,0020) is missing: the session cannot be told",
+                "Send the series again with its study date",
+            )
+    first: dict[str, datetime.date] = {}
+    days: dict[str, set[datetime.date]] = {}
+    for place in places.values():
+        if place.participant and place.date:
+            days.setdefault(place.participant, set()).add(place.date)
+    for participant, seen in days.items():
+        first[participant] = min(seen)
+    for place in places.values():
+        if place.participant and place.date:
+            place.session = roster.session(place.participant, place.date, sorted(days[place.participant]))
+            place.day = (place.date - first[place.participant]).days
+    return places
+
+
+def _quarantine(recognized: dict[str, Recognition], uid: str, reason: str, action: str) -> None:
+    # What would be ignored anyway stays ignored: nobody has to act on a localizer.
+    if recognized[uid].disposition is not Disposition.IGNORED:
+        recognized[uid] = Recognition(recognized[uid].suffix, Disposition.QUARANTINED, reason, action)
+
+
+def _number_runs(
+    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place]
+) -> list[AcquisitionSet]:
+    """Acquisition sets with participant, session and run: numbered by time within suffix, quarantined ones too.
+
+    A quarantined set keeps its number, so that inversion recovery and multi-echo of one run still meet.
+    """
+    visits: dict[tuple[str, str], list[Series]] = {}
+    for one in series:
+        place = places[one.uid]
+        is_convertible = recognized[one.uid].suffix in ("IRT1", "MESE")
+        if is_convertible and recognized[one.uid].disposition is not Disposition.IGNORED and place.session:
+            visits.setdefault((place.participant, place.session), []).append(one)
+    sets = []
+    for (participant, session), members in sorted(visits.items()):
+        count: dict[str, int] = {}
+        for acquisition in form_sets(members, recognized):
+            acquisition.participant, acquisition.session = participant, session
+            if any(o.disposition is not Disposition.IGNORED for o in acquisition.outcomes.values()):
+                count[acquisition.suffix] = count.get(acquisition.suffix, 0) + 1
+                acquisition.run = str(count[acquisition.suffix])
+            sets.append(acquisition)
+            recognized.update(acquisition.outcomes)
+    return sets
+
+
+def _convert_sets(sets, recognized, source, bids, site, prefix, index, result) -> None:
+    for acquisition in sets:
+        if not acquisition.volumes:
+            continue
+        scanner, _ = find_scanner(acquisition.used[0], site)
+        try:
+            names = name_volumes(acquisition, prefix)
+            entries = write_volumes(acquisition, names, source, bids, scanner, index["volumes"])
+        except Exception as error:  # one series that cannot be converted must not stop the others
+            exclusion = Exclusion.from_error(STAGE, error)
+            acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
+            recognized.update(acquisition.outcomes)
+            continue
+        acquisition.files = names
+        result.index["volumes"].update(entries)
+
+
+def find_scanner(series: Series, site: dict[str, Any]) -> tuple[str, str]:
+    """The scanner's id in site.yaml and "", or an id made from its serial number and what to do about it.
+
+    A scanner that nobody listed is still a scanner: its data are used, under an id of their own, so that they are
+    never counted as another's.
+    """
+    serial = series.description.serial
+    for scanner in site.get("scanners") or []:
+        if str(scanner.get("serial", "")).strip() == serial and serial:
+            return str(scanner["id"]), ""
+    label = "unlisted" + "".join(character for character in serial if character.isalnum())
+    return label, (
+        f"Used, but the scanner with serial number {serial or '(none)'} (0018,1000) is not in site.yaml: add it there"
+    )
+
+
+def _field_strength(series: Series, site: dict[str, Any]) -> float | None:
+    if series.description.field_strength is not None:
+        return series.description.field_strength
+    for scanner in site.get("scanners") or []:
+        if str(scanner.get("serial", "")).strip() == series.description.serial:
+            return scanner.get("field_strength")
+    return None
+
+
+def _scan_row(
+    one: Series,
+    recognition: Recognition,
+    acquisition: AcquisitionSet | None,
+    place: Place,
+    site: dict[str, Any],
+    dates: str,
+) -> dict[str, Any]:
+    files: list[str] = []
+    reason, action = recognition.reason, recognition.action
+    scanner, advice = find_scanner(one, site)
+    is_used = recognition.disposition is Disposition.USED
+    if is_used and acquisition is not None and acquisition.volumes:
+        files = [
+            acquisition.files[value]
+            for value, members in acquisition.volumes.items()
+            if any(m.image.series_uid == one.uid for m in members)
+        ]
+        reason, action = acquisition.note, advice
+    elif is_used:  # recognized, yet no set took it: say so rather than lose it
+        recognition = Recognition(
+            recognition.suffix, Disposition.IGNORED, "No usable volume stands in the series", NOT_NEEDED
+        )
+        reason, action = recognition.reason, recognition.action
+    is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
+    run = acquisition.run if acquisition is not None and recognition.disposition is not Disposition.IGNORED else ""
+    return {
+        "series_uid": one.uid,
+        "participant_id": place.participant,
+        "kind": place.kind,
+        "session": place.session,
+        "run": run,
+        "suffix": recognition.suffix,
+        "disposition": str(recognition.disposition),
+        "reason": reason,
+        "action": action,
+        "scanner": scanner,
+        "field_strength": _field_strength(one, site),
+        "n_files": len(one.images) + len(one.damaged),
+        "files": "|".join(files),
+        "day": place.day,
+        "date": place.date.isoformat() if is_dated else None,
+        "time": _clock(one.time),
+    }
+
+
+def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates: str) -> dict[str, Any]:
+    place = places.get(copy.uid, Place())
+    acquisition = by_series.get(copy.uid)
+    folder = copy.images[0].relative
+    is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
+    return dict.fromkeys(SCAN_COLUMNS, None) | {
+        "series_uid": copy.uid,
+        "participant_id": place.participant,
+        "kind": place.kind,
+        "session": place.session,
+        "run": acquisition.run if acquisition else "",
+        "suffix": acquisition.suffix if acquisition else "",
+        "disposition": str(Disposition.IGNORED),
+        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {redactor.redact(folder)} on)",
+        "action": "Nothing: the first copy is used",
+        "n_files": len(copy.images),
+        "day": place.day,
+        "date": place.date.isoformat() if is_dated else None,
+        "time": _clock(min(image.time for image in copy.images)),
+    }
+
+
+def _exclusion_row(site: str, row: dict[str, Any], series: str, reason: str, action: str) -> dict[str, Any]:
+    return {
+        "site": site,
+        "participant_id": row.get("participant_id") or "",
+        "session": row.get("session") or "",
+        "run": row.get("run") or "",
+        "biomarker": "",
+        "series": series,
+        "stage": STAGE,
+        "reason": reason,
+        "action": action,
+    }
+
+
+def _identifying(one: Series) -> set[str]:
+    date = one.description.date
+    return {*one.description.identifying, *([date.strftime("%Y%m%d"), date.isoformat()] if date else [])}
+
+
+def _merge_alike(strays: list[Image]) -> list[tuple[list[str], Image]]:
+    """Files with a problem, those of one content together: exports put the same note beside every series."""
+    groups: dict[tuple[str, str], list[Image]] = {}
+    for image in strays:
+        key = (image.sha256 or image.relative, image.problem)
+        groups.setdefault(key, []).append(image)
+    return [([image.relative for image in group], group[0]) for group in groups.values()]
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,0 +1,81 @@
+"""Are the pixels of a file all there, and what do they hold: found from its bytes, without decoding an image."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+PIXEL_DATA = (0x7FE0, 0x0010)
+#: A length that is not known beforehand: compressed pixel data, up to a delimiter.
+UNDEFINED_LENGTH = 0xFFFFFFFF
+SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
+
+
+@dataclass(frozen=True)
+class PixelReport:
+    """What was found: a `problem` in plain words or "", and per frame the stored integers' statistics.
+
+    minimum, maximum, total, at_ceiling : tuples of n_frames integers; empty when the pixels cannot be decoded here
+    """
+
+    problem: str
+    minimum: tuple[int, ...] = ()
+    maximum: tuple[int, ...] = ()
+    total: tuple[int, ...] = ()
+    at_ceiling: tuple[int, ...] = ()
+
+
+def stored_ceiling(bits_stored: int, is_signed: bool) -> int:
+    """The largest integer that a pixel can hold."""
+    return 2 ** (bits_stored - 1) - 1 if is_signed else 2**bits_stored - 1
+
+
+def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> PixelReport:
+    """Hold the pixel data of the file `blob` against its header; `offset` is where the element begins."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    is_implicit = bool(syntax is None or syntax.is_implicit_VR)
+    order = ">" if syntax is not None and not syntax.is_little_endian else "<"
+    head = blob[offset : offset + 12]
+    if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != PIXEL_DATA:
+        return PixelReport("The file is cut off: its header is there, its pixel data (7FE0,0010) is not")
+    if is_implicit:
+        start, length = offset + 8, struct.unpack(order + "L", head[4:8])[0]
+    elif len(head) == 12:
+        start, length = offset + 12, struct.unpack(order + "L", head[8:12])[0]
+    else:
+        return PixelReport("The file is cut off at the start of its pixel data (7FE0,0010)")
+    present = len(blob) - start
+    if length == UNDEFINED_LENGTH:
+        if blob.rfind(SEQUENCE_DELIMITER, start) < 0:
+            return PixelReport(f"The file is cut off: its compressed pixel data has no end after {present} bytes")
+        return PixelReport("")
+    try:
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
+        bits = int(dataset.BitsAllocated)
+        samples = int(dataset.get("SamplesPerPixel") or 1)
+    except (AttributeError, TypeError, ValueError):
+        return PixelReport("The image size (Rows, Columns, Bits Allocated) is missing in the header")
+    expected = n_frames * rows * columns * samples * bits // 8
+    if min(length, present) < expected or expected <= 0:
+        return PixelReport(
+            f"The file is cut off: its pixel data (7FE0,0010) should hold {expected} bytes, "
+            f"{max(min(length, present), 0)} are there"
+        )
+    if bits not in (8, 16, 32) or samples != 1:
+        return PixelReport("")
+    is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    kind = np.dtype(f"{order}{'i' if is_signed else 'u'}{bits // 8}")
+    stored = np.frombuffer(blob, kind, n_frames * rows * columns, start).reshape(n_frames, rows * columns)
+    return summarize(stored, stored_ceiling(int(dataset.get("BitsStored") or bits), is_signed))
+
+
+def summarize(stored: np.ndarray, ceiling: int) -> PixelReport:
+    """Statistics per frame. stored : (n_frames, n_pixels) integer array."""
+    return PixelReport(
+        "",
+        tuple(stored.min(axis=1).tolist()),
+        tuple(stored.max(axis=1).tolist()),
+        tuple(stored.sum(axis=1, dtype=np.int64).tolist()),
+        tuple(np.count_nonzero(stored >= ceiling, axis=1).tolist()),
+    )

@@ -1,0 +1,155 @@
+"""What a series is for, from its tags: inversion recovery, multi-echo spin echo, or nothing this trial needs.
+
+Names of series and files are never asked: a protocol may be called anything.
+"""
+
+from dataclasses import dataclass
+
+from isocenter.dicom.group import Series, acquisition_key
+from isocenter.entities import Disposition
+
+#: A relaxation time has at least three unknowns (amplitude, time, offset or efficiency).
+FEWEST_VALUES = 3
+TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
+NOT_NEEDED = "Nothing: the series is not needed by this trial's biomarkers"
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A series' BIDS suffix ("" when it has none here) and, unless it can be used, why not and what to do."""
+
+    suffix: str
+    disposition: Disposition = Disposition.USED
+    reason: str = ""
+    action: str = ""
+
+
+def recognize_all(series: list[Series]) -> dict[str, Recognition]:
+    """Recognize each series, and those that only their neighbors explain: flip angles spread over several series."""
+    recognized = {one.uid: recognize(one) for one in series}
+    families: dict[tuple, list[Series]] = {}
+    for one in series:
+        about, recognition = one.description, recognized[one.uid]
+        if about.is_gradient_echo and about.is_3d and not recognition.suffix and recognition.action == NOT_NEEDED:
+            key = (tuple(sorted(one.patients)), about.date, acquisition_key(one))
+            families.setdefault(key, []).append(one)
+    for family in families.values():
+        angles = {m.frame.flip_angle for one in family for m in one.members()} - {None}
+        if len(angles) > 1:
+            for one in family:
+                recognized[one.uid] = _ignore("VFA", f"One of {len(angles)} flip angles of a T1 series", NOT_NEEDED)
+    return recognized
+
+
+def recognize(series: Series) -> Recognition:
+    """Recognize one series; whether a set of series is complete is judged later, in `sets`."""
+    about = series.description
+    if about.modality != "MR" or not any(image.frames for image in [*series.images, *series.damaged]):
+        return _ignore("", f"Not an MR image (modality {about.modality or 'unknown'})", "Nothing")
+    if len(series.patients) > 1:
+        return _quarantine(
+            "", f"Images of {len(series.patients)} Patient IDs (0010,0020) stand in one series", TELL_THE_SITE
+        )
+    if about.derivation:
+        return _ignore(
+            "",
+            f"Computed by the scanner from other images (Image Type (0008,0008) says {about.derivation})",
+            "Nothing: maps are computed here, from the originals",
+        )
+    if "LOCALIZER" in about.image_type:
+        return _ignore("", "A localizer (Image Type (0008,0008))", NOT_NEEDED)
+    if series.images and not series.members():
+        return _ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
+    recognition = _recognize_technique(series)
+    if recognition.disposition is Disposition.IGNORED:
+        return recognition
+    return _check_files(series, recognition.suffix) or recognition
+
+
+def _recognize_technique(series: Series) -> Recognition:
+    about = series.description
+    members = series.members(with_damaged=True)
+    times = {m.frame.inversion_time for m in members if "(0018,0082)" in m.frame.inversion_source}
+    if about.is_inversion or any(time is not None and time > 0 for time in times):
+        return _recognize_inversion(series)
+    if about.is_echo_planar:
+        return _ignore("dwi", "Echo-planar images (diffusion or functional)", NOT_NEEDED)
+    echoes = {round(m.frame.echo_time, 6) for m in members if m.frame.echo_time}
+    if about.is_spin_echo and not about.is_gradient_echo:
+        if any(not m.frame.echo_time or m.frame.echo_time < 0 for m in members):
+            return _quarantine(
+                "MESE",
+                "Echo Time (0018,0081) is missing or not positive in a spin-echo series",
+                "Ask the site to send the series with its echo times; they are never guessed",
+            )
+        if len(echoes) >= FEWEST_VALUES:
+            return Recognition("MESE")
+        return _ignore("", f"Spin echo with {_count(len(echoes), 'echo time')}: T2 needs {FEWEST_VALUES}", NOT_NEEDED)
+    if len(echoes) > 1:
+        return _ignore("MEGRE", f"Gradient echo with {len(echoes)} echo times", NOT_NEEDED)
+    if about.is_gradient_echo:
+        kind = "3D gradient echo" if about.is_3d else "Gradient echo"
+        return _ignore("", f"{kind} with one flip angle and one echo time", NOT_NEEDED)
+    return _ignore("", "Not recognized from its tags (Scanning Sequence (0018,0020))", NOT_NEEDED)
+
+
+def _recognize_inversion(series: Series) -> Recognition:
+    members = series.members(with_damaged=True)
+    times = [m.frame.inversion_time for m in members]
+    n_planes = len({m.frame.position for m in members})
+    borrowed = sorted({m.frame.inversion_source for m in members if "TriggerTime" in m.frame.inversion_source})
+    if any(time is None or time <= 0 for time in times):
+        n_missing = sum(time is None or time <= 0 for time in times)
+        what = "is missing" if n_missing == len(times) else f"is missing in {n_missing} of {len(times)} images"
+        return _quarantine(
+            "IRT1",
+            f"Inversion recovery, but Inversion Time (0018,0082) {what}",
+            "Ask the site to send the series with its inversion times; they are never guessed",
+        )
+    if borrowed and len(set(times)) < 2 and len(times) >= n_planes:
+        # One trigger time for a whole series may be a cardiac delay as well as an inversion delay.
+        return _quarantine(
+            "IRT1",
+            "Inversion recovery, but Inversion Time (0018,0082) is missing; the one Trigger Time (0018,1060) of the "
+            "series need not be it",
+            "Ask the site to send the series with its inversion times; they are never guessed",
+        )
+    return Recognition("IRT1")
+
+
+def _check_files(series: Series, suffix: str) -> Recognition | None:
+    if series.conflicts:
+        return _quarantine(
+            suffix,
+            f"{_count(len(series.conflicts), 'image')} arrived twice under one SOP Instance UID (0008,0018) "
+            "with unlike content",
+            "Ask the site which copy is right, and remove the other",
+        )
+    if series.damaged:
+        n_bad, n_all = len(series.damaged), len(series.images) + len(series.damaged)
+        which = "The only file" if n_all == 1 else f"{n_bad} of {n_all} files"
+        return _quarantine(
+            suffix,
+            f"{which} of the series cannot be used: {series.damaged[0].problem}",
+            "Send the series again from the scanner or the picture archive",
+        )
+    for member in series.members():
+        if None in (member.frame.position, member.frame.orientation, member.frame.spacing):
+            return _quarantine(
+                suffix,
+                "Image Position (0020,0032), Image Orientation (0020,0037) or Pixel Spacing (0028,0030) is missing",
+                "Send the series again as the scanner made it",
+            )
+    return None
+
+
+def _ignore(suffix: str, reason: str, action: str) -> Recognition:
+    return Recognition(suffix, Disposition.IGNORED, reason, action)
+
+
+def _quarantine(suffix: str, reason: str, action: str) -> Recognition:
+    return Recognition(suffix, Disposition.QUARANTINED, reason, action)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

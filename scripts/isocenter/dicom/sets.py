@@ -1,0 +1,172 @@
+"""Series become acquisition sets: the volumes that one map is fitted from, in one series or spread over many."""
+
+from dataclasses import dataclass, field
+from statistics import median_low
+
+from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys
+from isocenter.dicom.recognize import FEWEST_VALUES, NOT_NEEDED, Recognition
+from isocenter.entities import Disposition
+
+#: Times [s] that agree to a microsecond are the same.
+TIME_DIGITS = 6
+SEND_WHOLE = "Send the series again whole from the scanner or the picture archive"
+
+
+@dataclass
+class AcquisitionSet:
+    """What one map is made from: series in order of time, each with its outcome.
+
+    volumes : acquisition value [s] → the planes of that volume, sorted along the slice normal; empty when unusable
+    files : acquisition value [s] → the BIDS path of the converted volume
+    """
+
+    suffix: str
+    series: list[Series]
+    outcomes: dict[str, Recognition]
+    volumes: dict[float, list[Member]] = field(default_factory=dict)
+    files: dict[float, str] = field(default_factory=dict)
+    note: str = ""
+    participant: str = ""
+    session: str = ""
+    run: str = ""
+
+    @property
+    def time(self) -> float:
+        """Time of day of its first image [s after midnight]."""
+        return min(series.time for series in self.series)
+
+    @property
+    def used(self) -> list[Series]:
+        """The series that the map is made from."""
+        return [s for s in self.series if self.outcomes[s.uid].disposition is Disposition.USED]
+
+    def reject(self, disposition: Disposition, reason: str, action: str) -> None:
+        """Give every series that was to be used the same outcome."""
+        for series in self.used:
+            self.outcomes[series.uid] = Recognition(self.suffix, disposition, reason, action)
+        self.volumes = {}
+
+
+def value_of(suffix: str, member: Member) -> float | None:
+    """What varies over a set of this suffix: the inversion time [s] of IRT1, the echo time [s] of MESE."""
+    return member.frame.inversion_time if suffix == "IRT1" else member.frame.echo_time
+
+
+def form_sets(series: list[Series], recognized: dict[str, Recognition]) -> list[AcquisitionSet]:
+    """Sets of one participant's session, sorted by time; series without a suffix to convert are left out."""
+    sets = [
+        AcquisitionSet("MESE", [one], {one.uid: recognized[one.uid]})
+        for one in series
+        if recognized[one.uid].suffix == "MESE"
+    ]
+    alike: dict[tuple, list[Series]] = {}
+    for one in series:
+        if recognized[one.uid].suffix == "IRT1":
+            alike.setdefault(acquisition_key(one), []).append(one)
+    for family in alike.values():
+        sets += _split_runs(sorted(family, key=lambda s: (s.time, s.uid)), recognized)
+    for one in sets:
+        _fill_volumes(one)
+    return sorted(sets, key=lambda s: (s.time, s.series[0].uid))
+
+
+def _split_runs(family: list[Series], recognized: dict[str, Recognition]) -> list[AcquisitionSet]:
+    """One set per run: a series with many inversion times is a run; series with one each fill runs in order of time."""
+    sets, single = [], []
+    for one in family:
+        if len(_values("IRT1", one)) > 1:
+            sets.append(AcquisitionSet("IRT1", [one], {one.uid: recognized[one.uid]}))
+        else:
+            single.append(one)
+    values = {one.uid: next(iter(_values("IRT1", one)), None) for one in single}
+    known = [value for value in values.values() if value is not None]
+    n_runs = median_low([known.count(value) for value in set(known)]) if known else 1
+    outcomes = {one.uid: recognized[one.uid] for one in single}
+    if n_runs == 1:
+        # A time that was scanned again replaces the first try: somebody saw a reason to repeat it.
+        latest = {values[one.uid]: one.uid for one in single if values[one.uid] is not None}
+        for one in single:
+            value = values[one.uid]
+            if value is not None and latest[value] != one.uid:
+                outcomes[one.uid] = Recognition(
+                    "IRT1",
+                    Disposition.IGNORED,
+                    f"Inversion time {value:g} s was scanned again later in the session; the later scan is used",
+                    "Nothing, unless the later scan is the worse one",
+                )
+        runs = [single] if single else []
+    else:
+        runs = _fill_runs(single, values, len(set(known)))
+    for run in runs:
+        sets.append(AcquisitionSet("IRT1", run, {one.uid: outcomes[one.uid] for one in run}))
+    return sets
+
+
+def _fill_runs(single: list[Series], values: dict[str, float | None], n_values: int) -> list[list[Series]]:
+    """Start a new run when an inversion time comes a second time. One without a time joins the run it falls into."""
+    runs: list[list[Series]] = [[]]
+    for one in single:
+        value = values[one.uid]
+        present = {values[s.uid] for s in runs[-1]}
+        is_full = len(present - {None}) == n_values or len(runs[-1]) >= n_values
+        if (value is not None and value in present) or (value is None and is_full):
+            runs.append([])
+        runs[-1].append(one)
+    return runs
+
+
+def _fill_volumes(one: AcquisitionSet) -> None:
+    """Sort the planes of the used series into volumes; what is incomplete is quarantined, too little is ignored."""
+    bad = [s for s in one.series if one.outcomes[s.uid].disposition is Disposition.QUARANTINED]
+    if bad and one.used:
+        one.note = f"{len(bad)} of the {len(one.series)} series of this set could not be used"
+    volumes: dict[float, list[Member]] = {}
+    for series in one.used:
+        for member in series.members():
+            value = value_of(one.suffix, member)
+            volumes.setdefault(round(value or 0.0, TIME_DIGITS), []).append(member)
+    if not volumes:
+        return
+    if len(volumes) < FEWEST_VALUES:
+        name = "inversion time" if one.suffix == "IRT1" else "echo time"
+        one.reject(
+            Disposition.IGNORED,
+            f"{len(volumes)} {name}{'' if len(volumes) == 1 else 's'} in the set: a fit needs {FEWEST_VALUES}",
+            NOT_NEEDED,
+        )
+        return
+    planes = {value: plane_keys(members) for value, members in volumes.items()}
+    whole = set().union(*planes.values())
+    name = "Inversion time" if one.suffix == "IRT1" else "Echo time"
+    for value in sorted(volumes):
+        if set(planes[value]) != whole:
+            one.reject(
+                Disposition.QUARANTINED,
+                f"{name} {value:g} s has {len(set(planes[value]))} of {len(whole)} slices",
+                SEND_WHOLE,
+            )
+            return
+        if len(planes[value]) != len(whole):
+            one.reject(
+                Disposition.QUARANTINED,
+                f"{name} {value:g} s has {len(planes[value])} images for {len(whole)} slices",
+                "Ask the site which repeats belong together, and send each as its own series",
+            )
+            return
+    shapes = {(m.image.n_rows, m.image.n_columns) for members in volumes.values() for m in members}
+    if len(shapes) > 1:
+        one.reject(Disposition.QUARANTINED, f"Images of unlike size stand in one set: {sorted(shapes)}", SEND_WHOLE)
+        return
+    one.volumes = {value: sorted(volumes[value], key=slice_position) for value in sorted(volumes)}
+
+
+def slice_position(member: Member) -> float:
+    """Where a plane lies along its normal [mm]."""
+    p, o = member.frame.position, member.frame.orientation
+    normal = (o[1] * o[5] - o[2] * o[4], o[2] * o[3] - o[0] * o[5], o[0] * o[4] - o[1] * o[3])
+    return sum(a * b for a, b in zip(p, normal, strict=True))
+
+
+def _values(suffix: str, series: Series) -> set[float]:
+    values = (value_of(suffix, member) for member in series.members(with_damaged=True))
+    return {round(value, TIME_DIGITS) for value in values if value}

@@ -1,0 +1,54 @@
+"""The BIDS sidecar of one converted volume: the acquisition as the header gives it, in BIDS keys and units."""
+
+import hashlib
+from typing import Any
+
+from isocenter.dicom.convert import Converted, converter_version
+from isocenter.dicom.group import Member
+from isocenter.dicom.sets import AcquisitionSet
+
+#: A spin echo's flip angle element often holds the refocusing angle [deg]; no excitation is that large.
+SMALLEST_REFOCUSING_ANGLE = 135.0
+
+
+def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, scanner: str) -> dict[str, Any]:
+    """Everything that travels with one volume; nothing that names a person, and no date."""
+    members = acquisition.volumes[value]
+    frame = members[0].frame
+    series = next(s for s in acquisition.used if s.uid == members[0].image.series_uid)
+    about = series.description
+    sidecar = dict(about.sidecar)
+    if about.field_strength is not None:
+        sidecar["MagneticFieldStrength"] = about.field_strength
+    timing = {
+        "RepetitionTime": frame.repetition_time,
+        "EchoTime": frame.echo_time,
+        "FlipAngle": frame.flip_angle,
+    }
+    if acquisition.suffix == "IRT1":
+        timing["InversionTime"] = frame.inversion_time
+        if "(0018,0082)" not in frame.inversion_source:
+            sidecar["InversionTimeSource"] = frame.inversion_source
+    sidecar |= {key: number for key, number in timing.items() if number is not None}
+    if about.is_spin_echo and (frame.flip_angle or 0.0) >= SMALLEST_REFOCUSING_ANGLE:
+        sidecar["RefocusingFlipAngle"] = frame.flip_angle
+    if volume.saturation is not None:
+        sidecar["SaturationValue"] = volume.saturation
+    sidecar |= {
+        "AcquisitionTimeOfDay": round(min(m.image.time for m in members), 3),
+        "Scanner": scanner,
+        "BitsStored": members[0].image.bits_stored,
+        "SourceSeriesInstanceUID": series.uid,
+        "SourceFiles": len({m.image.sha256 for m in members}),
+        "SourceSHA256": digest_sources(members),
+        "ConversionSoftware": "dcm2niix",
+        "ConversionSoftwareVersion": converter_version(),
+        "ConversionVerified": volume.is_verified,
+    }
+    return sidecar
+
+
+def digest_sources(members: list[Member]) -> str:
+    """One SHA-256 over the sorted SHA-256 digests of the files of a volume."""
+    digests = sorted({member.image.sha256 for member in members})
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

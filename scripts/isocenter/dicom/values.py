@@ -1,0 +1,71 @@
+"""Single values out of DICOM headers that may be absent, empty, doubled or wrong."""
+
+import math
+import struct
+from typing import Any, Protocol
+
+from pydicom.multival import MultiValue
+
+
+class Header(Protocol):
+    """What values are read from: a pydicom Dataset, or one frame of an enhanced one."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value behind a keyword, or the element behind a (group, element) tag."""
+
+
+def read_number(header: Header, keyword: str) -> float | None:
+    """The first finite number of an element; None when it is absent, empty or no number."""
+    return as_number(header.get(keyword))
+
+
+def as_number(value: Any) -> float | None:
+    """A finite float from whatever an element held, else None."""
+    value = getattr(value, "value", value)
+    if isinstance(value, bytes) and len(value) in (4, 8):  # a private element whose VR was lost on the way
+        value = struct.unpack("<f" if len(value) == 4 else "<d", value)[0]
+    if not isinstance(value, (str, bytes, int, float)) and hasattr(value, "__len__"):
+        value = value[0] if len(value) else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite numbers of an element, else None."""
+    value = header.get(keyword)
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        numbers = tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def read_text(header: Header, keyword: str) -> str:
+    """The text of an element without padding, "" when absent."""
+    value = header.get(keyword)
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple, MultiValue)):  # a person's name has a length too, and is one value
+        value = "\\".join(str(v) for v in value)
+    return str(value).strip().strip("\0").strip()
+
+
+def read_words(header: Header, keyword: str) -> tuple[str, ...]:
+    """The values of a multi-valued code string, upper case, without empties."""
+    return tuple(word.strip().upper() for word in read_text(header, keyword).split("\\") if word.strip())
+
+
+def read_private(header: Header, group: int, creator: str, element: int) -> float | None:
+    """A number in a vendor's private element, found by its creator, or at its usual place when that is lost."""
+    block = 0x10
+    for candidate in range(0x10, 0x20):
+        found = header.get((group, candidate))
+        if found is not None and str(getattr(found, "value", found)).strip() == creator:
+            block = candidate
+            break
+    return as_number(header.get((group, block << 8 | element)))

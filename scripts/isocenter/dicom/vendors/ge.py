@@ -1,0 +1,35 @@
+"""GE: what an image shows (magnitude, phase …) is a private number, and filters stand in a private list."""
+
+from typing import Any
+
+from isocenter.dicom.values import Header, as_number, read_private, read_words
+from isocenter.dicom.vendors import generic
+from isocenter.dicom.vendors.generic import Vendor
+
+#: Image type (0043,102F): what the reconstruction wrote.
+COMPONENT_NUMBERS = {0: "M", 1: "P", 2: "R", 3: "I"}
+
+
+def read_component(header: Header) -> str:
+    """Image type (0043,102F) where GE wrote it, else as the standard says."""
+    number = read_private(header, 0x0043, "GEMS_PARM_01", 0x2F)
+    if number is None:
+        return generic.read_component(header)
+    return COMPONENT_NUMBERS.get(int(number), "M")
+
+
+def read_details(header: Header) -> dict[str, Any]:
+    """Gradient nonlinearity correction (word DIS2D/DIS3D of ImageType) and the acceleration of ASSET (0043,1083)."""
+    details: dict[str, Any] = {}
+    words = read_words(header, "ImageType")
+    if "DIS2D" in words or "DIS3D" in words:
+        details["NonlinearGradientCorrection"] = True
+    asset = header.get((0x0043, 0x1083))
+    inverse = as_number(asset) if asset is not None else None
+    if inverse and 0 < inverse <= 1:  # GE stores the inverse of the reduction factor
+        details["ParallelReductionFactorInPlane"] = 1.0 / inverse
+    return details
+
+
+VENDOR = Vendor("GE", ("ge medical", "ge healthcare", "general electric"), read_component=read_component,
+                read_details=read_details)  # fmt: skip

@@ -1,0 +1,83 @@
+"""Philips: display scaling hides the measured value, and the inversion delay may stand in the trigger time."""
+
+from typing import Any
+
+from isocenter.dicom.values import Header, read_number, read_private, read_text, read_words
+from isocenter.dicom.vendors import generic
+from isocenter.dicom.vendors.generic import Reading, Scaling, Vendor
+from isocenter.units import seconds_from_milliseconds
+
+CREATOR_IMAGING = "Philips Imaging DD 001"
+CREATOR_MR = "Philips MR Imaging DD 001"
+
+
+def read_scaling(header: Header) -> Scaling:
+    """Measured value = (slope * stored + intercept) / (slope * scale slope), scale slope in (2005,100E).
+
+    Only this value may be compared between series: the rescaled one depends on how each series filled the stored
+    range. Reference: Chenevert 2014, doi 10.1593/tlo.13811.
+    """
+    plain = generic.read_scaling(header)
+    scale_slope = read_private(header, 0x2005, CREATOR_MR, 0x0E)
+    if scale_slope is None or scale_slope == 0.0:
+        return plain
+    denominator = plain.slope * scale_slope
+    return Scaling(
+        plain.slope / denominator,
+        plain.intercept / denominator,
+        "RescaleSlope, RescaleIntercept, Philips scale slope (2005,100E)",
+    )
+
+
+def read_inversion_time(header: Header) -> Reading:
+    """Inversion time, else the prepulse delay (2001,101B), else the trigger time (0018,1060).
+
+    The trigger time is a stand-in only where the header says that there is an inversion: whoever asks checks that.
+    """
+    standard = generic.read_inversion_time(header)
+    if standard.value:
+        return standard
+    delay = read_private(header, 0x2001, CREATOR_IMAGING, 0x1B)
+    if delay is not None and delay > 0:
+        return Reading(seconds_from_milliseconds(delay), "Philips prepulse delay (2001,101B)")
+    trigger = read_number(header, "TriggerTime")
+    if trigger is not None and trigger > 0:
+        return Reading(seconds_from_milliseconds(trigger), "TriggerTime (0018,1060)")
+    return standard
+
+
+def read_component(header: Header) -> str:
+    """The fourth word of ImageType (``M``, ``P`` …); the third carries the technique too (``M_SE``)."""
+    for word in reversed(read_words(header, "ImageType")[2:4]):
+        if word[:2] in ("M_", "P_", "R_", "I_"):
+            return word[0]
+        if word in generic.COMPONENTS:
+            return generic.COMPONENTS[word]
+    return generic.read_component(header)
+
+
+def read_details(header: Header) -> dict[str, Any]:
+    """The scaling as it stood, and the geometry correction (GeometryCorrection of enhanced images)."""
+    details: dict[str, Any] = {}
+    for key, value in (
+        ("PhilipsRescaleSlope", read_number(header, "RescaleSlope")),
+        ("PhilipsRescaleIntercept", read_number(header, "RescaleIntercept")),
+        ("PhilipsScaleSlope", read_private(header, 0x2005, CREATOR_MR, 0x0E)),
+    ):
+        if value is not None:
+            details[key] = value
+    correction = read_text(header, "GeometryOfKSpaceTraversal") and read_text(header, "DistortionCorrectionType")
+    if correction:
+        details["NonlinearGradientCorrection"] = correction.upper() not in ("", "NONE")
+    return details
+
+
+VENDOR = Vendor(
+    "Philips",
+    ("philips",),
+    read_scaling=read_scaling,
+    read_inversion_time=read_inversion_time,
+    read_component=read_component,
+    read_details=read_details,
+    fills_stored_range=True,
+)

@@ -1,0 +1,1 @@
+"""Pictures: charts as plain SVG text, maps and vials through matplotlib (which nothing else imports)."""

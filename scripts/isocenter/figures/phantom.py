@@ -1,0 +1,105 @@
+"""The phantom against its reference: bias a vial, and measured against reference over all sites."""
+
+from isocenter.figures.palette import MUTED, VERDICTS, Style
+from isocenter.figures.svg import Chart, is_finite, padded
+
+#: what a reader sees at once; a vial beyond is drawn at the edge with its value beside it
+_CAP = 40.0
+
+
+def draw_vial_bias(
+    vials: list[dict],
+    curve: list[tuple[float, float]],
+    tolerance: float,
+    unit: str,
+    styles: dict[str, Style],
+    alt: str,
+) -> str:
+    """Percent bias a vial against its reference (log axis), tolerance as a band, calibration as a line.
+
+    vials : dicts with ``reference`` [unit], ``bias``, ``error`` [%], ``session``, ``used``, ``label``,
+    ``title``, ``href``; curve : (reference [unit], bias that the calibration takes away [%]); tolerance : ± [%]
+    """
+    chart = Chart(height=330, top=34)
+    # Vials that take part set the axis; one left out may lie far away and stands at the edge with its value.
+    shown = [max(min(v["bias"], _CAP), -_CAP) for v in vials if is_finite(v["bias"]) and v["used"]]
+    x = chart.x_scale(*padded([v["reference"] for v in vials], log=True), log=True)
+    y = chart.y_scale(*padded(shown, include=(-1.3 * tolerance, 1.3 * tolerance)))
+    chart.box(
+        chart.left,
+        y(-tolerance),
+        chart.width - chart.right,
+        y(tolerance),
+        color=VERDICTS["pass"][0],
+        opacity=0.1,
+    )
+    chart.y_axis(y, "measured − reference [%]")
+    chart.x_axis(x, f"reference [{unit}], log axis")
+    chart.line(chart.left, y(0), chart.width - chart.right, y(0), color=MUTED)
+    if curve:
+        chart.polyline([(x.clamp(r), y.clamp(b)) for r, b in curve], dash="5 4", color="#6a3d9a")
+    for vial in (v for v in vials if is_finite(v["bias"]) and is_finite(v["reference"])):
+        _vial(chart, x, y, vial, styles.get(vial["session"], Style(MUTED, "circle")))
+    for i, (session, style) in enumerate(sorted(styles.items())):
+        chart.marker(chart.left + 6 + 104 * i, 14, color=style.color, shape=style.shape)
+        chart.text(chart.left + 16 + 104 * i, 18, f"session {session}", size=12)
+    chart.marker(chart.width - 150, 14, shape="cross", color=VERDICTS["fail"][0])
+    chart.text(chart.width - 138, 18, "left out, with reason", size=11)
+    return chart.render(alt)
+
+
+def _vial(chart, x, y, vial, style) -> None:
+    px, py = x(vial["reference"]), y.clamp(vial["bias"])
+    if is_finite(vial["error"]):
+        chart.interval(
+            y.clamp(vial["bias"] - vial["error"]),
+            y.clamp(vial["bias"] + vial["error"]),
+            px,
+            color=style.color,
+            upright=True,
+            cap=3,
+        )
+    if vial["used"]:
+        chart.marker(px, py, color=style.color, shape=style.shape, title=vial["title"], href=vial.get("href", ""))
+    else:
+        chart.marker(px, py, color=VERDICTS["fail"][0], shape="cross", title=vial["title"])
+    if abs(vial["bias"]) > _CAP or not vial["used"]:
+        beyond = f" {vial['bias']:+.0f} %" if not y.low <= vial["bias"] <= y.high else ""
+        end = px > chart.width * 0.75
+        chart.text(
+            px + (-7 if end else 7),
+            py + 4,
+            f"{vial['label']}{beyond}".replace("-", "−"),
+            size=11,
+            anchor="end" if end else "start",
+        )
+
+
+def draw_linearity(points: list[dict], unit: str, styles: dict[str, Style], alt: str) -> str:
+    """Measured against reference on log axes, all sites, with the line of identity.
+
+    points : dicts with ``reference``, ``measured``, ``error`` [unit], ``site``, ``used``, ``title``, ``href``
+    """
+    chart = Chart(height=340)
+    both = [v for p in points for v in (p["reference"], p["measured"]) if is_finite(v) and v > 0]
+    limits = padded(both, log=True)
+    x, y = chart.x_scale(*limits, log=True), chart.y_scale(*limits, log=True)
+    chart.y_axis(y, f"measured [{unit}], log axis")
+    chart.x_axis(x, f"reference [{unit}], log axis")
+    chart.line(x(limits[0]), y(limits[0]), x(limits[1]), y(limits[1]), color=MUTED, dash="6 4")
+    for p in points:
+        if not (is_finite(p["measured"]) and p["measured"] > 0 and is_finite(p["reference"])):
+            continue
+        style = styles.get(p["site"], Style(MUTED, "circle"))
+        shape, color = (style.shape, style.color) if p["used"] else ("cross", VERDICTS["fail"][0])
+        chart.marker(
+            x(p["reference"]),
+            y(p["measured"]),
+            shape=shape,
+            color=color,
+            hollow=p["used"],
+            radius=4,
+            title=p["title"],
+            href=p.get("href", ""),
+        )
+    return chart.render(alt)

@@ -1,0 +1,72 @@
+"""A verdict card a primary metric: the sentence, the numbers behind it, and what to mind."""
+
+from typing import Any
+
+from isocenter.figures.bounds import draw_bound_strip
+from isocenter.figures.palette import state_of
+from isocenter.report.gather import Trial
+from isocenter.report.metrics import Metric, metric_page, times
+from isocenter.report.tabulate import row_link
+from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shown_unit
+
+
+def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
+    """One card a primary metric, as ``qualification.tsv`` orders them; `equal` narrows the rows."""
+    cards = []
+    for index, row in trial.rows("qualification", **equal).iterrows():
+        metric = Metric.of_row(row)
+        unit, factor = decision_unit(row)
+        estimate, lower, upper, delta = (times(row.get(c), factor) for c in ("estimate", "lower95", "upper95", "delta"))
+        verdict = str(row["verdict"])
+        facts = _design_facts(trial, row)
+        alt = (
+            f"{metric.title}: estimate {format_number(estimate)} {unit}, one-sided 95 % bounds "
+            f"{format_number(lower)} to {format_number(upper)} {unit}, "
+            f"change that matters {format_number(delta)} {unit}"
+        )
+        cards.append(
+            {
+                "metric": metric,
+                "verdict": verdict,
+                "state": state_of(verdict),
+                "word": VERDICT_WORDS.get(verdict, verdict),
+                "sentence": "" if is_missing(row.get("sentence")) else str(row["sentence"]),
+                "context": "" if is_missing(row.get("context_of_use")) else str(row["context_of_use"]),
+                "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
+                "coefficient": str(row.get("coefficient", "")).replace("_", " "),
+                "strip": draw_bound_strip(estimate, lower, upper, delta, unit, state_of(verdict), alt),
+                "numbers": [
+                    ("estimate", f"{format_number(estimate)} {unit}"),
+                    ("one-sided 95 % bounds", f"{format_number(lower)} … {format_number(upper)} {unit}"),
+                    ("change that matters", f"{format_number(delta)} {unit}"),
+                    *facts,
+                ],
+                "flags": explain_flags(row.get("flags")),
+                "reasons": []
+                if is_missing(row.get("reasons"))
+                else [r.strip() for r in str(row["reasons"]).split(";")],
+                "settle": "" if is_missing(row.get("settle")) else str(row["settle"]),
+                "delta_source": "" if is_missing(row.get("delta_source")) else str(row["delta_source"]),
+                "page": metric_page(metric),
+                "row": row_link("qualification", index),
+            }
+        )
+    return cards
+
+
+def decision_unit(row: Any) -> tuple[str, float]:
+    """The unit and factor of the decision columns of a row of ``qualification.tsv``."""
+    return shown_unit(row.get("unit"))
+
+
+def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
+    found = Metric.of_row(row).rows(
+        trial, "reproducibility", stage=row.get("stage"), scale=row.get("scale"), coefficient=row["coefficient"]
+    )
+    if not len(found):
+        return []
+    r = found.iloc[0]
+    facts = [
+        (label, format_number(r.get(column), 0)) for label, column in (("subjects", "n_subjects"), ("sites", "n_sites"))
+    ]
+    return [*facts, ("df", format_number(r.get("df"), 1 if not is_missing(r.get("df")) and float(r["df"]) % 1 else 0))]

@@ -1,0 +1,209 @@
+"""The methods text of what really ran, and the dictionary of the tables."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import isocenter
+from isocenter.report.citations import STATISTICS, cite, find_dois
+from isocenter.report.dictionary import COLUMNS, TABLES
+from isocenter.report.gather import Trial
+from isocenter.report.tabulate import Table, table_of
+from isocenter.report.wording import explain_flag, format_number, is_missing, list_flags, plural, shorten, shown_unit
+
+#: what each key of a model's card is called on the page
+_CARD = ("equation", "assumptions", "needs", "parameters", "known bias", "reference")
+
+
+def methods_context(trial: Trial) -> dict[str, Any]:
+    """What ``methods.html`` shows."""
+    biomarkers = [describe_biomarker(trial, name, block) for name, block in trial.biomarkers.items()]
+    dois = [doi for b in biomarkers for doi in b["dois"]]
+    dois += ["10.1002/mrm.28779", "10.1119/1.1632486"] if trial.calibrations else []
+    dois += ["10.1016/j.neuroimage.2010.09.025"] if len(trial.tables["motion"]) else []
+    dois += STATISTICS if len(trial.tables.get("reproducibility", [])) else []
+    return {
+        "biomarkers": biomarkers,
+        "statistics": describe_statistics(trial),
+        "claims": claim_table(trial),
+        "references": cite([*dois, "10.12688/f1000research.29032.2"]),
+        "facts": run_facts(trial),
+        "dictionary": dictionary_tables(trial),
+        "grras": grras_table(),
+        "flags": flag_table(trial),
+    }
+
+
+def model_card(name: str) -> dict[str, str]:
+    """The card at the top of a model's file: equation, assumptions, needs, parameters, known bias, reference.
+
+    Read as text, so that a report never has to load the models.
+    """
+    path = Path(isocenter.__file__).parent / "models" / f"{name}.py"
+    if not path.is_file():
+        return {}
+    card: dict[str, str] = {}
+    key = ""
+    for line in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines():
+        start = next((k for k in _CARD if line.startswith(k + " ")), "")
+        if start:
+            key = start
+            card[key] = line[len(start) :].strip()
+        elif key and line.startswith(" "):
+            card[key] += " " + line.strip()
+        else:
+            key = ""
+    return card
+
+
+def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[str, Any]:
+    """How one biomarker was made, in sentences, with its model's card."""
+    unit, factor = shown_unit(block.get("unit"))
+    low, high = (block.get("plausible_range") or [None, None])[:2]
+    card = model_card(str(block.get("model", "")))
+    options = ", ".join(f"{k} = {v}" for k, v in (block.get("options") or {}).items())
+    sentences = [
+        f"{block.get('title', name)} ({name}) was fitted voxel by voxel with the model {block.get('model')} to the "
+        f"series {block.get('suffix')}" + (f" ({options})" if options else "") + "."
+    ]
+    if low is not None and high is not None:
+        sentences.append(
+            f"Values outside {format_number(low * factor)} to {format_number(high * factor)} {unit} were flagged and "
+            "left out; a voxel that could not be fitted holds no value."
+        )
+    if block.get("align") == "rigid":
+        sentences.append(
+            "Before the fit the volumes of each series were aligned rigidly with ANTs to a reference volume, each to "
+            "a prediction of it from the other volumes, so that the change of contrast is not taken for motion."
+        )
+    else:
+        sentences.append("The volumes of a series belong to one acquisition and were not aligned.")
+    sentences += _calibration_sentences(trial, name, block)
+    rois = ", ".join(str(r).replace("_", " ") for r in block.get("rois", []))
+    sentences.append(
+        f"Regions ({rois}) were brought into scan space with ANTs, and each region is summarized by the "
+        f"{block.get('roi_statistic', 'median')} over its valid voxels with a standard error that holds the fit and "
+        "the calibration."
+    )
+    if block.get("scale") == "log":
+        sentences.append("Its statistics are made on the log scale, declared beforehand; coefficients read as percent.")
+    if block.get("field_dependent"):
+        sentences.append("It depends on field strength: values from different field strengths are never pooled.")
+    return {"name": name, "text": " ".join(sentences), "card": card, "dois": find_dois(card.get("reference", ""))}
+
+
+def _calibration_sentences(trial: Trial, name: str, block: dict[str, Any]) -> list[str]:
+    if block.get("calibration") != "phantom":
+        return ["It was not calibrated on a phantom."]
+    curves = [c for (_, biomarker), c in trial.calibrations.items() if biomarker == name]
+    applied = Counter(str(c.get("form")) for c in curves if not c.get("refused"))
+    refused = sum(bool(c.get("refused")) for c in curves)
+    forms = ", ".join(f"{form} at {plural(n, 'site')}" for form, n in sorted(applied.items()))
+    text = (
+        "Each site was calibrated on its phantom: vials located, measured, and regressed with errors in both variables "
+        "against reference values interpolated to the temperature of the day; the form (none, gain or linear) was "
+        "chosen by its leave-one-out error, the simpler one unless another is clearly better"
+    )
+    text += f" ({forms or 'no site was calibrated'})."
+    if refused:
+        text += f" At {plural(refused, 'site')} no calibration could be made; values there stay as measured."
+    return [text]
+
+
+def describe_statistics(trial: Trial) -> str:
+    """The statistics in sentences, as far as they ran."""
+    if not len(trial.tables.get("reproducibility", [])):
+        return "No statistics were computed: there are no measurements to compare."
+    used = trial.tables.get("bland_altman", {}).get("method", [])
+    limits = ", ".join(sorted({str(m) for m in used if not is_missing(m)})) or "none estimated"
+    return (
+        "Within-subject precision is the root mean square over participants of the SD of repeats; intervals by χ². "
+        "Variance components (subject, site, subject × site, session, residual) are estimated by restricted maximum "
+        "likelihood with bounds at zero. Repeatability, intermediate precision and reproducibility (RDC) coefficients "
+        "are 1.96·√2 times the SD of the components they hold, with one-sided 95 % bounds by the modified large sample "
+        "method, which keeps its coverage with few sites where usual intervals do not; the price at three sites is an "
+        f"upper bound of about three times the estimate. Intervals of the limits of agreement: {limits}. ICC are "
+        "reported with their form and interval and decide nothing: they depend on how different the participants are. "
+        "A metric is qualified when its upper bound does not exceed the change that was declared to matter and the "
+        "preconditions (linearity, bias, accounting) hold; not qualified when its lower bound exceeds it; "
+        "indeterminate otherwise. Each metric was declared beforehand, so no correction for multiplicity applies."
+    )
+
+
+def claim_table(trial: Trial) -> Table:
+    """What was declared before the trial."""
+    rows = [
+        [
+            str(c.get("biomarker", "")),
+            str(c.get("roi", "")).replace("_", " "),
+            str(c.get("coefficient", "")).replace("_", " "),
+            f"{c.get('delta')} {'%' if c.get('delta_unit') == 'percent' else c.get('delta_unit', '')}",
+            shorten(c.get("context_of_use", ""), 160),
+            shorten(c.get("source", ""), 300),
+            str(c.get("date", "")),
+        ]
+        for c in trial.settings.get("claims", [])
+    ]
+    columns = ["Biomarker", "Region", "Coefficient", "Change that matters", "Context of use", "Source", "Date"]
+    return table_of(
+        "claims", columns, rows, empty="No change was declared to matter; so there is no verdict.", is_simple=True
+    )
+
+
+def run_facts(trial: Trial) -> list[tuple[str, str]]:
+    """Version, date, seed, config hash and versions of the tools, as far as they were passed in."""
+    s = trial.settings
+    facts = [("Trial", s.get("trial")), ("Isocenter", s.get("version", isocenter.__version__)), ("Date", s.get("date"))]
+    facts += [("Hash of the configuration", s.get("config_hash")), ("Seed", s.get("seed"))]
+    facts += sorted((s.get("versions") or {}).items())
+    return [(label, shorten(value, 80)) for label, value in facts if value not in (None, "")]
+
+
+def dictionary_tables(trial: Trial) -> list[tuple[str, str, Table]]:
+    """(name, what the table is, its columns) for every table of the report."""
+    found = []
+    for name, table in trial.tables.items():
+        rows = [[str(c), *COLUMNS.get(str(c), ("", "as its name says"))[::-1]] for c in table.columns]
+        found.append(
+            (
+                name,
+                TABLES.get(name, ""),
+                table_of(
+                    f"columns_{name}",
+                    ["Column", "Meaning", "Unit"],
+                    rows,
+                    is_simple=True,
+                    empty="No column: the table is empty.",
+                ),
+            )
+        )
+    return found
+
+
+def flag_table(trial: Trial) -> Table:
+    """The flags that occur in this trial's statistics, in words."""
+    found: Counter[str] = Counter()
+    for table in trial.tables.values():
+        for cell in table.get("flags", []):
+            found.update(list_flags(cell))
+    rows = [[name.replace("_", " "), explain_flag(name), n] for name, n in sorted(found.items())]
+    return table_of("flags", ["Flag", "Meaning", "Rows"], rows, empty="No estimate carries a flag.", is_simple=True)
+
+
+def grras_table() -> Table:
+    """The GRRAS items and where each stands in the report."""
+    items = (
+        ("1 Title", "Reliability or agreement named", "Front page"),
+        ("2–3 Introduction", "What is measured, on whom", "Methods: biomarkers; declared changes"),
+        ("4–5 Rationale", "What is known, why this study", "config/claims.yaml and its sources"),
+        ("6–7 Sample size, sampling", "How many, how chosen", "Accounting; flow from received to analyzed"),
+        ("8 Process", "Measurement and rating described", "Methods: models, registration, calibration, regions"),
+        ("9 Independence", "Repeats independent of each other", "Methods: each run is processed on its own"),
+        ("10 Statistics", "Analysis described", "Methods: statistics"),
+        ("11–12 Participants", "Numbers and characteristics", "Accounting; descriptives of each metric"),
+        ("13 Estimates", "With measures of uncertainty", "Each metric's page"),
+        ("14 Relevance", "Practical meaning", "Verdicts on the front page"),
+        ("15 Detail", "Results available", "Data: every table as TSV"),
+    )
+    return table_of("grras", ["GRRAS item", "Asks for", "Stands in"], [list(item) for item in items], is_simple=True)

@@ -1,0 +1,261 @@
+"""The front page: is the trial healthy, what needs me, the verdicts, where everything stands."""
+
+from collections import Counter
+from typing import Any
+
+from isocenter.figures.flow import draw_flow
+from isocenter.figures.palette import state_of
+from isocenter.report.cards import verdict_cards
+from isocenter.report.figure import Figure
+from isocenter.report.gather import Trial
+from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
+from isocenter.report.wording import (
+    VERDICT_WORDS,
+    format_number,
+    is_missing,
+    name_roi,
+    plural,
+    shorten,
+)
+
+#: the columns of the sites × stages matrix: (heading, entity and stage of flow.tsv, the count that is shown)
+MATRIX = (
+    ("Received [series]", "series", "intake", "n_in"),
+    ("Intake [series used]", "series", "intake", "n_out"),
+    ("Phantom [scans measured]", "phantom", "measure", "n_out"),
+    ("Registered", "acquisition", "align", "n_out"),
+    ("Fitted", "acquisition", "fit", "n_out"),
+    ("Regions", "acquisition", "regions", "n_out"),
+    ("Calibrated", "acquisition", "calibrate", "n_out"),
+    ("Analyzed", "acquisition", "analyze", "n_out"),
+)
+
+#: what a stage of flow.tsv is called on the page
+STAGE_WORDS = {
+    ("file", "read"): "Files received",
+    ("series", "intake"): "Series",
+    ("acquisition", "align"): "Registration",
+    ("acquisition", "fit"): "Fit",
+    ("acquisition", "regions"): "Regions",
+    ("acquisition", "calibrate"): "Calibration",
+    ("acquisition", "analyze"): "Statistics",
+    ("phantom", "measure"): "Phantom",
+}
+
+
+def overview_context(trial: Trial) -> dict[str, Any]:
+    """What ``index.html`` shows."""
+    needs = list_needs(trial)
+    cards = verdict_cards(trial)
+    return {
+        "health": describe_health(trial, needs, cards),
+        "matrix": site_matrix(trial),
+        "needs": needs,
+        "cards": cards,
+        "flow": flow_figure(trial),
+        "accounting": accounting_table(trial),
+    }
+
+
+def describe_health(trial: Trial, needs: Table, cards: list[dict[str, Any]]) -> dict[str, str]:
+    """One line with a state: how many sites pass, how much is analyzed, what waits for a person."""
+    verdicts = [str(v.get("verdict", "")) for v in trial.verdicts.values()]
+    n_fail = sum(state_of(v) == "fail" for v in verdicts)
+    n_warn = sum(state_of(v) == "warn" for v in verdicts)
+    analyzed = trial.rows("flow", entity="acquisition", stage="analyze")
+    first = trial.rows("flow", entity="acquisition", stage="align")
+    n_in = int(first["n_in"].sum()) if len(first) else 0
+    n_out = int(analyzed["n_out"].sum()) if len(analyzed) else 0
+    state = "fail" if n_fail or n_out == 0 else "warn" if n_warn or needs.n_total else "pass"
+    opening = {"pass": "Healthy", "warn": "Running, with things to look at", "fail": "Needs attention"}[state]
+    sites = f"{len(verdicts) - n_fail} of {plural(len(verdicts), 'site')} pass onboarding"
+    if n_warn:
+        sites += f" ({n_warn} with warnings)"
+    counted = Counter(card["verdict"] for card in cards)
+    words = ", ".join(
+        f"{counted[v]} {VERDICT_WORDS[v]}" for v in ("qualified", "indeterminate", "not_qualified") if counted[v]
+    )
+    parts = [
+        sites,
+        f"{n_out} of {plural(n_in, 'acquisition')} that entered processing are analyzed",
+        f"{plural(needs.n_total, 'item')} left out, with reasons",
+        f"verdicts: {words}" if words else "no verdict yet",
+    ]
+    return {"state": state, "opening": opening, "line": "; ".join(parts) + "."}
+
+
+def site_matrix(trial: Trial) -> Table:
+    """Sites × stages with counts, color and symbol; every count links to its row of flow.tsv."""
+    columns = ["Site", "Onboarding", "Visits [runs of planned]", *(heading for heading, *_ in MATRIX)]
+    rows: list[list[Cell]] = []
+    for site in trial.sites:
+        verdict = trial.verdicts.get(site, {}).get("verdict")
+        page = f"sites/{site}.html"
+        row = [Cell(site, href=page), verdict_cell(verdict, href=page) if verdict else Cell("none yet", state="none")]
+        row.append(_planned_cell(trial, site))
+        row += [_stage_cell(trial, site, entity, stage, count) for _, entity, stage, count in MATRIX]
+        rows.append(row)
+    return Table(
+        "matrix",
+        columns,
+        rows,
+        source="flow.tsv",
+        empty="No site has sent anything yet.",
+        n_total=len(rows),
+        is_simple=True,
+    )
+
+
+def _planned_cell(trial: Trial, site: str) -> Cell:
+    planned = trial.settings.get("planned", {}).get(site)
+    if not isinstance(planned, int):
+        return Cell("–", state="none", title="no schedule")
+    missing = len(trial.rows("exclusions", site=site, stage="schedule"))
+    state = "pass" if not missing else "fail" if missing >= planned else "warn"
+    title = f"{planned - missing} of {planned} planned runs arrived"
+    return Cell(
+        f"{planned - missing} of {planned}", str(planned - missing), "#needs" if missing else "", state, title, True
+    )
+
+
+def _stage_cell(trial: Trial, site: str, entity: str, stage: str, count: str) -> Cell:
+    found = trial.rows("flow", site=site, entity=entity, stage=stage)
+    if not len(found):
+        return Cell("–", state="none", title="nothing counted at this stage")
+    row, href = found.iloc[0], row_link("flow", found.index[0])
+    n_in, n_out, n_lost = int(row["n_in"]), int(row["n_out"]), int(row["n_excluded"])
+    if count == "n_in":
+        return Cell(str(n_in), str(n_in), href, "pass" if n_in else "fail", is_number=True)
+    state = "none" if n_in == 0 else "fail" if n_out == 0 else "warn" if n_lost else "pass"
+    text = f"{n_out}" if not n_lost else f"{n_out} (−{n_lost})"
+    ignored = int(row.get("n_ignored", 0))
+    title = f"{n_in} in, {ignored} ignored, {n_lost} excluded, {n_out} out"
+    return Cell(text, str(n_out), href, state, title, is_number=True)
+
+
+def list_needs(trial: Trial) -> Table:
+    """Exclusions with reason and next action, as ``exclusions.tsv`` orders them."""
+    rows = []
+    anchors = []
+    for index, e in trial.tables["exclusions"].iterrows():
+        who = " ".join(
+            part
+            for part in (
+                "" if is_missing(e["participant_id"]) or e["participant_id"] == "n/a" else f"sub-{e['participant_id']}",
+                "" if is_missing(e["session"]) else f"ses-{e['session']}",
+                "" if is_missing(e["run"]) else f"run-{e['run']}",
+            )
+            if part
+        )
+        scan = " ".join(part for part in (who, "" if is_missing(e["biomarker"]) else str(e["biomarker"])) if part)
+        site = str(e["site"])
+        known = site in trial.sites
+        rows.append(
+            [
+                Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
+                Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
+                Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
+                Cell(shorten(e["reason"], 400), title=str(e["reason"])),
+                Cell(shorten(e["action"], 240), title=str(e["action"])),
+            ]
+        )
+        anchors.append(f"need-{index}")
+    return Table(
+        "needs",
+        ["Site", "Scan", "Stage", "Why it is left out", "What to do"],
+        rows,
+        anchors,
+        "exclusions.tsv",
+        "Nothing is left out: every series that was received is used.",
+        len(rows),
+    )
+
+
+def flow_figure(trial: Trial) -> Figure:
+    """From received to analyzed over all sites, with what left at each stage and why."""
+    flow = trial.tables["flow"]
+    stages = []
+    for (entity, stage), label in STAGE_WORDS.items():
+        rows = trial.rows("flow", entity=entity, stage=stage)
+        if not len(rows) or entity == "phantom":
+            continue
+        ignored = int(rows["n_ignored"].sum())
+        lost = int(rows["n_excluded"].sum()) + ignored
+        reasons = _reasons(trial, stage)
+        unit = "files" if entity == "file" else "series" if entity == "series" else "acquisitions"
+        stages.append(
+            {
+                "label": label,
+                "n": int(rows["n_in"].sum()),
+                "unit": unit,
+                "lost": lost,
+                "reasons": reasons,
+                "entity": entity,
+            }
+        )
+    out = trial.rows("flow", entity="acquisition", stage="analyze")
+    if stages:
+        stages.append(
+            {
+                "label": "Analyzed",
+                "n": int(out["n_out"].sum()) if len(out) else 0,
+                "unit": "acquisitions",
+                "lost": None,
+                "reasons": [],
+                "entity": "acquisition",
+            }
+        )
+    alt = "; ".join(
+        f"{s['label']}: {s['n']} {s['unit']} in" + (f", {s['lost']} left out" if s["lost"] else "") for s in stages
+    )
+    return Figure(
+        "From received to analyzed",
+        alt,
+        "How many files, series and acquisitions enter each stage, all sites together, and what leaves there.",
+        "Counts of flow.tsv. Files become series at intake, and series become acquisitions: one biomarker of one run "
+        "of one person. Phantom scans are counted apart, in the matrix above. Ignored series (duplicates, vendor maps, "
+        "localizers) are among those left out at intake.",
+        "Every number that leaves has a reason, and what enters a stage equals what left the stage before.",
+        "Whether a visit that was planned and never took place matters; such visits stand in the list of exclusions.",
+        svg=draw_flow(stages, alt) if stages else "",
+        sources=[("flow.tsv", "tables/flow.html"), ("exclusions.tsv", "tables/exclusions.html")],
+        empty="" if len(flow) else "No counts yet: flow.tsv is empty.",
+        is_wide=True,
+    )
+
+
+def _reasons(trial: Trial, stage: str) -> list[str]:
+    """The most frequent reasons of a stage, with counts."""
+    rows = trial.tables["exclusions"]
+    if not len(rows):
+        return []
+    # Intake names a series by its UID, and a file that belongs to none by its path.
+    is_series = rows["series"].astype(str).str.fullmatch(r"[0-9.]+")
+    at_intake = rows["stage"] == "intake"
+    chosen = {"read": at_intake & ~is_series, "intake": at_intake & is_series}.get(stage, rows["stage"] == stage)
+    return [f"{n} × {reason}" for reason, n in Counter(rows.loc[chosen, "reason"].astype(str)).most_common(4)]
+
+
+def accounting_table(trial: Trial) -> Table:
+    """Planned, received, usable and used runs a site and metric."""
+    rows = []
+    for index, r in trial.tables.get("accounting", {}).iterrows() if len(trial.tables.get("accounting", [])) else []:
+        href = row_link("accounting", index)
+        rows.append(
+            [
+                Cell(f"{r['biomarker']} {name_roi(r['roi'])}"),
+                Cell(str(r["site"])),
+                *(
+                    number_cell(format_number(r.get(c), 0), r.get(c), href)
+                    for c in ("n_planned", "n_received", "n_usable", "n_used", "n_excluded")
+                ),
+                Cell(shorten("" if is_missing(r.get("reason")) else r["reason"], 120)),
+            ]
+        )
+    return table_of(
+        "accounting",
+        ["Metric", "Site", "Planned", "Received", "Usable", "Used", "Excluded", "Reason"],
+        rows,
+        source="accounting.tsv",
+        empty="No accounting: the statistics have not run.",
+    )

@@ -1,0 +1,294 @@
+"""A site's page: its verdict, phantom, calibration, maps, motion and what was left out."""
+
+from typing import Any
+
+from isocenter.figures.palette import site_styles, state_of
+from isocenter.figures.phantom import draw_vial_bias
+from isocenter.report.figure import Figure
+from isocenter.report.gather import Trial
+from isocenter.report.metric_figures import is_used
+from isocenter.report.metric_tables import linearity
+from isocenter.report.metrics import ROOT, times
+from isocenter.report.overview import list_needs
+from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
+from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
+
+#: the bias that a vial may have when the trial's checks name none [%]
+DEFAULT_TOLERANCE = 5.0
+
+
+def site_context(trial: Trial, site: str, mosaics: list[Figure], pictures: list[Figure]) -> dict[str, Any]:
+    """What ``sites/<site>.html`` shows; `mosaics` and `pictures` are written beside it already."""
+    verdict = trial.verdicts.get(site, {})
+    word = str(verdict.get("verdict", ""))
+    title = trial.settings.get("sites", {}).get(site, site)
+    checks = list(trial.rows("checks", site=site).iterrows())
+    scanners = [_scanner(s) for s in verdict.get("scanners", []) if isinstance(s, dict)]
+    return {
+        "site": site,
+        "hospital": shorten(title if isinstance(title, str) else site),
+        "verdict": word,
+        "state": state_of(word),
+        "word": VERDICT_WORDS.get(word, word or "no verdict yet"),
+        "scanners": scanners,
+        "date": shorten(verdict.get("date") or ""),
+        "to_change": _change_table(verdict),
+        "counts": {k: int(v) for k, v in (verdict.get("counts") or {}).items()},
+        "checks": _check_table("checks", checks),
+        "vials": [_vial_figure(trial, site, name) for name in _calibrated(trial, site)],
+        "vial_tables": [(name, _vial_table(trial, site, name)) for name in _calibrated(trial, site)],
+        "pictures": pictures,
+        "calibrations": _calibration_table(trial, site),
+        "linearity": [(name, linearity(trial, name, site=site)) for name in _calibrated(trial, site)],
+        "mosaics": mosaics,
+        "motion": _motion_table(trial, site),
+        "needs": _needs_of_site(trial, site),
+    }
+
+
+def _calibrated(trial: Trial, site: str) -> list[str]:
+    names = [name for name, block in trial.biomarkers.items() if block.get("calibration") == "phantom"]
+    return names or sorted(set(trial.rows("vials", site=site).get("biomarker", [])))
+
+
+def _scanner(scanner: dict[str, Any]) -> str:
+    """``scanner1: Siemens Skyra, 3 T, serial 12345``."""
+    words = " ".join(str(scanner[key]) for key in ("manufacturer", "model") if scanner.get(key))
+    field = f", {scanner['field_strength']:g} T" if isinstance(scanner.get("field_strength"), (int, float)) else ""
+    serial = f", serial {scanner['serial']}" if scanner.get("serial") else ""
+    return shorten(f"{scanner.get('id', '')}: {words}{field}{serial}", 90)
+
+
+def _change_table(verdict: dict[str, Any]) -> Table:
+    """What the site must change: one row a finding, worst first."""
+    rows = [
+        [
+            verdict_cell(change["verdict"], text=str(change["verdict"])),
+            Cell(shorten(change.get("parameter") or change["id"].replace("_", " "), 60)),
+            Cell(shorten(change["found"], 120), title=str(change["found"])),
+            Cell(_expected(change), title=str(change["expected"])),
+            Cell(shorten(change["remedy"], 300)),
+            Cell(_where(change), title="; ".join(map(str, change.get("scopes", [])))),
+        ]
+        for change in verdict.get("changes", [])
+    ]
+    columns = ["Verdict", "Parameter", "Found", "Expected", "How to fix", "Where"]
+    empty = "Nothing to change: no check failed or warned." if verdict else "No check has run."
+    return table_of("to_change", columns, rows, source="checks.tsv", empty=empty)
+
+
+def _where(change: dict[str, Any]) -> str:
+    scopes = [str(scope) for scope in change.get("scopes", [])]
+    more = f" and {len(scopes) - 2} more" if len(scopes) > 2 else ""
+    return ", ".join(shorten(scope, 40) for scope in scopes[:2]) + more
+
+
+def _expected(check: Any) -> str:
+    text = shorten(check["expected"], 80)
+    if not is_missing(check.get("tolerance")):
+        text += f" ± {shorten(check['tolerance'])}"
+    unit = check.get("unit")
+    return text if is_missing(unit) or str(unit) in text.split() else f"{text} {shorten(unit)}"
+
+
+def _check_table(name: str, checks: list[tuple[Any, Any]]) -> Table:
+    rows = [
+        [
+            verdict_cell(c["verdict"], text=str(c["verdict"])),
+            Cell(shorten(c["group"])),
+            Cell(shorten(c["id"]).replace("_", " "), href=row_link("checks", index, ROOT)),
+            Cell(shorten(c["scope"], 48), title=str(c["scope"])),
+            Cell(shorten(c["found"], 60), title=str(c["found"])),
+            Cell(_expected(c), title=str(c["expected"])),
+        ]
+        for index, c in checks
+    ]
+    columns = ["Verdict", "Group", "Check", "Where", "Found", "Expected"]
+    return table_of(name, columns, rows, source="checks.tsv", empty="No check has run.")
+
+
+def _tolerance(trial: Trial, biomarker: str) -> float:
+    block = trial.biomarkers.get(biomarker, {})
+    value = block.get("bias_tolerance", trial.settings.get("bias_tolerance", DEFAULT_TOLERANCE))
+    return float(value) if isinstance(value, (int, float)) else DEFAULT_TOLERANCE
+
+
+def _vial_figure(trial: Trial, site: str, biomarker: str) -> Figure:
+    vials, unit = [], ""
+    rows = trial.rows("vials", site=site, biomarker=biomarker)
+    for index, v in rows.iterrows():
+        unit, factor = shown_unit(v.get("unit"))
+        reference, measured = times(v["reference"], factor), times(v["measured"], factor)
+        bias = times(v["bias_percent"], 1)
+        error = 100 * 1.96 * times(v["stderr"], factor) / reference if reference else float("nan")
+        used = is_used(v)
+        why = "" if used else f"; left out: {shorten(v.get('reason') or v['flag'], 80)}"
+        vials.append(
+            {
+                "reference": reference,
+                "bias": bias,
+                "error": error,
+                "session": str(v["session"]),
+                "used": used,
+                "label": str(v["vial"]),
+                "href": row_link("vials", index, ROOT),
+                "title": f"vial {v['vial']}, session {v['session']}: {measured:.4g} {unit} measured, {reference:.4g} "
+                f"{unit} reference, bias {bias:+.1f} %{why}",
+            }
+        )
+    tolerance = _tolerance(trial, biomarker)
+    n_used = sum(v["used"] for v in vials)
+    calibration = trial.calibrations.get((site, biomarker), {})
+    references = sorted(v["reference"] for v in vials if v["reference"] == v["reference"])
+    curve = _taken_away(calibration, references, unit)
+    biases = [abs(v["bias"]) for v in vials if v["used"] and v["bias"] == v["bias"]]
+    worst = format_number(max(biases), 1) if biases else "–"
+    alt = f"Percent bias of {biomarker} per vial at {site}: {n_used} vials used, largest bias {worst} %"
+    return Figure(
+        f"{biomarker} of the phantom against its reference",
+        alt,
+        f"Percent bias of each vial before calibration (n = {n_used} used of {len(vials)}), over all "
+        f"phantom sessions, reference in {unit} on a log axis; bars: ±1.96 standard errors "
+        f"of the measurement; band: ±{tolerance:g} %; dashed: the bias that "
+        "the site's calibration takes away. Crosses: vials left out.",
+        "100 · (measured − reference) / reference, reference at the phantom's temperature and serial, from vials.tsv.",
+        "All marks on the dashed line: one smooth error, which calibration removes. Inside the band nothing needs to "
+        "be removed.",
+        "Errors that a phantom does not have: motion, tissue with several compartments, B1 of a head.",
+        svg=draw_vial_bias(vials, curve, tolerance, unit, site_styles(sorted({v["session"] for v in vials})), alt)
+        if vials
+        else "",
+        sources=[("vials.tsv", f"{ROOT}tables/vials.html"), ("calibrations.tsv", f"{ROOT}tables/calibrations.html")],
+        empty="" if vials else "No phantom scan of this site could be measured.",
+    )
+
+
+def _taken_away(calibration: dict[str, Any], references: list[float], unit: str) -> list[tuple[float, float]]:
+    """Percent bias that reference = c0 + c1·measured implies at each reference [shown unit]."""
+    coefficients = calibration.get("coefficients") or []
+    if calibration.get("refused") or len(coefficients) != 2 or not coefficients[1] or not references:
+        return []
+    c0 = coefficients[0] * shown_unit(calibration.get("unit"))[1]
+    low, high = references[0], references[-1]
+    grid = [low * (high / low) ** (i / 40) for i in range(41)] if low > 0 else references
+    return [(r, 100 * ((r - c0) / coefficients[1] - r) / r) for r in grid]
+
+
+def _vial_table(trial: Trial, site: str, biomarker: str) -> Table:
+    rows, unit = [], ""
+    for index, v in trial.rows("vials", site=site, biomarker=biomarker).iterrows():
+        unit, factor = shown_unit(v.get("unit"))
+        href = row_link("vials", index, ROOT)
+        reference, u, measured, se = (
+            times(v[c], factor) for c in ("reference", "reference_stderr", "measured", "stderr")
+        )
+        bias = times(v["bias_percent"], 1)
+        reason = "" if is_missing(v.get("reason")) else shorten(v["reason"], 120)
+        rows.append(
+            [
+                str(v["session"]),
+                str(v["vial"]),
+                number_cell(f"{format_number(reference)} ± {format_number(u)}", reference, href),
+                number_cell(f"{format_number(measured)} ± {format_number(se)}", measured, href),
+                number_cell(format_number(bias, 1), bias, href),
+                Cell("used" if is_used(v) else "left out", state="pass" if is_used(v) else "fail"),
+                Cell(str(v["flag"]).replace("_", " ") + (f": {reason}" if reason else "")),
+            ]
+        )
+    columns = [
+        "Session",
+        "Vial",
+        f"Reference ± SE [{unit}]",
+        f"Measured ± SE [{unit}]",
+        "Bias [%]",
+        "Calibration",
+        "Flag",
+    ]
+    return table_of(f"vials_{biomarker}", columns, rows, source="vials.tsv", empty="No vial was measured.")
+
+
+def _calibration_table(trial: Trial, site: str) -> Table:
+    rows = []
+    for index, c in trial.rows("calibrations", site=site).iterrows():
+        unit, factor = shown_unit(c["unit"])
+        href = row_link("calibrations", index, ROOT)
+        refused = bool(c["refused"])
+        intercept, slope = (_pm(c[n], c[f"{n}_stderr"], f) for n, f in (("intercept", factor), ("slope", 1.0)))
+        low, high = (times(c[n], factor) for n in ("valid_low", "valid_high"))
+        rows.append(
+            [
+                Cell(str(c["biomarker"])),
+                Cell("refused" if refused else "applied", state="fail" if refused else "pass"),
+                Cell(str(c["form"])),
+                number_cell(f"{intercept} {unit}", c["intercept"], href),
+                number_cell(slope, c["slope"], href),
+                number_cell(f"{format_number(low)} … {format_number(high)} {unit}", c["valid_low"], href),
+                number_cell(format_number(c["n_vials"], 0), c["n_vials"], href),
+                Cell(shorten(c["reason"], 160)),
+            ]
+        )
+    columns = [
+        "Biomarker",
+        "State",
+        "Form",
+        "Intercept ± SE",
+        "Slope ± SE",
+        "Valid for measured values",
+        "Vials",
+        "Reason",
+    ]
+    return table_of(
+        "calibrations",
+        columns,
+        rows,
+        source="calibrations.tsv",
+        empty="No calibration: no biomarker of this site is calibrated.",
+    )
+
+
+def _pm(value: Any, error: Any, factor: float) -> str:
+    value, error = times(value, factor), times(error, factor)
+    if is_missing(value):
+        return "–"
+    if is_missing(error) or error <= 0:
+        return format_number(value)
+    return f"{format_number(value, max(2 if abs(value) < 10 else 0, _decimals(error)))} ± {format_number(error)}"
+
+
+def _decimals(error: float) -> int:
+    from isocenter.report.wording import decimals_for
+
+    return max(0, decimals_for(error) - 1)
+
+
+def _motion_table(trial: Trial, site: str) -> Table:
+    found = trial.rows("motion", site=site).dropna(axis="columns", how="all")
+    ids = ["participant_id", "session", "run", "series", "n_volumes"]
+    measures = [c for c in found.columns if c not in ("site", *ids)]
+    rows = []
+    for index, m in found.iterrows():
+        href = row_link("motion", index, ROOT)
+        rows.append(
+            [str(m[c]) for c in ids[:-1]]
+            + [
+                number_cell(format_number(m[c], 0 if c.startswith("n_") else None), m[c], href)
+                for c in ("n_volumes", *measures)
+            ]
+        )
+    columns = ["Participant", "Session", "Run", "Series", "Volumes", *(_motion_word(c) for c in measures)]
+    return table_of("motion", columns, rows, source="motion.tsv", empty="No series of this site was registered.")
+
+
+def _motion_word(column: str) -> str:
+    words = column.replace("max_", "largest ").replace("n_left_in_place", "volumes left in place").replace("_", " ")
+    return words.replace(" mm", " [mm]").capitalize()
+
+
+def _needs_of_site(trial: Trial, site: str) -> Table:
+    table = list_needs(trial)
+    chosen = [row for row in table.rows if row[0].text == site]
+    rows = []
+    for row in chosen:
+        scan, stage, *rest = row[1:]
+        rows.append([scan, Cell(stage.text, href=ROOT + stage.href if stage.href else ""), *rest])
+    return Table("needs", table.columns[1:], rows, [], table.source, "Nothing of this site is left out.", len(rows))

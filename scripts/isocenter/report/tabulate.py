@@ -1,0 +1,103 @@
+"""Tables for pages: what a cell shows, sorts by, links to and is colored as."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from isocenter.figures.palette import VERDICTS, state_of
+from isocenter.report.wording import ABSENT, VERDICT_WORDS, format_cell, is_missing
+
+#: a page holds at most this many rows of one table; the TSV beside it holds all
+MAX_ROWS = 5000
+
+
+@dataclass
+class Cell:
+    """One cell. `sort` is what it sorts by; `href` leads inside the report; `state` colors it, with a symbol."""
+
+    text: str
+    sort: str = ""
+    href: str = ""
+    state: str = ""
+    title: str = ""
+    is_number: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """The symbol that stands beside the color."""
+        return VERDICTS[self.state][1] if self.state else ""
+
+
+@dataclass
+class Table:
+    """A table of a page. `source` is the TSV inside the report that it was made from."""
+
+    name: str
+    columns: list[str]
+    rows: list[list[Cell]]
+    anchors: list[str] = field(default_factory=list)
+    source: str = ""
+    empty: str = "Nothing to show."
+    n_total: int = 0
+    is_simple: bool = False
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers, which stand to the right."""
+        return any(row[column].is_number for row in self.rows)
+
+
+def as_cell(value: Any, href: str = "") -> Cell:
+    """A cell from a value of a table or from text that a page has formatted."""
+    if isinstance(value, Cell):
+        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    text = format_cell(value)
+    full = "" if is_missing(value) or text == str(value) else str(value)
+    sort = "" if is_missing(value) else repr(float(value)) if is_number else ""
+    return Cell(text, sort, href, title="" if is_number else full, is_number=is_number)
+
+
+def number_cell(text: str, value: Any, href: str = "") -> Cell:
+    """A formatted number (or interval) that sorts by its value and links to where it comes from."""
+    return Cell(text, "" if is_missing(value) else repr(float(value)), href, is_number=True)
+
+
+def verdict_cell(word: Any, href: str = "", text: str = "") -> Cell:
+    """A verdict in words, with the color and symbol of its state."""
+    word = "" if is_missing(word) else str(word)
+    return Cell(text or VERDICT_WORDS.get(word, word or ABSENT), word, href, state_of(word))
+
+
+def table_of(name: str, columns: list[str], rows: list[list[Any]], **options: Any) -> Table:
+    """A table from rows of values or cells."""
+    return Table(name, columns, [[as_cell(value) for value in row] for row in rows], n_total=len(rows), **options)
+
+
+def whole_table(name: str, table: pd.DataFrame) -> Table:
+    """A whole file as a table: every row with its anchor, verdict columns colored."""
+    columns = [str(column) for column in table.columns]
+    shown = table.head(MAX_ROWS)
+    rows = []
+    for record in shown.itertuples(index=False, name=None):
+        rows.append(
+            [
+                verdict_cell(value, text=str(value))
+                if column in ("verdict", "disposition") and not is_missing(value)
+                else as_cell(_python(value))
+                for column, value in zip(columns, record, strict=True)
+            ]
+        )
+    anchors = [f"r{number}" for number in range(len(shown))]
+    return Table(
+        name, columns, rows, anchors, f"{name}.tsv", "The file holds its header and no row.", n_total=len(table)
+    )
+
+
+def row_link(name: str, index: Any, root: str = "") -> str:
+    """Where a row of a table stands in the report; beyond the rows that a page holds, its TSV."""
+    return f"{root}tables/{name}.html#r{index}" if int(index) < MAX_ROWS else f"{root}tables/{name}.tsv"
+
+
+def _python(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

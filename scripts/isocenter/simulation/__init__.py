@@ -1,0 +1,1 @@
+"""A multicenter trial with known truth: heads, phantoms and scanners as arrays; no files."""

@@ -1,0 +1,41 @@
+"""Write the trial's report: one folder of pages that opens from disk.
+
+Tables, verdicts, calibrations and maps in; ``index.html``, a page a site and a metric, methods, and every table as
+page and TSV out. A file that cannot be read costs a line under Errors, never the report.
+"""
+
+from isocenter.report.gather import read_trial
+from isocenter.report.render import write_report
+from isocenter.step import In, Ins, Out, run_step
+
+
+def make_report(
+    measurements: In,
+    exclusions: In,
+    flow: In,
+    tables: Ins,
+    vials: Ins = (),
+    calibrations: Ins = (),
+    verdicts: Ins = (),
+    motions: Ins = (),
+    maps: Ins = (),
+    labels: Ins = (),
+    pictures: Ins = (),
+    *,
+    report: Out,
+    settings: dict,
+) -> None:
+    """Read everything once, write every page.
+
+    `settings` says what no table holds: ``trial`` (title), ``biomarkers``, ``claims``, ``sites`` (name to title),
+    ``planned`` (site to runs), ``config_hash``, ``seed``, ``version``; where given, ``date`` and
+    ``versions`` (of tools).
+    """
+    trial = read_trial(
+        measurements, exclusions, flow, tables, vials, calibrations, verdicts, motions, maps, labels, pictures, settings
+    )
+    write_report(trial, report)
+
+
+if __name__ == "__main__":
+    run_step(make_report, globals())

@@ -1,0 +1,85 @@
+"""Simulate a multicenter trial as DICOM, with its truth beside it.
+
+Writes ``DIR/sites/<site>/{site.yaml, participants.tsv, dicom/}`` for every site and ``DIR/demo-truth/``. The same
+seed gives the same bytes, however many workers share the work.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from isocenter import layout
+from isocenter.dicom.write_damage import damage_trial
+from isocenter.dicom.write_trial import write_trial
+from isocenter.documents import read_phantom
+from isocenter.io.nifti import write_bytes, write_json
+from isocenter.io.tables import write_table
+from isocenter.phantom.library import load_phantom
+from isocenter.simulation import truth
+from isocenter.simulation.design import design_trial
+from isocenter.simulation.settings import SimulationSettings, read_settings
+from isocenter.simulation.site_files import format_participants, format_site_yaml
+from isocenter.step import In, run_step
+
+TRUTH = "demo-truth"
+SETTINGS = "settings.json"
+
+
+def simulate_trial(
+    phantom: In,
+    *,
+    directory: Path,
+    seed: int = SimulationSettings.seed,
+    sites: int = SimulationSettings.sites,
+    participants: int = SimulationSettings.participants,
+    sessions: int = SimulationSettings.sessions,
+    workers: int = 1,
+    options: dict[str, Any] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> None:
+    """Simulate a trial into `directory`; DICOM and truth of an earlier simulation there are replaced.
+
+    phantom : the phantom's definition, a file of ``config/phantoms/``
+    options : further fields of `SimulationSettings`
+    on_progress : called with (series done, series in all, patient ID)
+    """
+    directory = Path(directory)
+    settings = read_settings(seed=seed, sites=sites, participants=participants, sessions=sessions, **(options or {}))
+    library = load_phantom(read_phantom(Path(phantom)))
+    design = design_trial(settings)
+
+    shutil.rmtree(directory / TRUTH, ignore_errors=True)
+    folders = {}
+    for site in design.sites:
+        folders[site.name] = directory / layout.fill(layout.SITE_FOLDER, site=site.name) / "dicom"
+        shutil.rmtree(folders[site.name], ignore_errors=True)
+        for pattern, text in (
+            (layout.SITE_YAML, format_site_yaml(site, settings)),
+            (layout.PARTICIPANTS, format_participants(site, design)),
+        ):
+            write_bytes(directory / layout.fill(pattern, site=site.name), text.encode())
+
+    written = write_trial(design, library, folders, workers=workers, on_progress=on_progress)
+    bad = damage_trial(design.bad, written, folders)
+
+    folder = directory / TRUTH
+    write_table(folder / "roi_truth.tsv", truth.tabulate_regions(row for w in written for row in w.regions))
+    write_table(folder / "vial_truth.tsv", truth.tabulate_vials(row for w in written for row in w.vials))
+    write_table(folder / "ruler.tsv", truth.tabulate_rulers(design))
+    write_table(folder / "bad.tsv", truth.tabulate_bad_things(bad))
+    write_json(folder / SETTINGS, settings.to_dict())  # last, for its presence says that the trial is whole
+
+
+def is_simulated(directory: Path, *, options: dict[str, Any] | None = None, **arguments: Any) -> bool:
+    """Whether `directory` holds the whole trial that `simulate_trial` would write with these arguments."""
+    try:
+        found = json.loads((Path(directory) / TRUTH / SETTINGS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return found == json.loads(json.dumps(read_settings(**arguments, **(options or {})).to_dict()))
+
+
+if __name__ == "__main__":
+    run_step(simulate_trial, globals())

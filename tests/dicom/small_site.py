@@ -1,0 +1,65 @@
+"""A site that the tests fill, and one call that takes it in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from index_site import index_site
+from isocenter.io.tables import read_table
+
+SITE_YAML = """site: alpha
+source: dicom
+scanners:
+  - {id: scanner1, serial: "777", field_strength: 3.0}
+"""
+PARTICIPANTS = "participant_id\tkind\tsource_id\nP01\tpatient\tPAT-0042\nphantom1\tphantom\tPHANTOM-9\n"
+TEXT = ("participant_id", "session", "run", "suffix", "reason", "action", "files", "date", "kind")
+
+
+@dataclass
+class Site:
+    """A site's folder: the DICOM goes below `dicom`, the results below `results`."""
+
+    folder: Path
+
+    @property
+    def dicom(self) -> Path:
+        return self.folder / "dicom"
+
+    @property
+    def bids(self) -> Path:
+        return self.folder / "results" / "bids"
+
+    def take_in(self, **options) -> pd.DataFrame:
+        """Run the step; the table of scans."""
+        out = self.folder / "results" / "intake"
+        sessions = self.folder / "sessions.tsv"
+        index_site(
+            self.folder / "site.yaml",
+            self.folder / "participants.tsv",
+            [sessions] if sessions.exists() else [],
+            scans=out / "scans.tsv",
+            exclusions=out / "exclusions.tsv",
+            index=out / "index.json",
+            bids=str(self.bids),
+            source=str(self.dicom),
+            **options,
+        )
+        return read_table(out / "scans.tsv", text=TEXT)
+
+    def exclusions(self) -> pd.DataFrame:
+        return read_table(self.folder / "results/intake/exclusions.tsv", text=(*TEXT, "series"))
+
+    def files(self) -> dict[str, int]:
+        """Every result and its time stamp."""
+        root = self.folder / "results"
+        return {p.relative_to(root).as_posix(): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
+
+
+def make_site(folder: Path) -> Site:
+    """An empty site with one patient, one phantom and one scanner."""
+    (folder / "site.yaml").write_text(SITE_YAML)
+    (folder / "participants.tsv").write_text(PARTICIPANTS)
+    (folder / "dicom").mkdir()
+    return Site(folder)

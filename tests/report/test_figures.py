@@ -1,0 +1,115 @@
+"""Charts are text that is well formed, says its numbers, and survives odd input."""
+
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from isocenter.figures.agreement import draw_bland_altman, draw_within_spread
+from isocenter.figures.bounds import draw_bound_strip
+from isocenter.figures.components import draw_components
+from isocenter.figures.flow import draw_flow
+from isocenter.figures.forest import draw_forest
+from isocenter.figures.maps import draw_mosaic, middle_slice
+from isocenter.figures.palette import VERDICTS, site_styles, state_of
+from isocenter.figures.phantom import draw_linearity, draw_vial_bias
+from isocenter.figures.svg import Scale, padded
+
+NAN = math.nan
+STYLES = site_styles(["A", "B"])
+
+
+def contrast_with_white(color: str) -> float:
+    """WCAG 2.1 contrast ratio."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 1.05 / (luminance + 0.05)
+
+
+def test_verdict_colors_are_readable_and_differ_in_symbol():
+    assert all(contrast_with_white(color) >= 4.5 for color, _ in VERDICTS.values())
+    assert len({symbol for _, symbol in VERDICTS.values()}) == len(VERDICTS)
+    assert state_of("not_qualified") == "fail"
+    assert state_of("anything else") == "none"
+
+
+def test_sites_differ_in_color_or_stand_by_position():
+    styles = site_styles([f"s{i}" for i in range(8)])
+    assert len({s.color for s in styles.values()}) == 8
+    assert len({s.color for s in site_styles([f"s{i:02}" for i in range(9)]).values()}) == 1
+
+
+def test_scales_map_ends_to_ends():
+    scale = Scale(1.0, 100.0, 0.0, 200.0, log=True)
+    assert [scale(v) for v in (1.0, 10.0, 100.0)] == pytest.approx([0.0, 100.0, 200.0])
+    assert all(1.0 <= t <= 100.0 for t in scale.ticks())
+    assert Scale(-1.0, 1.0, 0.0, 10.0).ticks(4) == pytest.approx([-1.0, -0.5, 0.0, 0.5, 1.0])
+    assert scale.clamp(1e6) == 200.0
+
+
+@pytest.mark.parametrize("values", [[], [NAN], [3.0], [0.0, 0.0], [1.0, math.inf]])
+def test_limits_never_have_zero_width(values):
+    low, high = padded(values)
+    assert high > low
+    low, high = padded(values, log=True)
+    assert 0 < low < high
+
+
+def draw_all():
+    point = {"mean": 1.0, "difference": 0.1, "sd": 0.1, "site": "A", "title": "<A & B>", "href": "x.html#r1"}
+    bar = {"component": "site", "stage": "raw", "sd": 1.0, "low": 0.2, "high": 50.0, "title": "t"}
+    row = {"group": "a site with a very long name", "stage": "raw", "value": 1.0, "low": 0.5, "high": 1.5, "title": "t"}
+    vial = {"reference": 100.0, "bias": 3.0, "error": 1.0, "session": "01", "used": True, "label": "1", "title": "v"}
+    far = vial | {"bias": 250.0, "used": False}
+    lines = {"bias": 0.0, "bias_low": -0.1, "bias_high": 0.1, "loa_upper": 1.0, "loa_lower": -1.0}
+    stage = {"label": "Series", "n": 9, "unit": "series", "lost": 2, "reasons": ["2 × <b>bad</b>"]}
+    measured = {"reference": 1.0, "measured": 1.1, "error": 0.1, "site": "B", "used": False, "title": "t"}
+    return {
+        "bland_altman": draw_bland_altman([point], lines, "ms", STYLES, "alt"),
+        "bland_altman without limits": draw_bland_altman([point], {"bias": NAN}, "ms", STYLES, "alt"),
+        "spread": draw_within_spread([point], NAN, "ms", STYLES, "alt"),
+        "components": draw_components([bar, bar | {"component": "residual", "sd": NAN}], "%", 'alt "quoted"'),
+        "bounds": draw_bound_strip(3.0, 2.0, 90.0, 8.0, "%", "warn", "alt"),
+        "no bounds": draw_bound_strip(NAN, NAN, NAN, NAN, "%", "none", "alt"),
+        "forest": draw_forest([row, row | {"value": NAN, "stage": "calibrated"}], "x", "alt", reference=0.0),
+        "vials": draw_vial_bias([vial, far, vial | {"bias": NAN}], [(50.0, 1.0)], 5.0, "ms", STYLES, "alt"),
+        "linearity": draw_linearity([measured, measured | {"measured": NAN}], "ms", STYLES, "alt"),
+        "flow": draw_flow([stage, stage | {"lost": None, "reasons": []}], "alt"),
+    }
+
+
+@pytest.mark.parametrize("name", list(draw_all()))
+def test_charts_are_well_formed_described_and_finite(name):
+    text = draw_all()[name]
+    root = ElementTree.fromstring(text)
+    assert root.attrib["aria-label"].startswith("alt")
+    assert "nan" not in text
+    assert "inf" not in text
+    assert "<b>" not in text
+
+
+def test_a_bound_beyond_the_strip_is_an_arrow_with_its_number():
+    text = draw_bound_strip(3.0, 2.0, 90.0, 8.0, "%", "warn", "alt")
+    assert "upper bound 90 %" in text
+    assert "change that matters: 8 %" in text
+
+
+def test_the_middle_slice_holds_the_labels():
+    values = np.ones((4, 4, 9), np.float32)
+    labels = np.zeros(values.shape, np.int16)
+    labels[:, :, 4] = 1
+    labels[:, :, 0] = 2
+    assert middle_slice(values, labels) == 4
+    assert middle_slice(np.full((4, 4, 1), np.nan)) == 0
+
+
+def test_a_mosaic_is_the_same_twice_and_takes_gaps():
+    values = np.linspace(0, 1000, 64, dtype=np.float32).reshape(8, 8)
+    labels = (values > 500).astype(np.int16)
+    tiles = [[{"values": values, "labels": labels}, {"reason": "left out"}], [None, {"values": values, "labels": None}]]
+    options = {"title": "T1 at $ite", "unit": "T1 [ms]", "limits": (0.0, 1000.0)}
+    first = draw_mosaic(tiles, ["a", "b"], ["T01", "T02"], {1: "white matter"}, **options)
+    assert first.startswith(b"\x89PNG")
+    assert first == draw_mosaic(tiles, ["a", "b"], ["T01", "T02"], {1: "white matter"}, **options)

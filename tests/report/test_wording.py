@@ -1,0 +1,96 @@
+"""Numbers, intervals, flags and foreign text as a reader sees them."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from isocenter.report.citations import cite, find_dois
+from isocenter.report.derive import deviate_sites, pair_repeats, spread_repeats
+from isocenter.report.methods import model_card
+from isocenter.report.metrics import show_coefficient
+from isocenter.report.wording import explain_flags, format_interval, format_number, plural, shorten
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0.8812, 0.8611, 0.9034), "0.881 [0.861, 0.903]"),
+        ((0.88, 0.62, 0.97), "0.88 [0.62, 0.97]"),
+        ((1234.5, 1200.0, 1290.0), "1234 [1200, 1290]"),
+        ((-0.5, -1.5, 0.5), "−0.5 [−1.5, 0.5]"),
+        ((5.0, 1.0, math.inf), "5.00 [1.00, not bounded]"),
+        ((5.0, math.nan, math.nan), "5.00"),
+        ((math.nan, 1.0, 2.0), "–"),
+    ],
+)
+def test_an_interval_decides_the_digits(numbers, text):
+    assert format_interval(*numbers) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1449.6, "1450"), (0.01234, "0.0123"), (-3.14159, "−3.14"), (None, "–"), (-0.00000001, "0.000000")],
+)
+def test_a_number_alone_has_three_digits(value, text):
+    assert format_number(value) == text
+
+
+def test_text_is_shortened_in_the_middle_on_one_line():
+    assert shorten("a" * 50 + "\n" + "b" * 50, 21) == "a" * 10 + "…" + "b" * 10
+    assert shorten("two\nlines") == "two lines"
+
+
+def test_flags_are_said_in_words_and_unknown_ones_stay():
+    assert explain_flags("few_sites;brand_new") == [explain_flags("few_sites")[0], "brand new"]
+    assert explain_flags("clustered") == []
+    assert explain_flags("clustered", with_remarks=True)
+    assert explain_flags(math.nan) == []
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "text"), [(1, "site", "1 site"), (3, "entry", "3 entries"), (2, "series", "2 series")]
+)
+def test_plural(n, noun, text):
+    assert plural(n, noun) == text
+
+
+def test_a_log_coefficient_reads_as_percent_of_the_ratio():
+    assert show_coefficient({"scale": "log", "unit": "1", "estimate": math.log(1.08)}, "estimate") == pytest.approx(8.0)
+    assert show_coefficient({"scale": "absolute", "unit": "s", "estimate": 0.05}, "estimate") == pytest.approx(50.0)
+
+
+def test_dois_are_found_in_a_model_card_and_cited():
+    card = model_card("t1_inversion_recovery")
+    assert set(card) >= {"equation", "assumptions", "needs", "parameters", "known bias", "reference"}
+    assert find_dois(card["reference"]) == ["10.1002/mrm.22497"]
+    assert cite(["10.1002/mrm.22497"])[0][0].startswith("Barral et al. 2010.")
+    assert cite(["10.9999/unknown"]) == [("As cited by the model.", "10.9999/unknown")]
+    assert model_card("no_such_model") == {}
+
+
+ROWS = pd.DataFrame(
+    [
+        ("A", "1", "01", "1", 10.0),
+        ("A", "1", "01", "2", 12.0),
+        ("B", "1", "01", "1", 11.0),
+        ("B", "1", "01", "2", math.nan),
+        ("B", "2", "01", "1", 20.0),
+        ("A", "2", "01", "1", 20.0),
+    ],
+    columns=["site", "participant_id", "session", "run", "value"],
+)
+
+
+def test_pairs_and_spreads_come_from_sessions_with_two_values():
+    (pair,) = pair_repeats(ROWS, "value")
+    assert (pair["mean"], pair["difference"], pair["site"], pair["row"]) == (11.0, 2.0, "A", 1)
+    (spread,) = spread_repeats(ROWS, "value")
+    assert spread["sd"] == pytest.approx(math.sqrt(2))
+
+
+def test_sites_deviate_from_their_common_mean():
+    found, n = deviate_sites(ROWS.assign(value=[10.0, 10.0, 12.0, 12.0, 24.0, 20.0]), "value")
+    assert n == 2
+    assert {d["site"]: round(d["value"], 6) for d in found} == {"A": -9.090909, "B": 9.090909}
+    assert deviate_sites(ROWS[ROWS["site"] == "A"], "value")[0] == []
