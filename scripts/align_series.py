@@ -21,6 +21,8 @@ from isocenter.step import Ins, Out, run_step
 from isocenter.volume import Series
 
 METHODS = ("rigid", "none")
+#: What may vary over a series, as named in sidecars; those that do stand in the motion table.
+AXES = ("InversionTime", "EchoTime", "FlipAngle", "RepetitionTime", "RepetitionTimeExcitation")
 log = logging.getLogger("isocenter")
 
 
@@ -41,11 +43,7 @@ def align_series(
         write_excluded_series(aligned, Exclusion.from_error("align", error))
         write_table(motion, pd.DataFrame(describe_motion([], [], np.zeros(3))))
         return
-    varying = {
-        key: value
-        for key, value in moved.acquisition.items()
-        if isinstance(value, np.ndarray) and value.shape == (moved.n,)
-    }
+    varying = {key: moved.acquisition[key] for key in AXES if np.shape(moved.acquisition.get(key)) == (moved.n,)}
     log.info("%s for %s: %s", method, model, "; ".join(alignment.used))
     write_table(motion, pd.DataFrame({"volume": table.pop("volume"), **varying, **table}))
     write_series(

@@ -17,7 +17,12 @@ SCANS = pd.DataFrame(
     ],
     columns=["series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason"],
 ).assign(n_files=10, action="")
-UNREADABLE = pd.DataFrame([{"series": "broken.dcm", "stage": "intake", "reason": "truncated", "action": "send again"}])
+UNREADABLE = pd.DataFrame(
+    [
+        {"series": "broken.dcm", "stage": "intake", "reason": "truncated", "action": "send again"},
+        {"series": "1.4", "stage": "intake", "reason": "InversionTime (0018,0082) is absent", "action": "ask"},
+    ]
+)
 VIALS = pd.DataFrame([{"session": "01", "biomarker": "T1", "used": True, "reason": ""}])
 PEOPLE = [{"participant_id": "T01", "kind": "traveler"}, {"participant_id": "phantom1", "kind": "phantom"}]
 SCHEDULE = {

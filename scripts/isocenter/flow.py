@@ -67,9 +67,13 @@ def list_intake_exclusions(site: str, scans: pd.DataFrame, unreadable: pd.DataFr
         }
         for _, row in left_out.iterrows()
     ]
-    listed = {row["series"] for row in rows}
-    files = unreadable[~unreadable["series"].isin(listed)].assign(site=site)
+    files = unreadable_files(scans, unreadable).assign(site=site)
     return pd.concat([_exclusions(rows), files.reindex(columns=list(EXCLUSION_COLUMNS))], ignore_index=True)
+
+
+def unreadable_files(scans: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
+    """The intake exclusions that are files; a series that intake left out stands in ``scans.tsv`` already."""
+    return unreadable[~unreadable["series"].isin(scans["series_uid"])]
 
 
 def list_phantom_exclusions(site: str, vials: pd.DataFrame) -> pd.DataFrame:
@@ -107,11 +111,12 @@ def count_flow(
     stage starts with what the stage before let through) and ``phantom`` (one biomarker of one phantom session).
     """
     n_files = int(scans["n_files"].astype(int).sum())
+    n_unreadable = len(unreadable_files(scans, unreadable))
     disposition = scans["disposition"]
     n_ignored = int((disposition == Disposition.IGNORED).sum())
     n_quarantined = int((disposition == Disposition.QUARANTINED).sum())
     rows = [
-        (site, "file", "read", n_files + len(unreadable), 0, len(unreadable), n_files),
+        (site, "file", "read", n_files + n_unreadable, 0, n_unreadable, n_files),
         (
             site,
             "series",

@@ -20,6 +20,8 @@ COMPONENTS = 3
 SMOOTHING = 3.0
 REFINEMENTS = 5
 SETTLED = 0.05
+#: Rows of a block in products over voxels.
+GRAM_BLOCK = 256
 #: Fewer volumes than this have no consensus to refine by.
 FEWEST_VOLUMES = 4
 
@@ -72,7 +74,7 @@ def motion_parameters(matrix: np.ndarray, center: np.ndarray) -> np.ndarray:
     rx = np.arctan2(rotation[2, 1], rotation[2, 2])
     ry = -np.arcsin(np.clip(rotation[2, 0], -1, 1))
     rz = np.arctan2(rotation[1, 0], rotation[0, 0])
-    return np.concatenate([moved, np.degrees([rx, ry, rz])])
+    return np.concatenate([moved, np.degrees([rx, ry, rz])]) + 0.0  # no -0.0 in tables
 
 
 def largest_displacement(matrix: np.ndarray, center: np.ndarray) -> float:
@@ -242,8 +244,8 @@ def _regress_motion(images, k, mask, affine, center) -> np.ndarray:
     inside = _without_end_slices(mask)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     slopes = [slope[inside] for slope in np.gradient(images[..., k])]
-    gradient = np.stack(slopes, axis=1) / spacing @ (affine[:3, :3] / spacing).T
-    arm = np.argwhere(inside) @ affine[:3, :3].T + affine[:3, 3] - center
+    gradient = _combine(np.stack(slopes, axis=1) / spacing, (affine[:3, :3] / spacing).T)
+    arm = _combine(np.argwhere(inside).astype(float), affine[:3, :3].T) + affine[:3, 3] - center
     # Rotations act at the head's radius, so that all six columns are per millimeter.
     motions = np.column_stack([gradient, np.cross(arm, gradient) / HEAD_RADIUS])
     contrast = _contrast_terms(np.delete(images, k, axis=3)[inside])
@@ -257,7 +259,7 @@ def _gain(images, unmoved, k, mask) -> float:
     squares = []
     for volume in (images[..., k], unmoved[..., k]):
         target = volume[inside].astype(float)
-        squares.append(np.mean((target - contrast @ _solve_robust(contrast, target)) ** 2))
+        squares.append(np.mean((target - _combine(contrast, _solve_robust(contrast, target))) ** 2))
     return 1 - squares[0] / max(squares[1], np.finfo(float).tiny)
 
 
@@ -272,9 +274,10 @@ def _without_end_slices(mask: np.ndarray) -> np.ndarray:
 
 def _contrast_terms(others: np.ndarray) -> np.ndarray:
     """(voxels, terms) polynomial of the other volumes, (voxels, volumes), by their principal components."""
+    others = others.astype(float)
     scaled = (others - others.mean(axis=0)) / max(float(others.std()), np.finfo(float).tiny)
-    _, vectors = np.linalg.eigh(scaled.T.astype(float) @ scaled)
-    components = scaled @ vectors[:, ::-1][:, :COMPONENTS]
+    _, vectors = np.linalg.eigh(_gram(scaled, scaled))
+    components = _combine(scaled, vectors[:, ::-1][:, :COMPONENTS])
     rows, columns = np.triu_indices(components.shape[1])
     return np.column_stack([np.ones(len(others)), components, components[:, rows] * components[:, columns]])
 
@@ -282,14 +285,33 @@ def _contrast_terms(others: np.ndarray) -> np.ndarray:
 def _solve_robust(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Least squares, then once more with Cauchy weights: edges that moved must not shape the contrast."""
     weight = np.ones(len(target))
+    both = np.column_stack([design, target])
     for last in (False, True):
-        weighted = design * weight[:, np.newaxis]
-        normal = weighted.T @ design
+        products = _gram(design * weight[:, np.newaxis], both)
+        normal, right = products[:, :-1], products[:, -1]
         scale = np.sqrt(np.diag(normal)) + np.finfo(float).tiny
         normal = normal / np.outer(scale, scale) + 1e-7 * np.eye(len(normal))
-        solution = np.linalg.solve(normal, weighted.T @ target / scale) / scale
+        solution = np.linalg.solve(normal, right / scale) / scale
         if not last:
-            residual = target - design @ solution
+            residual = target - _combine(design, solution)
             spread = 2 * 1.4826 * np.median(np.abs(residual)) + np.finfo(float).tiny
             weight = 1 / (1 + (residual / spread) ** 2)
     return solution
+
+
+# Products over all voxels, the same to the bit whatever the number of BLAS threads: a threaded product sums in
+# another order, and on a busy machine takes a hundred times as long.
+def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """firstᵀ · second of (voxels, p) and (voxels, q), in blocks too small for BLAS to share among threads."""
+    blocks = -(-len(first) // GRAM_BLOCK)
+    stacked = []
+    for matrix in (first, second):
+        padded = np.zeros((blocks * GRAM_BLOCK, matrix.shape[1]))
+        padded[: len(matrix)] = matrix
+        stacked.append(padded.reshape(blocks, GRAM_BLOCK, matrix.shape[1]))
+    return (stacked[0].transpose(0, 2, 1) @ stacked[1]).sum(axis=0)
+
+
+def _combine(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(voxels, p) · (p,) or (p, q), without BLAS."""
+    return np.einsum("ij,j...->i...", columns, weights, optimize=False)

@@ -371,7 +371,7 @@ def _find_template(image, template, folder, seed):
         trial.mkdir()
         paths = run_ants_registration(fixed, moving, TO_TEMPLATE, str(trial), initial="Identity", seed=seed)
         warped = load_ants().apply_transforms(fixed, moving, paths).numpy()
-        correlation = float(np.corrcoef(image[0][tissue], warped[tissue])[0, 1])
+        correlation = _correlate(image[0][tissue], warped[tissue])
         if best is None or correlation > best[2]:
             best = shift, paths, correlation
         if correlation >= LEAST_CORRELATION:
@@ -384,6 +384,12 @@ def _find_template(image, template, folder, seed):
             remedy="look at the maps: is it a head, and is enough of it in the scan?",
         )
     )
+
+
+def _correlate(first: np.ndarray, second: np.ndarray) -> float:
+    a, b = (values.astype(float) - values.mean(dtype=float) for values in (first, second))
+    power = np.sqrt(np.sum(a**2) * np.sum(b**2))
+    return float(np.sum(a * b) / power) if power > 0 else 0.0
 
 
 def _register_to_first(first, image, folder: Path, seed: int) -> str:

@@ -30,10 +30,10 @@ class ClassicView:
         if not isinstance(key, str):
             return self._dataset[tag]
         raw = self._dataset.get_item(tag)
-        if isinstance(raw, RawDataElement) and raw.VR in PLAIN and isinstance(raw.value, bytes):
-            if raw.value.isascii():
-                text = raw.value.decode("ascii").strip(" \0")
-                return text.split("\\") if "\\" in text else text
+        is_plain = isinstance(raw, RawDataElement) and raw.VR in PLAIN and isinstance(raw.value, bytes)
+        if is_plain and raw.value.isascii():
+            text = raw.value.decode("ascii").strip(" \0")
+            return text.split("\\") if "\\" in text else text
         return self._dataset[tag].value
 
 

@@ -2,7 +2,7 @@
 
 dcm2niix decides geometry and slice order; the stored integers behind its output are recovered, held against the
 headers' files plane by plane, and scaled here by the vendor's own rule, so that all volumes of a set share one unit
-system (docs/decisions/002-intake.md). A volume whose integers, slice order or place differ from the headers raises.
+system (docs/decisions/0013). A volume whose integers, slice order or place differ from the headers raises.
 """
 
 import subprocess

@@ -7,8 +7,8 @@ from isocenter.dicom.convert import Converted, converter_version
 from isocenter.dicom.group import Member
 from isocenter.dicom.sets import AcquisitionSet
 
-#: A spin echo's flip angle element often holds the refocusing angle [deg]; no excitation is that large.
-SMALLEST_REFOCUSING_ANGLE = 135.0
+#: A spin echo's flip angle element often holds the refocusing angle [deg]; a spin echo is excited with 90 at most.
+SMALLEST_REFOCUSING_ANGLE = 100.0
 
 
 def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, scanner: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ def draw_flow(stages: list[dict], alt: str) -> str:
     """Boxes downward with the number that enters each stage; branches to the right with what left and why.
 
     stages : dicts with ``label``, ``n``, ``unit`` (series, runs, …), ``lost`` (n or None), ``reasons`` (list of str)
+    and perhaps ``note``, said of what goes on
     """
     rows = [max(58, 30 + 17 * len(stage["reasons"])) for stage in stages]
     chart = Chart(width=620, height=sum(rows) + 8)
@@ -28,7 +29,7 @@ def draw_flow(stages: list[dict], alt: str) -> str:
             chart.add("path", d=f"M128 {top + row}l-5 -8h10z", fill=INK)
             passed = stage["n"] - (stage["lost"] or 0)
             if passed != stages[i + 1]["n"] or stage["lost"]:
-                chart.text(138, top + 53, str(passed), size=12, color=MUTED)
+                chart.text(138, top + 53, f"{passed} {stage.get('note', '')}".strip(), size=12, color=MUTED)
         top += row
     return chart.render(alt)
 

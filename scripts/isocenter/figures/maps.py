@@ -59,7 +59,7 @@ def draw_mosaic(
     wide, high = tile * n_columns, tile * n_rows * height / width
     # Places in inches, set by hand: matplotlib's layout engines would draw everything twice.
     left, bottom, right, top = 0.65, 0.45, 0.95, 0.6
-    total = (left + wide + right, bottom + high + top)
+    total = (max(left + wide + right, 4.4), bottom + high + top)
     figure = Figure(figsize=total, dpi=110)
     axes = figure.add_axes((left / total[0], bottom / total[1], wide / total[0], high / total[1]))
     bar = figure.add_axes(((left + wide + 0.12) / total[0], bottom / total[1], 0.14 / total[0], high / total[1]))

@@ -38,8 +38,10 @@ def draw_vial_bias(
     chart.line(chart.left, y(0), chart.width - chart.right, y(0), color=MUTED)
     if curve:
         chart.polyline([(x.clamp(r), y.clamp(b)) for r, b in curve], dash="5 4", color="#6a3d9a")
-    for vial in (v for v in vials if is_finite(v["bias"]) and is_finite(v["reference"])):
+    drawn = [v for v in vials if is_finite(v["bias"]) and is_finite(v["reference"])]
+    for vial in drawn:
         _vial(chart, x, y, vial, styles.get(vial["session"], Style(MUTED, "circle")))
+    _name_vials(chart, x, y, drawn)
     for i, (session, style) in enumerate(sorted(styles.items())):
         chart.marker(chart.left + 6 + 104 * i, 14, color=style.color, shape=style.shape)
         chart.text(chart.left + 16 + 104 * i, 18, f"session {session}", size=12)
@@ -63,16 +65,24 @@ def _vial(chart, x, y, vial, style) -> None:
         chart.marker(px, py, color=style.color, shape=style.shape, title=vial["title"], href=vial.get("href", ""))
     else:
         chart.marker(px, py, color=VERDICTS["fail"][0], shape="cross", title=vial["title"])
-    if abs(vial["bias"]) > _CAP or not vial["used"]:
-        beyond = f" {vial['bias']:+.0f} %" if not y.low <= vial["bias"] <= y.high else ""
+
+
+def _name_vials(chart, x, y, vials) -> None:
+    """The number of each vial that is left out or beyond the axis, once a vial, one below the other where close."""
+    placed: list[tuple[float, float]] = []
+    named = set()
+    for vial in vials:
+        is_beyond = not y.low <= vial["bias"] <= y.high
+        if vial["label"] in named or (vial["used"] and not is_beyond):
+            continue
+        named.add(vial["label"])
+        px, py = x(vial["reference"]), y.clamp(vial["bias"]) + 4
+        while any(abs(px - qx) < 58 and abs(py - qy) < 12 for qx, qy in placed):
+            py += 12
+        placed.append((px, py))
+        text = f"{vial['label']} ({vial['bias']:+.0f} %)" if is_beyond else vial["label"]
         end = px > chart.width * 0.75
-        chart.text(
-            px + (-7 if end else 7),
-            py + 4,
-            f"{vial['label']}{beyond}".replace("-", "−"),
-            size=11,
-            anchor="end" if end else "start",
-        )
+        chart.text(px + (-7 if end else 7), py, text.replace("-", "−"), size=11, anchor="end" if end else "start")
 
 
 def draw_linearity(points: list[dict], unit: str, styles: dict[str, Style], alt: str) -> str:

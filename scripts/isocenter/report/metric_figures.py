@@ -74,13 +74,12 @@ def _bland_altman(trial: Trial, metric: Metric) -> Figure:
     if row is not None:
         names = [f"{n}{end}" for n in ("bias", "loa_lower", "loa_upper") for end in ("", "_low", "_high")]
         lines = {n: times(row.get(n), factor) for n in names}
-    said = (
-        "no limits were estimated"
-        if row is None
-        else "bias "
-        + format_interval(*(lines[f"bias{e}"] for e in ("", "_low", "_high")))
-        + f" {unit}, limits {format_number(lines['loa_lower'])} to {format_number(lines['loa_upper'])} {unit}"
-    )
+    if is_missing(lines.get("bias")):
+        said = "not estimable from so few participants"
+    else:
+        bias = format_interval(*(lines[f"bias{end}"] for end in ("", "_low", "_high")))
+        limits = f"{format_number(lines['loa_lower'])} to {format_number(lines['loa_upper'])}"
+        said = f"bias {bias} {unit}, limits {limits} {unit}"
     alt = f"Bland–Altman plot of {metric.title}, {plural(len(points), 'pair')}: {said}"
     return Figure(
         f"Repeats in one session: {metric.title}",

@@ -51,6 +51,7 @@ def overview_context(trial: Trial) -> dict[str, Any]:
         "health": describe_health(trial, needs, cards),
         "matrix": site_matrix(trial),
         "needs": needs,
+        "set_aside": list_needs(trial, is_open=False),
         "cards": cards,
         "flow": flow_figure(trial),
         "accounting": accounting_table(trial),
@@ -78,7 +79,7 @@ def describe_health(trial: Trial, needs: Table, cards: list[dict[str, Any]]) -> 
     parts = [
         sites,
         f"{n_out} of {plural(n_in, 'acquisition')} that entered processing are analyzed",
-        f"{plural(needs.n_total, 'item')} left out, with reasons",
+        f"{plural(needs.n_total, 'thing')} left out that {'asks' if needs.n_total == 1 else 'ask'} for you",
         f"verdicts: {words}" if words else "no verdict yet",
     ]
     return {"state": state, "opening": opening, "line": "; ".join(parts) + "."}
@@ -133,11 +134,16 @@ def _stage_cell(trial: Trial, site: str, entity: str, stage: str, count: str) ->
     return Cell(text, str(n_out), href, state, title, is_number=True)
 
 
-def list_needs(trial: Trial) -> Table:
-    """Exclusions with reason and next action, as ``exclusions.tsv`` orders them."""
+def list_needs(trial: Trial, *, is_open: bool = True) -> Table:
+    """Exclusions with reason and next action, as ``exclusions.tsv`` orders them.
+
+    is_open : those that ask something of a person; otherwise those set aside with nothing to do
+    """
     rows = []
     anchors = []
     for index, e in trial.tables["exclusions"].iterrows():
+        if is_open == str(e["action"]).startswith("Nothing:"):
+            continue
         who = " ".join(
             part
             for part in (
@@ -166,7 +172,7 @@ def list_needs(trial: Trial) -> Table:
         rows,
         anchors,
         "exclusions.tsv",
-        "Nothing is left out: every series that was received is used.",
+        "Nothing: whatever was received is used, or needs no one." if is_open else "Nothing was set aside.",
         len(rows),
     )
 
@@ -193,6 +199,12 @@ def flow_figure(trial: Trial) -> Figure:
                 "entity": entity,
             }
         )
+    phantoms = trial.rows("flow", entity="phantom", stage="measure")
+    people = trial.rows("flow", entity="acquisition", stage="align")
+    for stage in stages:
+        if stage["entity"] == "series" and len(people):
+            n_phantom = int(phantoms["n_in"].sum()) if len(phantoms) else 0
+            stage["note"] = f"make {int(people['n_in'].sum())} acquisitions and {plural(n_phantom, 'phantom scan')}"
     out = trial.rows("flow", entity="acquisition", stage="analyze")
     if stages:
         stages.append(

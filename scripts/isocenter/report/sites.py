@@ -286,7 +286,7 @@ def _motion_word(column: str) -> str:
 
 def _needs_of_site(trial: Trial, site: str) -> Table:
     table = list_needs(trial)
-    chosen = [row for row in table.rows if row[0].text == site]
+    chosen = [row for row in [*table.rows, *list_needs(trial, is_open=False).rows] if row[0].text == site]
     rows = []
     for row in chosen:
         scan, stage, *rest = row[1:]

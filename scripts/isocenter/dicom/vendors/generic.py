@@ -77,8 +77,8 @@ def read_details(header: Header) -> dict[str, Any]:
 class Vendor:
     """One manufacturer: its name in BIDS, the words that tell it, and its way with each value.
 
-    can_saturate : whether the stored ceiling means clipping; where every image is scaled to fill the stored range,
-    one pixel at the ceiling means nothing
+    fills_stored_range : whether every image is scaled until its brightest pixel stands at the stored ceiling; one pixel
+    there then means nothing
     """
 
     name: str

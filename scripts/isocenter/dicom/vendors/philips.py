@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from isocenter.dicom.values import Header, read_number, read_private, read_text, read_words
+from isocenter.dicom.values import Header, read_number, read_private, read_words
 from isocenter.dicom.vendors import generic
 from isocenter.dicom.vendors.generic import Reading, Scaling, Vendor
 from isocenter.units import seconds_from_milliseconds
@@ -57,7 +57,7 @@ def read_component(header: Header) -> str:
 
 
 def read_details(header: Header) -> dict[str, Any]:
-    """The scaling as it stood, and the geometry correction (GeometryCorrection of enhanced images)."""
+    """The scaling as it stood; no public element of classic headers tells the geometry correction."""
     details: dict[str, Any] = {}
     for key, value in (
         ("PhilipsRescaleSlope", read_number(header, "RescaleSlope")),
@@ -66,9 +66,6 @@ def read_details(header: Header) -> dict[str, Any]:
     ):
         if value is not None:
             details[key] = value
-    correction = read_text(header, "GeometryOfKSpaceTraversal") and read_text(header, "DistortionCorrectionType")
-    if correction:
-        details["NonlinearGradientCorrection"] = correction.upper() not in ("", "NONE")
     return details
 
 

@@ -1,0 +1,215 @@
+"""Registration through ANTs: a light import, repeatable bits, known motion found, labels where the tissue is."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_brain import (
+    AFFINE,
+    INVERSION_TIMES,
+    SHAPE,
+    T1,
+    T2,
+    amplitude,
+    fractions,
+    inversion_series,
+    random_motion,
+    relaxation,
+    residual_displacement,
+    template,
+)
+
+from isocenter import registration
+from isocenter.errors import RegistrationError
+from isocenter.registration import align_volumes, register_rigid, to_ants, transfer_tissues
+from isocenter.tissues import TISSUES, label_tissues, synthesize_contrast
+
+SCRIPTS = Path(registration.__file__).resolve().parents[1]
+
+PROGRAM = """
+import hashlib, json, sys
+import numpy as np
+sys.path.insert(0, {scripts!r})
+from isocenter.registration import load_ants, register_rigid
+before = set(sys.modules)
+load_ants({threads}, defer={defer})
+heavy = ["matplotlib", "statsmodels", "sklearn", "scipy.stats", "requests"]
+loaded = [name for name in heavy if name in sys.modules]
+data = np.load({data!r})
+found = register_rigid(data[..., 0], data[..., 1], np.diag([4.0, 4.0, 6.0, 1.0]), seed=3)
+print(json.dumps([loaded, hashlib.sha256(found.tobytes()).hexdigest()]))
+"""
+
+
+@cache
+def series() -> tuple[np.ndarray, list[np.ndarray]]:
+    rng = np.random.default_rng(11)
+    motions = [random_motion(rng, 2.0, 2.0) for _ in INVERSION_TIMES[:-1]] + [np.eye(4)]
+    return inversion_series(2, motions), motions
+
+
+def in_a_fresh_process(tmp_path, *, defer: bool, threads: int = 1, blas: int = 1) -> tuple[list[str], str]:
+    data = tmp_path / "data.npy"
+    np.save(data, series()[0][..., [7, 2]])
+    program = PROGRAM.format(scripts=str(SCRIPTS), data=str(data), defer=defer, threads=threads)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(blas), "OPENBLAS_NUM_THREADS": str(blas)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    loaded, digest = json.loads(done.stdout)
+    return loaded, digest
+
+
+def test_light_import_gives_the_same_registration(tmp_path):
+    light, same = in_a_fresh_process(tmp_path, defer=True)
+    full, reference = in_a_fresh_process(tmp_path, defer=False)
+    assert light == []
+    assert full  # the plain import does load what the light one leaves out, or this test tests nothing
+    assert same == reference
+
+
+def test_threads_do_not_change_a_bit(tmp_path):
+    _, one = in_a_fresh_process(tmp_path, defer=True, threads=1)
+    _, two = in_a_fresh_process(tmp_path, defer=True, threads=2, blas=2)
+    assert one == two
+
+
+def test_what_was_left_out_loads_when_it_is_called():
+    ants = registration.load_ants()
+    assert "Defers" not in (ants.get_ants_data.__doc__ or "")
+    assert ants.quantile(to_ants(np.arange(24.0).reshape(2, 3, 4), np.eye(4)), 0.5) == pytest.approx(11.5)
+
+
+def test_plain_import_when_the_package_has_changed(monkeypatch):
+    for name in [n for n in sys.modules if n == "ants" or n.startswith("ants.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    def refuse():
+        raise ImportError("ants has no registration")
+
+    monkeypatch.setattr(registration, "_import_deferred", refuse)
+    assert callable(registration.load_ants().registration)
+
+
+def test_geometry_survives_the_door():
+    tilt = np.radians(20)
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    affine[:3, :3] = (
+        np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]]) @ affine[:3, :3]
+    )
+    affine[:3, 3] = 5, -6, 7
+    image = to_ants(np.arange(24.0).reshape(2, 3, 4), affine)
+    # ANTs holds LPS millimeters: x and y have the other sign.
+    physical = registration.load_ants().transform_index_to_physical_point(image, (1, 2, 3))
+    np.testing.assert_allclose(np.array(physical) * [-1, -1, 1], (affine @ [1, 2, 3, 1])[:3], rtol=1e-6)
+    assert image.numpy()[1, 2, 3] == 23
+
+
+def test_sheared_axes_are_refused():
+    sheared = np.diag([2.0, 2.0, 2.0, 1.0])
+    sheared[0, 1] = 0.5
+    with pytest.raises(RegistrationError, match="sheared"):
+        to_ants(np.zeros((4, 4, 4)), sheared)
+
+
+def test_rigid_finds_a_known_motion():
+    rng = np.random.default_rng(0)
+    moved = random_motion(rng, 4.0, 4.0)
+    late = np.stack([amplitude(fractions(2)), amplitude(fractions(2, moved))])
+    found = register_rigid(late[0], late[1], AFFINE)
+    assert residual_displacement(np.eye(4), moved, fractions(2)) > 2
+    assert residual_displacement(found, moved, fractions(2)) < 0.3
+
+
+def test_series_is_aligned_and_repeats_to_the_bit():
+    data, motions = series()
+    first = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES, seed=7)
+    again = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES, seed=7)
+    assert digest(first.matrices) == digest(again.matrices)
+    assert first.used == ["registered"] * 7 + ["reference"]
+    left = [residual_displacement(f, m, fractions(2)) for f, m in zip(first.matrices, motions, strict=True)]
+    assert np.median(left) < 0.25
+    assert max(left) < 0.6  # the volumes at the nulls, too: 0.3 voxel of 4 mm is 1.2 mm
+
+
+def digest(matrices) -> str:
+    return hashlib.sha256(np.stack(matrices).tobytes()).hexdigest()
+
+
+def test_an_implausible_motion_is_not_believed(monkeypatch):
+    data, _ = series()
+    far = np.eye(4)
+    far[0, 3] = 40.0
+    monkeypatch.setattr(registration, "register_rigid", lambda *a, **k: far)
+    two = align_volumes(data[..., [2, 7]], AFFINE, inversion_time=INVERSION_TIMES[[2, 7]])
+    np.testing.assert_array_equal(two.matrices, [np.eye(4)] * 2)
+    assert two.used == ["left in place: motion beyond 15 mm", "reference"]
+
+
+def test_a_volume_of_noise_is_left_in_place():
+    data, _ = series()
+    data = data.copy()
+    data[..., 3] = np.random.default_rng(0).uniform(0, 500, SHAPE)
+    found = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES)
+    moved = np.linalg.norm(found.matrices[3][:3, 3])
+    assert found.used[3].startswith("left in place") or moved < registration.MOTION_LIMIT
+    assert found.used[:3] == ["registered"] * 3
+
+
+@cache
+def transferred():
+    """Tissues brought to a T1 map and to a T2 map on its own, slightly moved grid; with the true fractions."""
+    rng = np.random.default_rng(4)
+    moved = random_motion(rng, 2.0, 2.0)
+    images, truth = [], []
+    for motion, times, name in ((np.eye(4), T1, "T1"), (moved, T2, "T2")):
+        tissue = fractions(2, motion)
+        time = relaxation(tissue, times) * (1 + 0.02 * rng.standard_normal(SHAPE))
+        images.append((synthesize_contrast(time, amplitude(tissue), name), AFFINE))
+        truth.append((tissue, relaxation(tissue, times)))
+    return transfer_tissues(images, template(), seed=1), truth
+
+
+@pytest.mark.parametrize("image", [0, 1], ids=["T1", "T2"])
+def test_labels_lie_on_their_tissue(image):
+    found, truth = transferred()
+    tissue, times = truth[image]
+    inside = tissue.sum(axis=0) > 0.5
+    stacked = np.stack([found.probabilities[image][name] for name in TISSUES])
+    for number in (0, 1):  # white and gray matter, over the whole brain, erosion-free
+        a, b = ((m.argmax(axis=0) == number) & inside for m in (stacked, tissue))
+        assert 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)) > 0.85
+    labels = label_tissues(found.probabilities[image])
+    for number, name in enumerate(TISSUES[:2], start=1):
+        label, pure = labels == number, tissue[number - 1] > 0.9
+        assert np.count_nonzero(label) > 300, name
+        assert np.nanmedian(times[label]) == pytest.approx(np.nanmedian(times[pure]), rel=0.01), name
+        assert np.median(tissue[number - 1][label]) > 0.9, name
+
+
+def test_transfer_repeats_to_the_bit():
+    found, _ = transferred()
+    transferred.cache_clear()
+    again, _ = transferred()
+    for a, b in zip(found.probabilities, again.probabilities, strict=True):
+        for name in TISSUES:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_something_that_is_no_head_is_refused():
+    blocks = np.zeros(SHAPE, np.float32)
+    rng = np.random.default_rng(0)
+    blocks[10:40, 10:40, 2:10] = rng.uniform(0.1, 1, (30, 30, 8))
+    with pytest.raises(RegistrationError, match="does not fit"):
+        transfer_tissues([(blocks, AFFINE)], template())
+
+
+def test_an_empty_map_is_refused():
+    with pytest.raises(RegistrationError, match="too few voxels"):
+        synthesize_contrast(np.full(SHAPE, np.nan), np.ones(SHAPE), "T1")
