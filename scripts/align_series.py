@@ -16,7 +16,7 @@ from isocenter.io.outcome import Exclusion
 from isocenter.io.series import name_sources, write_excluded_series, write_series
 from isocenter.io.tables import write_table
 from isocenter.motion import describe_motion, resample_series
-from isocenter.registration import Alignment, align_volumes, load_ants
+from isocenter.registration import Alignment, align_volumes
 from isocenter.step import Ins, Out, run_step
 from isocenter.volume import Series
 
@@ -26,9 +26,7 @@ AXES = ("InversionTime", "EchoTime", "FlipAngle", "RepetitionTime", "RepetitionT
 log = logging.getLogger("isocenter")
 
 
-def align_series(
-    series: Ins, *, aligned: Out, motion: Out, model: str, method: str, seed: int, threads: int = 1
-) -> None:
+def align_series(series: Ins, *, aligned: Out, motion: Out, model: str, method: str, seed: int) -> None:
     """Align one series by `method` (``rigid``, or ``none``); `model` is the signal model that it will be fitted by."""
     if method not in METHODS:
         raise ConfigError(
@@ -36,7 +34,7 @@ def align_series(
         )
     try:
         moved = read_series(series)
-        alignment = _find_motion(moved, method, seed, threads)
+        alignment = _find_motion(moved, method, seed)
         still = replace(moved, data=resample_series(moved.data, moved.saturation, alignment.matrices, moved.affine))
         table = describe_motion(alignment.matrices, alignment.used, alignment.center)
     except Exception as error:  # one bad series must not stop the others
@@ -53,10 +51,9 @@ def align_series(
     )
 
 
-def _find_motion(series: Series, method: str, seed: int, threads: int) -> Alignment:
+def _find_motion(series: Series, method: str, seed: int) -> Alignment:
     if method == "none":
         return Alignment([np.eye(4)] * series.n, ["not aligned"] * series.n, 0, np.zeros(3))
-    load_ants(threads)
     inversion_time = series.acquisition.get("InversionTime")
     return align_volumes(series.data, series.affine, inversion_time=inversion_time, seed=seed)
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from isocenter.calibration import Calibration
 from isocenter.entities import EXCLUSION_COLUMNS
-from isocenter.io.nifti import read_labels, read_map, read_series
+from isocenter.io.nifti import read_labels, read_map
 from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import read_table, write_table
 from isocenter.rois import COLUMNS, FEWEST_VOXELS, RoiStatistic, measure_region
@@ -77,15 +77,13 @@ def _measure(
         return [], [excluded]
     stem = paths[0].name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
     regions, _ = read_labels(labels / f"{stem}_dseg.nii.gz")
-    probabilities = read_series([labels / f"{stem}_probseg.nii.gz"])
     index = dict(read_table(labels / "labels.tsv")[["name", "index"]].itertuples(index=False))
     rows, reasons = [], []
     for name in names:
         if name not in index:
             reasons.append(_exclude(f"The labels hold no region {name}", "Correct `rois` of this biomarker"))
             continue
-        position = probabilities.acquisition["Labels"].index(name)
-        found = measure_region(parameter_map, regions == index[name], probabilities.data[..., position])
+        found = measure_region(parameter_map, regions == index[name])
         if found.n_valid < FEWEST_VOXELS:
             reasons.append(
                 _exclude(

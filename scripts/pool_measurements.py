@@ -79,9 +79,7 @@ def pool_measurements(
 def _pool(paths: list) -> pd.DataFrame:
     """All rows of the tables that have any; the columns of the first when none has."""
     tables = [read_table(path, text=TEXT) for path in paths]
-    filled = (
-        [table for table in tables if len(table)] or tables[:1] or [pd.DataFrame(columns=[*ORDER, "value"])]
-    )
+    filled = [table for table in tables if len(table)] or tables[:1] or [pd.DataFrame(columns=[*ORDER, "value"])]
     pooled = pd.concat(filled, ignore_index=True)
     return pooled.sort_values([c for c in ORDER if c in pooled.columns], kind="stable", ignore_index=True)
 

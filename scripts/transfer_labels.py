@@ -1,8 +1,8 @@
 """Bring the template's tissues to one run's maps.
 
 Reads   the template's folder, the run's maps and their fits (same order)
-Writes  into the labels' folder, for each usable map in its own grid, <map>_dseg.nii.gz and <map>_probseg.nii.gz;
-        labels.tsv, which names the labels; outcome.json, which says why there are none
+Writes  into the labels' folder <map>_dseg.nii.gz for each usable map, in the map's own grid; labels.tsv, which names
+        the labels; outcome.json, which says why there are none
 """
 
 import logging
@@ -17,7 +17,7 @@ from isocenter.errors import RegistrationError, explain
 from isocenter.io.nifti import read_series, read_sidecar, read_volume, write_image, write_json
 from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import write_table
-from isocenter.registration import load_ants, transfer_tissues
+from isocenter.registration import transfer_tissues
 from isocenter.step import In, Ins, OutDir, run_step
 from isocenter.tissues import (
     CONTRAST_TIMES,
@@ -34,22 +34,19 @@ log = logging.getLogger("isocenter")
 AMPLITUDES = ("M0", "S0")
 
 
-def transfer_labels(template: In, maps: Ins, fits: Ins, *, labels: OutDir, seed: int, threads: int = 1) -> None:
+def transfer_labels(template: In, maps: Ins, fits: Ins, *, labels: OutDir, seed: int) -> None:
     """Label the tissues in every usable map of a run; the first, T1 before others, is registered to the template."""
     labels.mkdir(parents=True, exist_ok=True)
     outcome: dict[str, Any] = {"Outcome": None, "Template": "T1w.nii.gz", "Thresholds": THRESHOLDS, "Seed": seed}
     try:
-        load_ants(threads)
         images = _find_images(maps, fits)
         found = transfer_tissues([image for _, image in images], _read_template(template), seed=seed)
         log.info("The template fits with a correlation of %.2f", found.correlation)
         outcome["Correlation"] = round(found.correlation, 4)
         for (name, (_, affine)), probabilities in zip(images, found.probabilities, strict=True):
-            stacked = np.stack([probabilities[tissue] for tissue in TISSUES], axis=-1)
-            write_image(labels / f"{name}_probseg.nii.gz", stacked.round(3), affine, {"Labels": TISSUES})
             write_image(labels / f"{name}_dseg.nii.gz", label_tissues(probabilities), affine)
     except Exception as error:  # one bad run must not stop the others
-        outcome["Outcome"] = asdict(Exclusion.from_error("register", error))
+        outcome["Outcome"] = asdict(Exclusion.from_error("regions", error))
     write_table(labels / "labels.tsv", pd.DataFrame({"index": range(1, len(TISSUES) + 1), "name": TISSUES}))
     write_json(labels / "outcome.json", outcome)
 

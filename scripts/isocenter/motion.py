@@ -14,16 +14,6 @@ HEAD_RADIUS = 50.0
 #: A resampled sample is clipped when clipped neighbors hold more than this share of its linear weight. Cubic
 #: interpolation reaches further, with weights below this share.
 CLIPPED_SHARE = 0.05
-#: The refinement: principal components of the other volumes, smoothing [mm], most steps, and the update at which
-#: it has settled [mm].
-COMPONENTS = 3
-SMOOTHING = 3.0
-REFINEMENTS = 5
-SETTLED = 0.05
-#: Rows of a block in products over voxels.
-GRAM_BLOCK = 256
-#: Fewer volumes than this have no consensus to refine by.
-FEWEST_VOLUMES = 4
 
 
 def find_foreground(data: np.ndarray) -> np.ndarray:
@@ -136,11 +126,12 @@ def resample(
     values = ndimage.affine_transform(
         np.nan_to_num(np.asarray(data, dtype=np.float32)), voxel[:3, :3], voxel[:3, 3], order=order, mode="nearest"
     )
-    values[~_is_inside(data.shape, voxel)] = outside
+    values[~is_inside(data.shape, voxel)] = outside
     return values
 
 
-def _is_inside(shape: Sequence[int], voxel: np.ndarray) -> np.ndarray:
+def is_inside(shape: Sequence[int], voxel: np.ndarray) -> np.ndarray:
+    """Where a resampled grid lies inside the samples: (x, y, z) booleans, by the voxel-to-voxel matrix `voxel`."""
     grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
     inside = np.ones(tuple(shape), dtype=bool)
     for axis, n in enumerate(shape):
@@ -178,140 +169,3 @@ def resample_series(
 def _float32_at_least(value: float) -> np.float32:
     rounded = np.float32(value)
     return rounded if rounded >= value else np.nextafter(rounded, np.float32(np.inf))
-
-
-def refine_motions(
-    data: np.ndarray,
-    affine: np.ndarray,
-    matrices: Sequence[np.ndarray],
-    mask: np.ndarray,
-    reference: int,
-    *,
-    steps: int = REFINEMENTS,
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Refine the motions of a series by the consensus of its volumes.
-
-    Each volume, smoothed, is regressed over voxels on a quadratic polynomial of the others' first principal
-    components, *together* with its own six derivatives by rigid motion (Gauss–Newton). The polynomial gives any
-    contrast, nulled tissue included, without a signal model; fitting the motion beside it keeps it from explaining
-    the motion away. Similarity to one reference volume has no such freedom: where a tissue is nulled, its optimum
-    lies up to a millimeter from the truth.
-
-    Parameters
-    ----------
-    data : (x, y, z, n) array
-        Magnitudes, n of `FEWEST_VOLUMES` or more.
-    affine : (4, 4) array
-        Voxel to RAS mm.
-    matrices : n (4, 4) arrays
-        Where to start: reference point to point in volume k, RAS mm.
-    mask : (x, y, z) booleans
-        Where the object and its rim are.
-    reference : int
-        The volume that stays in place.
-    steps : int
-        Most Gauss–Newton steps.
-
-    Returns
-    -------
-    matrices : n (4, 4) arrays
-    gains : (n,) array
-        Share of each volume's mean square residual that its motion, against none, takes away [1].
-    """
-    center = center_of(mask, affine)
-    matrices = list(matrices)
-    for _ in range(steps):
-        images = _smooth_all(data, affine, matrices)
-        updates = [_regress_motion(images, k, mask, affine, center) for k in range(len(matrices))]
-        matrices = [matrix @ update for matrix, update in zip(matrices, updates, strict=True)]
-        frame = np.linalg.inv(matrices[reference])
-        matrices = [matrix @ frame for matrix in matrices]
-        if max(largest_displacement(update, center) for update in updates) < SETTLED:
-            break
-    images = _smooth_all(data, affine, matrices)
-    unmoved = _smooth_all(data, affine, [np.eye(4)] * len(matrices))
-    gains = np.array([_gain(images, unmoved, k, mask) for k in range(len(matrices))])
-    return matrices, gains
-
-
-def _smooth_all(data: np.ndarray, affine: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
-    sigma = SMOOTHING / np.linalg.norm(affine[:3, :3], axis=0)
-    volumes = [np.nan_to_num(resample(data[..., k], matrix, affine)) for k, matrix in enumerate(matrices)]
-    return np.stack([ndimage.gaussian_filter(volume, sigma) for volume in volumes], axis=3)
-
-
-def _regress_motion(images, k, mask, affine, center) -> np.ndarray:
-    inside = _without_end_slices(mask)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    slopes = [slope[inside] for slope in np.gradient(images[..., k])]
-    gradient = _combine(np.stack(slopes, axis=1) / spacing, (affine[:3, :3] / spacing).T)
-    arm = _combine(np.argwhere(inside).astype(float), affine[:3, :3].T) + affine[:3, 3] - center
-    # Rotations act at the head's radius, so that all six columns are per millimeter.
-    motions = np.column_stack([gradient, np.cross(arm, gradient) / HEAD_RADIUS])
-    contrast = _contrast_terms(np.delete(images, k, axis=3)[inside])
-    found = _solve_robust(np.column_stack([contrast, motions]), images[..., k][inside].astype(float))[-6:]
-    return rigid_matrix(-found[:3], -found[3:] / HEAD_RADIUS, center)
-
-
-def _gain(images, unmoved, k, mask) -> float:
-    inside = _without_end_slices(mask)
-    contrast = _contrast_terms(np.delete(images, k, axis=3)[inside])
-    squares = []
-    for volume in (images[..., k], unmoved[..., k]):
-        target = volume[inside].astype(float)
-        squares.append(np.mean((target - _combine(contrast, _solve_robust(contrast, target))) ** 2))
-    return 1 - squares[0] / max(squares[1], np.finfo(float).tiny)
-
-
-def _without_end_slices(mask: np.ndarray) -> np.ndarray:
-    """The mask without the outermost samples of each axis: what lies beyond them is repeated, not measured."""
-    inside = mask.copy()
-    for axis, n in enumerate(mask.shape):
-        if n > 4:
-            inside[tuple(slice(None) if a != axis else [0, n - 1] for a in range(3))] = False
-    return inside
-
-
-def _contrast_terms(others: np.ndarray) -> np.ndarray:
-    """(voxels, terms) polynomial of the other volumes, (voxels, volumes), by their principal components."""
-    others = others.astype(float)
-    scaled = (others - others.mean(axis=0)) / max(float(others.std()), np.finfo(float).tiny)
-    _, vectors = np.linalg.eigh(_gram(scaled, scaled))
-    components = _combine(scaled, vectors[:, ::-1][:, :COMPONENTS])
-    rows, columns = np.triu_indices(components.shape[1])
-    return np.column_stack([np.ones(len(others)), components, components[:, rows] * components[:, columns]])
-
-
-def _solve_robust(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Least squares, then once more with Cauchy weights: edges that moved must not shape the contrast."""
-    weight = np.ones(len(target))
-    both = np.column_stack([design, target])
-    for last in (False, True):
-        products = _gram(design * weight[:, np.newaxis], both)
-        normal, right = products[:, :-1], products[:, -1]
-        scale = np.sqrt(np.diag(normal)) + np.finfo(float).tiny
-        normal = normal / np.outer(scale, scale) + 1e-7 * np.eye(len(normal))
-        solution = np.linalg.solve(normal, right / scale) / scale
-        if not last:
-            residual = target - _combine(design, solution)
-            spread = 2 * 1.4826 * np.median(np.abs(residual)) + np.finfo(float).tiny
-            weight = 1 / (1 + (residual / spread) ** 2)
-    return solution
-
-
-# Products over all voxels, the same to the bit whatever the number of BLAS threads: a threaded product sums in
-# another order, and on a busy machine takes a hundred times as long.
-def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """firstᵀ · second of (voxels, p) and (voxels, q), in blocks too small for BLAS to share among threads."""
-    blocks = -(-len(first) // GRAM_BLOCK)
-    stacked = []
-    for matrix in (first, second):
-        padded = np.zeros((blocks * GRAM_BLOCK, matrix.shape[1]))
-        padded[: len(matrix)] = matrix
-        stacked.append(padded.reshape(blocks, GRAM_BLOCK, matrix.shape[1]))
-    return (stacked[0].transpose(0, 2, 1) @ stacked[1]).sum(axis=0)
-
-
-def _combine(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(voxels, p) · (p,) or (p, q), without BLAS."""
-    return np.einsum("ij,j...->i...", columns, weights, optimize=False)

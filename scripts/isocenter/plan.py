@@ -16,6 +16,9 @@ from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
 from isocenter.settings import Settings
 
+#: The usable intake rows of each run and suffix, in order.
+Acquisitions = dict[tuple[RunKey, str], list[dict[str, str]]]
+
 
 class Plan:
     """The jobs of one trial."""
@@ -24,6 +27,7 @@ class Plan:
         self.settings = settings
         self.biomarkers: dict[str, dict[str, Any]] = settings.biomarkers
         self.sites: list[str] = list(settings.sites)
+        self._known: dict[str, tuple[int, Acquisitions]] = {}
 
     # What arrived ---------------------------------------------------------------------------------
     def scans(self, site: str) -> list[dict[str, str]]:
@@ -31,14 +35,24 @@ class Plan:
         path = layout.fill(layout.SCANS, site=site)
         return read_rows(str(path), path.stat().st_mtime_ns)
 
-    def acquisitions(self, site: str) -> dict[tuple[RunKey, str], list[dict[str, str]]]:
-        """The usable rows of a site by run and suffix (an acquisition may span several DICOM series)."""
-        found: dict[tuple[RunKey, str], list[dict[str, str]]] = {}
+    def acquisitions(self, site: str) -> Acquisitions:
+        """The usable rows of a site by run and suffix (an acquisition may span several DICOM series).
+
+        Snakemake asks several times a job: what was read stays known until the table's time changes.
+        """
+        stamp = layout.fill(layout.SCANS, site=site).stat().st_mtime_ns
+        known = self._known.get(site)
+        if known is None or known[0] != stamp:
+            known = self._known[site] = (stamp, self._find_acquisitions(site))
+        return known[1]
+
+    def _find_acquisitions(self, site: str) -> Acquisitions:
+        found: Acquisitions = {}
         for row in self.scans(site):
             if row["disposition"] == Disposition.USED and row["suffix"] in self.suffixes:
                 key = RunKey(site, row["participant_id"], row["session"], row["run"])
                 found.setdefault((key, row["suffix"]), []).append(row)
-        return found
+        return dict(sorted(found.items()))
 
     @property
     def suffixes(self) -> set[str]:
@@ -48,9 +62,7 @@ class Plan:
     def runs(self, site: str, *, phantom: bool) -> list[RunKey]:
         """The runs of a site that hold at least one usable acquisition."""
         keys = {
-            key
-            for (key, _), rows in self.acquisitions(site).items()
-            if (rows[0]["kind"] == Kind.PHANTOM) == phantom
+            key for (key, _), rows in self.acquisitions(site).items() if (rows[0]["kind"] == Kind.PHANTOM) == phantom
         }
         return sorted(keys)
 
@@ -79,9 +91,7 @@ class Plan:
         for name, block in self.biomarkers.items():
             if block["map"] == map_name:
                 return name
-        raise ConfigError(
-            explain("No biomarker has this map", found=map_name, where="config/biomarkers.yaml")
-        )
+        raise ConfigError(explain("No biomarker has this map", found=map_name, where="config/biomarkers.yaml"))
 
     def series_to_fit(self, wildcards: Any) -> list[str]:
         """What a map is fitted to: the aligned series, or the raw one where nothing can have moved."""
@@ -94,7 +104,7 @@ class Plan:
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""
         key = _key(wildcards)
-        for (candidate, _), rows in sorted(self.acquisitions(key.site).items()):
+        for (candidate, _), rows in self.acquisitions(key.site).items():
             if candidate == key:
                 return rows[0]
         raise ConfigError(explain("This run is not in scans.tsv", found=key.prefix, where=key.site))
@@ -168,9 +178,7 @@ class Plan:
         for entry in self.settings.site(site).get("phantoms", []):
             if entry["participant_id"] == participant:
                 return entry
-        raise ConfigError(
-            explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant)
-        )
+        raise ConfigError(explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant))
 
     def phantom_definition(self, site: str, participant: str) -> str:
         """The reference table of a phantom."""

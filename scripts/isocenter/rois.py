@@ -1,10 +1,12 @@
 """Region statistics: the median of a map in a region, and a standard error that says what it is worth.
 
-Two things make a region's median uncertain. Noise: the voxels' own standard errors, averaged, where neighboring
-voxels do not count in full because resampling and anatomy make them alike. And the region: the label is not exactly
-the tissue, and the median moves when the label is drawn more tightly.
+A region's median is uncertain because its voxels are a sample of the tissue: another label, as good, would hold other
+voxels. Their spread holds noise, the tissue's own variation and the partial volume that a label lets in, so the
+standard error is that of a median of this spread, with neighboring voxels counting less than in full because
+resampling and anatomy make them alike. It is never less than what the voxels' own standard errors say.
 """
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +43,8 @@ COLUMNS = (
 FEWEST_VOXELS = 20
 #: Standard error of a median over that of a mean, normal noise: sqrt(π/2).
 MEDIAN_FACTOR = np.sqrt(np.pi / 2)
-#: Neighbors more alike than this count as this.
-LARGEST_CORRELATION = 0.9
+#: Voxels further apart than this along an axis count as independent.
+REACH = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class RoiStatistic:
     """What a region says about one map.
 
     value, stderr : median and its standard error [unit]; NaN without a valid voxel
-    stderr_noise, stderr_label : the two parts of the standard error [unit]
+    stderr_noise : what the standard error would be for noise alone, from the voxels' own [unit]
     n_voxels, n_valid : voxels of the region, and those with a value
     n_effective : independent voxels that `n_valid` correlated ones are worth
     flags : share of the region's voxels by flag name, ``ok`` left out [1]
@@ -59,7 +61,6 @@ class RoiStatistic:
     value: float
     stderr: float
     stderr_noise: float
-    stderr_label: float
     n_voxels: int
     n_valid: int
     n_effective: float
@@ -70,9 +71,7 @@ class RoiStatistic:
         return "; ".join(f"{name} {share:.2g}" for name, share in self.flags.items())
 
 
-def measure_region(
-    parameter_map: ParameterMap, region: np.ndarray, probability: np.ndarray | None = None
-) -> RoiStatistic:
+def measure_region(parameter_map: ParameterMap, region: np.ndarray) -> RoiStatistic:
     """Median of a map in a region with its standard error.
 
     Parameters
@@ -81,8 +80,6 @@ def measure_region(
         Value, standard error and flag.
     region : (x, y, z) booleans
         Where the label is.
-    probability : (x, y, z) array, optional
-        Of the region's tissue [1]. With it the standard error holds a part for the label's uncertainty.
     """
     if region.shape != parameter_map.value.shape:
         raise TableError(
@@ -92,12 +89,15 @@ def measure_region(
     n_voxels, n_valid = int(np.count_nonzero(region)), int(np.count_nonzero(valid))
     flags = share_of_flags(parameter_map.flag[region])
     if n_valid == 0:
-        return RoiStatistic(np.nan, np.nan, np.nan, np.nan, n_voxels, 0, 0.0, flags)
-    value = float(np.median(parameter_map.value[valid].astype(float)))
+        return RoiStatistic(np.nan, np.nan, np.nan, n_voxels, 0, 0.0, flags)
+    values = parameter_map.value[valid].astype(float)
+    value = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - value)))  # the SD of normal values, deaf to outliers
     n_effective = effective_count(parameter_map.value, valid)
-    noise = MEDIAN_FACTOR * typical_stderr(parameter_map.stderr[valid]) / np.sqrt(n_effective)
-    label = 0.0 if probability is None else label_uncertainty(parameter_map.value, valid, probability)
-    return RoiStatistic(value, float(np.hypot(noise, label)), noise, label, n_voxels, n_valid, n_effective, flags)
+    noise, sampling = (
+        MEDIAN_FACTOR * sd / np.sqrt(n_effective) for sd in (typical_stderr(parameter_map.stderr[valid]), spread)
+    )
+    return RoiStatistic(value, float(np.fmax(noise, sampling)), float(noise), n_voxels, n_valid, n_effective, flags)
 
 
 def typical_stderr(stderr: np.ndarray) -> float:
@@ -111,11 +111,12 @@ def typical_stderr(stderr: np.ndarray) -> float:
 
 
 def effective_count(values: np.ndarray, valid: np.ndarray) -> float:
-    """How many independent voxels the valid ones are worth.
+    """How many independent voxels the valid ones are worth for their median.
 
-    n · Π (1 − ρ) / (1 + ρ) over the three axes, ρ the correlation of neighbors within the region along each. It holds
-    the smoothness of resampling and of the anatomy alike: an anatomy that varies within the region is sampled by the
-    label, and that, too, makes the median uncertain.
+    A median errs as the mean of sign(value − median) does, whose variance is Σᵢⱼ sᵢ sⱼ / n² over pairs of voxels: of
+    independent ones 1/n, of alike neighbors more. Pairs up to `REACH` voxels apart along each axis are summed. That
+    holds the smoothness of resampling and of the anatomy alike: an anatomy that varies within the region is sampled
+    by the label, and that, too, makes the median uncertain.
 
     Parameters
     ----------
@@ -124,28 +125,18 @@ def effective_count(values: np.ndarray, valid: np.ndarray) -> float:
     valid : (x, y, z) booleans
         The region's voxels that hold a value.
     """
-    n = np.count_nonzero(valid)
-    centered = np.where(valid, values - np.median(values[valid]), 0.0).astype(float)
-    # Outlying voxels must not decide how smooth a region is.
-    limit = 3 * 1.4826 * np.median(np.abs(centered[valid]))
-    centered = np.clip(centered, -limit, limit)
-    worth = float(n)
-    for axis in range(3):
-        first = [slice(None)] * 3
-        second = [slice(None)] * 3
-        first[axis], second[axis] = slice(None, -1), slice(1, None)
-        both = valid[tuple(first)] & valid[tuple(second)]
-        a, b = centered[tuple(first)][both], centered[tuple(second)][both]
-        power = np.sqrt(np.sum(a**2) * np.sum(b**2))
-        correlation = float(np.clip(np.sum(a * b) / power, 0, LARGEST_CORRELATION)) if power > 0 else 0.0
-        worth *= (1 - correlation) / (1 + correlation)
-    return max(worth, 1.0)
-
-
-def label_uncertainty(values: np.ndarray, valid: np.ndarray, probability: np.ndarray) -> float:
-    """Half of what the median moves when only the more probable half of the region's voxels count [unit]."""
-    inner = valid & (probability >= np.median(probability[valid]))
-    return 0.5 * abs(float(np.median(values[inner])) - float(np.median(values[valid])))
+    n = int(np.count_nonzero(valid))
+    signs = np.where(valid, np.sign(values - np.median(values[valid])), 0.0)
+    where = np.argwhere(valid)
+    box = tuple(slice(low, high + 1) for low, high in zip(where.min(axis=0), where.max(axis=0), strict=True))
+    signs = np.pad(signs[box], REACH)
+    core = signs[(slice(REACH, -REACH),) * 3]
+    total = float(n)
+    for shift in itertools.product(range(-REACH, REACH + 1), repeat=3):
+        if shift > (0, 0, 0):  # each pair once
+            moved = signs[tuple(slice(REACH + h, REACH + h + size) for h, size in zip(shift, core.shape, strict=True))]
+            total += 2 * float(np.sum(core * moved))
+    return n / max(total / n, 1.0)
 
 
 def share_of_flags(flags: np.ndarray) -> dict[str, float]:

@@ -83,7 +83,7 @@ def run_workflow(
     outcome = Outcome(returncode=0, seconds=0.0)
     done, total, text = 0, 0, "planning"
     with (
-        log_path.open("w", encoding="utf-8") as log_file,
+        log_path.open("w", encoding="utf-8", buffering=1) as log_file,
         warm_server(environment) as environment,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment

@@ -163,8 +163,6 @@ def check_names(function: Callable, given: dict[str, set[str]]) -> list[str]:
         names = given.get(role, set()) - set(RERUN_KEYS)
         known = set(found[role])
         required = {n for n, p in found[role].items() if p.default is inspect.Parameter.empty}
-        complaints += [
-            f"{role} {n!r} is not an argument of {function.__name__}" for n in sorted(names - known)
-        ]
+        complaints += [f"{role} {n!r} is not an argument of {function.__name__}" for n in sorted(names - known)]
         complaints += [f"{role} {n!r} of {function.__name__} is not given" for n in sorted(required - names)]
     return complaints

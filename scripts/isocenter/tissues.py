@@ -10,7 +10,7 @@ from isocenter.errors import RegistrationError, explain
 #: Tissues in the order of their labels, which count from 1.
 TISSUES = ("white_matter", "gray_matter", "csf")
 #: A voxel gets a label above this probability. Over 0.9 the medians of white matter and fluid agree with those of
-#: truly pure voxels; cortex is thinner than most voxels, and hardly any exceed 0.9 (docs/decisions/labels.md).
+#: truly pure voxels; cortex is thinner than most voxels, and hardly any exceed 0.9 (docs/decisions/0016).
 THRESHOLDS = {"white_matter": 0.9, "gray_matter": 0.8, "csf": 0.9}
 #: The synthetic image of a relaxation time T is exp(−T / this) [s]: white above gray matter, fluid dark, as in a
 #: T1-weighted image, with no coil in it.

@@ -11,7 +11,6 @@ rule align_series:
         f"{layout.LOGS}/align_series/{{site}}/{layout.PREFIX}_{{suffix}}.log",
     conda:
         "../../environment.yml"
-    threads: 1
     params:
         model=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["model"],
         method=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["align"],

@@ -27,7 +27,6 @@ rule transfer_labels:
         f"{layout.LOGS}/transfer_labels/{{site}}/{layout.PREFIX}.log",
     conda:
         "../../environment.yml"
-    threads: 1
     params:
         seed=PLAN.settings.config["seed"],
         code=code_digest("transfer_labels"),

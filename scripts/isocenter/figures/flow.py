@@ -8,9 +8,9 @@ def draw_flow(stages: list[dict], alt: str) -> str:
     """Boxes downward with the number that enters each stage; branches to the right with what left and why.
 
     stages : dicts with ``label``, ``n``, ``unit`` (series, runs, …), ``lost`` (n or None), ``reasons`` (list of str)
-    and perhaps ``note``, said of what goes on
+    and perhaps ``notes``, lines said of what goes on
     """
-    rows = [max(58, 30 + 17 * len(stage["reasons"])) for stage in stages]
+    rows = [max(58, 30 + 17 * len(stage["reasons"]), 54 + 15 * len(stage.get("notes", []))) for stage in stages]
     chart = Chart(width=620, height=sum(rows) + 8)
     top = 4
     for i, (stage, row) in enumerate(zip(stages, rows, strict=True)):
@@ -29,10 +29,12 @@ def draw_flow(stages: list[dict], alt: str) -> str:
             chart.add("path", d=f"M128 {top + row}l-5 -8h10z", fill=INK)
             passed = stage["n"] - (stage["lost"] or 0)
             if passed != stages[i + 1]["n"] or stage["lost"]:
-                chart.text(138, top + 53, f"{passed} {stage.get('note', '')}".strip(), size=12, color=MUTED)
+                first, *more = stage.get("notes") or [""]
+                for k, line in enumerate((f"{passed} {first}".strip(), *more)):
+                    chart.text(138, top + 55 + 15 * k, line, size=12, color=MUTED)
         top += row
     return chart.render(alt)
 
 
-def _short(text: str, size: int = 54) -> str:
+def _short(text: str, size: int = 46) -> str:
     return text if len(text) <= size else f"{text[: size // 2]}…{text[-(size // 2 - 1) :]}"

@@ -33,9 +33,7 @@ def read_sidecar(nifti: str | os.PathLike) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SidecarError(explain("A sidecar is no JSON", where=str(path), found=error)) from None
     if not isinstance(sidecar, dict):
-        raise SidecarError(
-            explain("A sidecar is no JSON object", where=str(path), found=type(sidecar).__name__)
-        )
+        raise SidecarError(explain("A sidecar is no JSON object", where=str(path), found=type(sidecar).__name__))
     return sidecar
 
 
@@ -122,9 +120,7 @@ def write_map(
 ) -> None:
     """Write value (with sidecar), standard error and flag images; the sidecar gains ``Units``."""
     unit = check_unit(parameter_map.unit)
-    write_image(
-        path, parameter_map.value.astype(np.float32), parameter_map.affine, {**sidecar, "Units": unit}
-    )
+    write_image(path, parameter_map.value.astype(np.float32), parameter_map.affine, {**sidecar, "Units": unit})
     write_image(stderr_path, parameter_map.stderr.astype(np.float32), parameter_map.affine, {"Units": unit})
     write_image(flag_path, parameter_map.flag.astype(np.uint8), parameter_map.affine)
 

@@ -21,9 +21,7 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
     write_bytes(path, buffer.getvalue().encode("utf-8"))
 
 
-def read_table(
-    path: str | os.PathLike, *, required: tuple[str, ...] = (), text: tuple[str, ...] = ()
-) -> pd.DataFrame:
+def read_table(path: str | os.PathLike, *, required: tuple[str, ...] = (), text: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a TSV. Columns in `text` stay strings ("01" is not 1) and are "" when absent.
 
     Raises TableError when the file is no table or lacks a `required` column.

@@ -204,7 +204,10 @@ def flow_figure(trial: Trial) -> Figure:
     for stage in stages:
         if stage["entity"] == "series" and len(people):
             n_phantom = int(phantoms["n_in"].sum()) if len(phantoms) else 0
-            stage["note"] = f"make {int(people['n_in'].sum())} acquisitions and {plural(n_phantom, 'phantom scan')}"
+            stage["notes"] = [
+                f"make {plural(int(people['n_in'].sum()), 'acquisition')}",
+                f"and {plural(n_phantom, 'phantom scan')}",
+            ]
     out = trial.rows("flow", entity="acquisition", stage="analyze")
     if stages:
         stages.append(

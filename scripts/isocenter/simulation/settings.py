@@ -63,7 +63,7 @@ class SimulationSettings:
     suspect_error: float = 0.12
     temperature_stderr: float = 0.3
 
-    head_matrix: tuple[int, int, int] = (56, 56, 12)
+    head_matrix: tuple[int, int, int] = (48, 56, 12)
     head_voxel: tuple[float, float, float] = (4.0, 4.0, 6.0)
     phantom_matrix: int = 128
     phantom_pixel: float = 1.953125

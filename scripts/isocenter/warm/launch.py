@@ -1,15 +1,28 @@
 """Start Snakemake with the warm stand-in as the interpreter of its jobs."""
 
+import signal
 import sys
 from pathlib import Path
+
+from isocenter.warm.parent import die_with_parent
 
 
 def main() -> None:
     """Run ``launch.py SNAKEMAKE-ARGUMENTS…``."""
+    die_with_parent(signal.SIGTERM)
     sys.executable = str(Path(__file__).with_name("python"))
-    from snakemake.cli import main as snakemake
+    from snakemake import cli
 
-    snakemake()
+    start = cli.args_to_api
+
+    def start_without_rate_limit(args, parser):
+        # With a limit on jobs per second (it has a default), Snakemake 9 starts a timer after every look at the
+        # queue, and every timer that ends makes it look again: after 400 jobs that fills a core.
+        args.max_jobs_per_timespan = None
+        return start(args, parser)
+
+    cli.args_to_api = start_without_rate_limit
+    cli.main()
 
 
 if __name__ == "__main__":

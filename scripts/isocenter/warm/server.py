@@ -15,6 +15,8 @@ import threading
 import traceback
 from collections.abc import Callable
 
+from isocenter.warm.parent import die_with_parent
+
 #: What jobs use, slowest first. A module that cannot be imported is left to the jobs that need it.
 MODULES = (
     "numpy",
@@ -132,4 +134,5 @@ def _die_with_client(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent(signal.SIGKILL)
     serve(sys.argv[1])

@@ -1,0 +1,180 @@
+"""Rigid motion within a series from the consensus of its volumes, without a signal model and without ANTs.
+
+In a series whose contrast changes, what one volume looks like is a function of what the others look like in the same
+place. Motion is what breaks that function, so it is found by mending it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from isocenter.motion import HEAD_RADIUS, center_of, is_inside, largest_displacement, rigid_matrix
+
+#: Principal components of the other volumes from which a volume is predicted.
+COMPONENTS = 3
+#: Images are smoothed by this much [mm]: it widens the reach of derivatives and lowers noise.
+SMOOTHING = 3.0
+#: Smoothed images need no more than quadratic splines.
+SPLINE_ORDER = 2
+#: Most Gauss–Newton steps, and the update at which the motions have settled [mm].
+STEPS = 5
+SETTLED = 0.05
+#: Fewer volumes than this have no consensus.
+FEWEST_VOLUMES = 4
+#: Rows of a block in products over voxels.
+GRAM_BLOCK = 256
+
+
+def refine_motions(
+    data: np.ndarray,
+    affine: np.ndarray,
+    matrices: Sequence[np.ndarray],
+    mask: np.ndarray,
+    reference: int,
+    *,
+    steps: int = STEPS,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Refine the motions of a series by the consensus of its volumes.
+
+    Each volume, smoothed, is regressed over voxels on a quadratic polynomial of the others' first principal
+    components, *together* with its own six derivatives by rigid motion (Gauss–Newton). The polynomial gives any
+    contrast, nulled tissue included, without a signal model; fitting the motion beside it keeps it from explaining
+    the motion away. Similarity to one reference volume has no such freedom: where a tissue is nulled, its optimum
+    lies up to a millimeter from the truth.
+
+    Parameters
+    ----------
+    data : (x, y, z, n) array
+        Magnitudes, n of `FEWEST_VOLUMES` or more.
+    affine : (4, 4) array
+        Voxel to RAS mm.
+    matrices : n (4, 4) arrays
+        Where to start: reference point to point in volume k, RAS mm.
+    mask : (x, y, z) booleans
+        Where the object and its rim are.
+    reference : int
+        The volume that stays in place.
+    steps : int
+        Most Gauss–Newton steps.
+
+    Returns
+    -------
+    matrices : n (4, 4) arrays
+    gains : (n,) array
+        Share of each volume's mean square misfit to the others that its motion, against none, takes away [1].
+    """
+    center = center_of(mask, affine)
+    matrices = list(matrices)
+    # Splines are fitted once; each step only evaluates them.
+    sigma = SMOOTHING / np.linalg.norm(affine[:3, :3], axis=0)
+    smooth = [ndimage.gaussian_filter(np.nan_to_num(data[..., k]), sigma) for k in range(len(matrices))]
+    splines = [ndimage.spline_filter(image, SPLINE_ORDER, output=np.float32, mode="mirror") for image in smooth]
+    sampled = _every_second(_without_ends(mask))
+    for _ in range(steps):
+        images, everywhere = _move_all(splines, affine, matrices)
+        use = sampled & everywhere
+        updates = [_regress_motion(images, k, use, affine, center) for k in range(len(matrices))]
+        matrices = [matrix @ update for matrix, update in zip(matrices, updates, strict=True)]
+        frame = np.linalg.inv(matrices[reference])
+        matrices = [matrix @ frame for matrix in matrices]
+        if max(largest_displacement(update, center) for update in updates) < SETTLED:
+            break
+    images, everywhere = _move_all(splines, affine, matrices)
+    use = sampled & everywhere
+    gains = np.array([_gain(images, smooth[k], k, use) for k in range(len(matrices))])
+    return matrices, gains
+
+
+def _move_all(splines, affine, matrices) -> tuple[np.ndarray, np.ndarray]:
+    """The volumes brought back, (x, y, z, n), and where all of them were measured."""
+    images = np.empty((*splines[0].shape, len(splines)), dtype=np.float32)
+    everywhere = np.ones(splines[0].shape, dtype=bool)
+    for k, (spline, matrix) in enumerate(zip(splines, matrices, strict=True)):
+        voxel = np.linalg.inv(affine) @ matrix @ affine
+        images[..., k] = ndimage.affine_transform(
+            spline, voxel[:3, :3], voxel[:3, 3], order=SPLINE_ORDER, mode="mirror", prefilter=False
+        )
+        everywhere &= is_inside(spline.shape, voxel)
+    return images, everywhere
+
+
+def _regress_motion(images, k, use, affine, center) -> np.ndarray:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    slopes = [slope[use] for slope in np.gradient(images[..., k])]
+    gradient = _combine(np.stack(slopes, axis=1) / spacing, (affine[:3, :3] / spacing).T)
+    arm = _combine(np.argwhere(use).astype(float), affine[:3, :3].T) + affine[:3, 3] - center
+    # Rotations act at the head's radius, so that all six columns are per millimeter.
+    motions = np.column_stack([gradient, np.cross(arm, gradient) / HEAD_RADIUS])
+    values = images[use].astype(float)
+    contrast = _contrast_terms(np.delete(values, k, axis=1))
+    found = _solve_robust(np.column_stack([contrast, motions]), values[:, k])[-6:]
+    return rigid_matrix(-found[:3], -found[3:] / HEAD_RADIUS, center)
+
+
+def _gain(images, unmoved, k, use) -> float:
+    contrast = _contrast_terms(np.delete(images[use].astype(float), k, axis=1))
+    squares = []
+    for volume in (images[..., k], unmoved):
+        target = volume[use].astype(float)
+        squares.append(np.mean((target - _combine(contrast, _solve_robust(contrast, target))) ** 2))
+    return 1 - squares[0] / max(squares[1], np.finfo(float).tiny)
+
+
+def _without_ends(mask: np.ndarray) -> np.ndarray:
+    """The mask without the outermost samples of each axis, whose slopes are one-sided."""
+    inside = mask.copy()
+    for axis, n in enumerate(mask.shape):
+        if n > 4:
+            inside[tuple(slice(None) if a != axis else [0, n - 1] for a in range(3))] = False
+    return inside
+
+
+def _every_second(mask: np.ndarray) -> np.ndarray:
+    """A checkerboard of the mask: smoothed images hold no more than that."""
+    x, y, z = np.ogrid[tuple(slice(n) for n in mask.shape)]
+    return mask & ((x + y + z) % 2 == 0)
+
+
+def _contrast_terms(others: np.ndarray) -> np.ndarray:
+    """(voxels, terms) polynomial of the other volumes, (voxels, volumes), by their principal components."""
+    scaled = (others - others.mean(axis=0)) / max(float(others.std()), np.finfo(float).tiny)
+    _, vectors = np.linalg.eigh(_gram(scaled, scaled))
+    components = _combine(scaled, vectors[:, ::-1][:, :COMPONENTS])
+    rows, columns = np.triu_indices(components.shape[1])
+    return np.column_stack([np.ones(len(others)), components, components[:, rows] * components[:, columns]])
+
+
+def _solve_robust(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Least squares, then once more with Cauchy weights: edges that moved must not shape the contrast."""
+    weight = np.ones(len(target))
+    both = np.column_stack([design, target])
+    for last in (False, True):
+        products = _gram(design * weight[:, np.newaxis], both)
+        normal, right = products[:, :-1], products[:, -1]
+        scale = np.sqrt(np.diag(normal)) + np.finfo(float).tiny
+        normal = normal / np.outer(scale, scale) + 1e-7 * np.eye(len(normal))
+        solution = np.linalg.solve(normal, right / scale) / scale
+        if not last:
+            residual = target - _combine(design, solution)
+            spread = 2 * 1.4826 * np.median(np.abs(residual)) + np.finfo(float).tiny
+            weight = 1 / (1 + (residual / spread) ** 2)
+    return solution
+
+
+# Products over all voxels, the same to the bit whatever the number of BLAS threads: a threaded product sums in
+# another order, and on a busy machine takes a hundred times as long.
+def _gram(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """firstᵀ · second of (voxels, p) and (voxels, q), in blocks too small for BLAS to share among threads."""
+    blocks = -(-len(first) // GRAM_BLOCK)
+    stacked = []
+    for matrix in (first, second):
+        padded = np.zeros((blocks * GRAM_BLOCK, matrix.shape[1]))
+        padded[: len(matrix)] = matrix
+        stacked.append(padded.reshape(blocks, GRAM_BLOCK, matrix.shape[1]))
+    return (stacked[0].transpose(0, 2, 1) @ stacked[1]).sum(axis=0)
+
+
+def _combine(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(voxels, p) · (p,) or (p, q), without BLAS."""
+    return np.einsum("ij,j...->i...", columns, weights, optimize=False)

@@ -1,0 +1,124 @@
+"""A template's tissues brought to the images of one run."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isocenter import motion
+from isocenter.errors import RegistrationError, explain
+from isocenter.registration.engine import RIGID, Stage, run_ants_registration, to_ants
+from isocenter.registration.loading import load_ants
+from isocenter.tissues import Template, average_blocks
+
+#: Template to scan: rigid and affine on a coarse grid find the head, diffeomorphic (SyN, Avants 2008,
+#: doi 10.1016/j.media.2007.06.004) at half the scan's resolution follows its shape.
+TO_TEMPLATE = (
+    Stage("Rigid[0.2]", "MI[{fixed},{moving},1,32,Regular,0.25]", (40, 20), (4, 2), (8.0, 4.0), tolerance=1e-5),
+    Stage("Affine[0.2]", "MI[{fixed},{moving},1,32,Regular,0.25]", (40, 20), (4, 2), (8.0, 4.0), tolerance=1e-5),
+    Stage("SyN[0.2,3,0]", "MI[{fixed},{moving},1,32]", (30,), (2,), (3.0,)),
+)
+#: Correlation of the scan's image and the template brought to it; below, the head was not found.
+LEAST_CORRELATION = 0.6
+#: When it is not found from the centers of mass, starts this far along the head's axis are tried [mm]: a slab's
+#: center is not the head's.
+OTHER_STARTS = (-25.0, 25.0, -50.0, 50.0)
+#: Probabilities are means over points this far apart [mm]; a thick voxel is not its center.
+POINT_SPACING = 2.0
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A template's tissues in scan space.
+
+    probabilities : for each image, name to (x, y, z) float32 array [1]
+    correlation : of the first image and the template brought to it
+    """
+
+    probabilities: list[dict[str, np.ndarray]]
+    correlation: float
+
+
+def transfer_tissues(images: Sequence[tuple[np.ndarray, np.ndarray]], template: Template, *, seed: int = 1) -> Transfer:
+    """Bring a template's tissues to the images of one session.
+
+    The template is registered to the first image (rigid, affine, diffeomorphic); every other image is registered to
+    the first rigidly. Each tissue map is interpolated once, through all transforms, onto points inside each voxel.
+
+    Parameters
+    ----------
+    images : pairs of (x, y, z) array and (4, 4) affine, voxel to RAS mm
+        T1-weighted-like images (:func:`isocenter.tissues.synthesize_contrast`), air 0.
+    template : Template
+        Skull-stripped, like the images.
+    seed : int
+        Of ANTs' sampling.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shift, paths, correlation = _find_template(images[0], template, folder, seed)
+        moved = shift @ template.affine
+        probabilities = [_bring(template.tissues, moved, *images[0], paths)]
+        for number, image in enumerate(images[1:], start=1):
+            rigid = _register_to_first(images[0], image, Path(folder, f"image{number}"), seed)
+            probabilities.append(_bring(template.tissues, moved, *image, [*paths, rigid]))
+    return Transfer(probabilities, correlation)
+
+
+def _find_template(image, template, folder, seed):
+    """Shift of the template before registration, paths of its transforms, and how well it fits."""
+    fixed = to_ants(*image)
+    tissue = image[0] > 0
+    centers = [motion.center_of(a > 0, affine) for a, affine in (image, (template.image, template.affine))]
+    best = None
+    for number, start in enumerate((0.0, *OTHER_STARTS)):
+        shift = np.eye(4)
+        shift[:3, 3] = centers[0] - centers[1] + [0.0, 0.0, start]
+        moving = to_ants(template.image, shift @ template.affine)
+        trial = Path(folder, f"template{number}")
+        trial.mkdir()
+        paths = run_ants_registration(fixed, moving, TO_TEMPLATE, str(trial), initial="Identity", seed=seed)
+        warped = load_ants().apply_transforms(fixed, moving, paths).numpy()
+        correlation = _correlate(image[0][tissue], warped[tissue])
+        if best is None or correlation > best[2]:
+            best = shift, paths, correlation
+        if correlation >= LEAST_CORRELATION:
+            return best
+    raise RegistrationError(
+        explain(
+            "The template does not fit this head",
+            expected=f"a correlation of {LEAST_CORRELATION} or more between the template and the scan",
+            found=f"{best[2]:.2f}",
+            remedy="look at the maps: is it a head, and is enough of it in the scan?",
+        )
+    )
+
+
+def _correlate(first: np.ndarray, second: np.ndarray) -> float:
+    a, b = (values.astype(float) - values.mean(dtype=float) for values in (first, second))
+    power = np.sqrt(np.sum(a**2) * np.sum(b**2))
+    return float(np.sum(a * b) / power) if power > 0 else 0.0
+
+
+def _register_to_first(first, image, folder: Path, seed: int) -> str:
+    folder.mkdir()
+    fixed, moving = to_ants(*image), to_ants(*first)
+    return run_ants_registration(fixed, moving, RIGID, str(folder), initial="Identity", seed=seed)[-1]
+
+
+def _bring(tissues, tissues_affine, image, affine, paths) -> dict[str, np.ndarray]:
+    """Each tissue's mean over points inside every voxel of an image's grid, through the transforms."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    counts = np.maximum(np.round(spacing / POINT_SPACING).astype(int), 1)
+    fine = affine.copy()
+    fine[:3, :3] = affine[:3, :3] / counts
+    fine[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((1 / counts - 1) / 2)
+    grid = to_ants(np.zeros(np.array(image.shape) * counts, np.float32), fine)
+    return {
+        name: average_blocks(
+            load_ants().apply_transforms(grid, to_ants(tissue, tissues_affine), paths).numpy(),
+            tuple(int(count) for count in counts),
+        )
+        for name, tissue in tissues.items()
+    }

@@ -1,0 +1,101 @@
+"""Region statistics: a median and a standard error that covers what it should."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from isocenter.entities import Flag
+from isocenter.errors import TableError
+from isocenter.rois import effective_count, measure_region, typical_stderr
+from isocenter.volume import ParameterMap
+
+SHAPE = (20, 20, 8)
+REGION = np.zeros(SHAPE, bool)
+REGION[4:16, 4:16, 1:7] = True
+
+
+#: What smoothing by a Gaussian of so many voxels takes from independent noise, undone.
+GAIN = {s: 1 / np.sqrt(np.sum(ndimage.gaussian_filter(np.pad([[[1.0]]], 10), s) ** 2)) for s in (0.5, 0.8)}
+
+
+def make_map(value, stderr, flag=None) -> ParameterMap:
+    flags = np.zeros(SHAPE, np.uint8) if flag is None else flag
+    value = np.where(flags == Flag.OK, value, np.nan)
+    return ParameterMap(value, np.broadcast_to(stderr, SHAPE), flags, np.eye(4), "s")
+
+
+def test_median_and_counts():
+    flags = np.zeros(SHAPE, np.uint8)
+    flags[4:16, 4, 1] = Flag.CLIPPED
+    flags[4:10, 5, 1] = Flag.AT_BOUND
+    found = measure_region(make_map(np.full(SHAPE, 1.2), 0.02, flags), REGION)
+    assert found.value == pytest.approx(1.2)
+    assert (found.n_voxels, found.n_valid) == (864, 846)
+    assert found.flags == pytest.approx({"clipped": 12 / 864, "at_bound": 6 / 864})
+    assert found.describe_flags() == "at_bound 0.0069; clipped 0.014"
+
+
+def test_a_region_without_a_value_has_none():
+    found = measure_region(make_map(1.0, 0.1, np.full(SHAPE, Flag.MASKED, np.uint8)), REGION)
+    assert np.isnan(found.value)
+    assert np.isnan(found.stderr)
+    assert found.n_valid == 0
+    assert found.flags == {"masked": 1.0}
+
+
+def test_another_grid_is_refused():
+    with pytest.raises(TableError, match="differ in shape"):
+        measure_region(make_map(1.0, 0.1), REGION[:-1])
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.5, 0.8], ids=["independent", "resampled", "smooth"])
+@pytest.mark.parametrize("spread", [1.0, 3.0], ids=["alike", "noisy_voxels"])
+def test_intervals_cover_the_truth(smoothness, spread):
+    """95 % intervals of a median of correlated, unevenly noisy voxels hold the truth in 85–99 % of the draws."""
+    rng = np.random.default_rng(7)
+    stderr = 0.02 * np.exp(np.log(spread) * rng.uniform(-1, 1, SHAPE))
+    if smoothness:  # neighbors that are alike share their noise level
+        stderr = ndimage.uniform_filter(stderr, 3)
+    covered, draws = 0, 400
+    for _ in range(draws):
+        noise = rng.standard_normal(SHAPE)
+        if smoothness:
+            noise = ndimage.gaussian_filter(noise, smoothness)
+            noise /= noise[REGION].std()
+        found = measure_region(make_map(1.0 + noise * stderr, stderr), REGION)
+        covered += abs(found.value - 1.0) <= 1.96 * found.stderr
+    assert 0.85 <= covered / draws <= 0.99
+
+
+def test_correlated_voxels_count_less():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(SHAPE)
+    n = np.count_nonzero(REGION)
+    assert effective_count(noise, REGION) == pytest.approx(n, rel=0.25)
+    assert effective_count(ndimage.gaussian_filter(noise, 1.0), REGION) < 0.1 * n
+    assert effective_count(np.ones(SHAPE), REGION) == n  # nothing varies: nothing is shared
+
+
+def test_noisy_voxels_hardly_widen_a_median():
+    assert typical_stderr(np.full(10, 0.3)) == pytest.approx(0.3)
+    assert typical_stderr(np.array([0.1] * 9 + [100.0])) == pytest.approx(0.1 * 10 / 9, rel=1e-3)
+    assert typical_stderr(np.array([0.1, np.nan, 0.0])) == pytest.approx(0.1)
+    assert np.isnan(typical_stderr(np.array([np.nan])))
+
+
+def test_a_varied_tissue_is_sampled_by_its_label():
+    """Half of a tissue that varies from place to place tells its median as well as the interval says."""
+    rng = np.random.default_rng(3)
+    covered, draws = 0, 200
+    for _ in range(draws):
+        tissue = 1 + 0.05 * ndimage.gaussian_filter(rng.standard_normal(SHAPE), 0.8) * GAIN[0.8]
+        label = REGION & (rng.uniform(size=SHAPE) < 0.5)
+        found = measure_region(make_map(tissue, 1e-4), label)
+        assert found.stderr > 10 * found.stderr_noise
+        covered += abs(found.value - 1.0) <= 1.96 * found.stderr
+    assert 0.85 <= covered / draws <= 0.99
+
+
+def test_the_standard_error_is_never_less_than_the_noise():
+    found = measure_region(make_map(np.ones(SHAPE), 0.1), REGION)
+    assert found.stderr == found.stderr_noise == pytest.approx(np.sqrt(np.pi / 2) * 0.1 / np.sqrt(864))
