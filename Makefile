@@ -20,11 +20,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: $(VENV)/.ready  ## simulate a multicenter trial as DICOM and run the whole chain on it
 	$(BIN)/isocenter demo --cores $(CORES)
 
-test: $(VENV)/.ready  ## the tests (without the slow ones)
-	$(BIN)/pytest -m "not slow"
+test: $(VENV)/.ready  ## the tests (without the slow ones): the parts side by side, then whole trials, which use all cores
+	$(BIN)/pytest -m "not slow" -n $(CORES) --dist loadfile -q --ignore tests/end_to_end
+	$(BIN)/pytest -m "not slow" tests/end_to_end
 
 test-all: $(VENV)/.ready  ## every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(CORES) --dist loadfile -q --ignore tests/end_to_end
+	$(BIN)/pytest tests/end_to_end
 
 lint: $(VENV)/.ready  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
+ALL_CORES = os.cpu_count() or 1
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
 
@@ -40,7 +41,7 @@ Cores = Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    cores: Cores = os.cpu_count() or 1,
+    cores: Cores = ALL_CORES,
     directory: Directory = Path("."),
 ) -> None:
     """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
@@ -49,7 +50,7 @@ def run(
 
 
 @app.command()
-def demo(cores: Cores = os.cpu_count() or 1, directory: Directory = Path("."), seed: int = 20260101) -> None:
+def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int = 20260101) -> None:
     """Simulate a multicenter trial as DICOM, run the chain on it, and show the verdicts."""
     _simulate(directory, seed=seed, workers=cores)
     os.chdir(_trial(directory))
@@ -60,7 +61,7 @@ def demo(cores: Cores = os.cpu_count() or 1, directory: Directory = Path("."), s
 def simulate(
     directory: Annotated[Path, typer.Argument(help="The folder to write the trial into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same trial, to the byte.")] = 20260101,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = ALL_CORES,
 ) -> None:
     """Write a multicenter trial as DICOM with known truth."""
     _simulate(directory, seed=seed, workers=workers)
@@ -77,7 +78,7 @@ def status(directory: Directory = Path(".")) -> None:
 @app.command("check-site")
 def check_site(
     site: Annotated[str, typer.Argument(help="The site's folder name under sites/.")],
-    cores: Cores = os.cpu_count() or 1,
+    cores: Cores = ALL_CORES,
     directory: Directory = Path("."),
 ) -> None:
     """Give the onboarding verdict of one site: exit 0 when it passes, 1 when it fails."""
