@@ -9,6 +9,7 @@ import pandas as pd
 from isocenter import flow as trial_flow
 from isocenter.entities import EXCLUSION_COLUMNS
 from isocenter.io.tables import read_table, write_table
+from isocenter.rois import COLUMNS
 from isocenter.step import Ins, Out, run_step
 
 TEXT = (
@@ -54,9 +55,9 @@ def pool_measurements(
 
     `sites` is in the order of the per-site files; `suffixes` maps each biomarker to the series it is fitted to.
     """
-    pooled = _pool(rois)
+    pooled = _pool(rois, COLUMNS)
     biomarker_of_suffix = {suffix: name for name, suffix in suffixes.items()}
-    left_out, site_tables = [_pool(run_exclusions)], []
+    left_out, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
     for site, *paths in zip(sites, scans, intake_exclusions, vials, participants, strict=True):
         scan, unreadable, vial, people = (read_table(path, text=TEXT) for path in paths)
         left_out += [
@@ -76,10 +77,10 @@ def pool_measurements(
     write_table(flow, pd.concat(counts, ignore_index=True))
 
 
-def _pool(paths: list) -> pd.DataFrame:
-    """All rows of the tables that have any; the columns of the first when none has."""
+def _pool(paths: list, columns: tuple) -> pd.DataFrame:
+    """All rows of the tables that have any; without any table, `columns` and no row."""
     tables = [read_table(path, text=TEXT) for path in paths]
-    filled = [table for table in tables if len(table)] or tables[:1] or [pd.DataFrame(columns=[*ORDER, "value"])]
+    filled = [table for table in tables if len(table)] or tables[:1] or [pd.DataFrame(columns=list(columns))]
     pooled = pd.concat(filled, ignore_index=True)
     return pooled.sort_values([c for c in ORDER if c in pooled.columns], kind="stable", ignore_index=True)
 

@@ -14,7 +14,7 @@ def test_truncated_file_quarantines_its_series_and_stops_nothing_else(site):
     paths[3].write_bytes(paths[3].read_bytes()[:-50])
     table = site.take_in().set_index("suffix")
     assert table.disposition.to_dict() == {"IRT1": "quarantined", "MESE": "used"}
-    assert "cut off" in table.reason["IRT1"]
+    assert "truncated" in table.reason["IRT1"]
     rows = site.exclusions()
     row = rows[rows.series == "a/image004"].iloc[0]
     assert "should hold 160 bytes, 110 are there" in row.reason

@@ -143,7 +143,7 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
-        image.problem = f"The file is cut off or incomplete: {missing} is missing in its header"
+        image.problem = f"The file is truncated or incomplete: {missing} is missing in its header"
         image.action = SEND_AGAIN
         return image
     if "Rows" not in dataset and read_text(header, "Modality") != "MR":

@@ -38,17 +38,17 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> 
     order = ">" if syntax is not None and not syntax.is_little_endian else "<"
     head = blob[offset : offset + 12]
     if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != PIXEL_DATA:
-        return PixelReport("The file is cut off: its header is there, its pixel data (7FE0,0010) is not")
+        return PixelReport("The file is truncated: its header is there, its pixel data (7FE0,0010) is not")
     if is_implicit:
         start, length = offset + 8, struct.unpack(order + "L", head[4:8])[0]
     elif len(head) == 12:
         start, length = offset + 12, struct.unpack(order + "L", head[8:12])[0]
     else:
-        return PixelReport("The file is cut off at the start of its pixel data (7FE0,0010)")
+        return PixelReport("The file is truncated at the start of its pixel data (7FE0,0010)")
     present = len(blob) - start
     if length == UNDEFINED_LENGTH:
         if blob.rfind(SEQUENCE_DELIMITER, start) < 0:
-            return PixelReport(f"The file is cut off: its compressed pixel data has no end after {present} bytes")
+            return PixelReport(f"The file is truncated: its compressed pixel data has no end after {present} bytes")
         return PixelReport("")
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -59,7 +59,7 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> 
     expected = n_frames * rows * columns * samples * bits // 8
     if min(length, present) < expected or expected <= 0:
         return PixelReport(
-            f"The file is cut off: its pixel data (7FE0,0010) should hold {expected} bytes, "
+            f"The file is truncated: its pixel data (7FE0,0010) should hold {expected} bytes, "
             f"{max(min(length, present), 0)} are there"
         )
     if bits not in (8, 16, 32) or samples != 1:
