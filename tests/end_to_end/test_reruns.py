@@ -12,13 +12,13 @@ from end_to_end.conftest import REPOSITORY, SMALL
 
 from isocenter import layout
 
-RULE = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", flags=re.MULTILINE)
+FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)$", flags=re.MULTILINE)
 COUNT = re.compile(r"^(\w+) +(\d+)$", flags=re.MULTILINE)
 
 
 def count_jobs(trial) -> dict[str, int]:
     """The jobs that the last run did, by rule, from its log."""
-    rules = RULE.findall((trial.directory / layout.LOGS / "run.log").read_text())
+    rules = FINISHED.findall((trial.directory / layout.LOGS / "run.log").read_text())
     return {rule: rules.count(rule) for rule in sorted(set(rules)) if rule != "all"}
 
 

@@ -126,5 +126,5 @@ def test_suspect_solutions_are_kept_out(scene):
 def test_other_series_have_no_visible_span(scene):
     series = scene[2].series
     assert visible_span(series) == (0.025, 6.0)
-    assert visible_span(replace(series, acquisition={"EchoTime": np.array([0.01, 0.3])})) == (0.01, 0.6)
+    assert visible_span(replace(series, acquisition={"EchoTime": np.array([0.01, 0.3])})) == (0.025, 0.6)
     assert visible_span(replace(series, acquisition={"FlipAngle": np.array([2.0, 5.0])})) is None
