@@ -36,6 +36,11 @@ def test_only_the_model_that_a_job_uses_counts(tmp_path, monkeypatch):
     provenance._imports.cache_clear()
 
 
+def test_the_report_is_its_templates_too():
+    names = {p.name for p in provenance.imported_files(provenance.SCRIPTS / "make_report.py")}
+    assert {"style.css", "tables.js", "citations.tsv"} <= names
+
+
 def test_a_new_file_changes_the_tree(tmp_path):
     (tmp_path / "a").write_text("1")
     before = provenance.tree_digest(tmp_path)

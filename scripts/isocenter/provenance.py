@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "isocenter"
+#: Files of a package that its code reads: page templates, styles, citations.
+DATA_SUFFIXES = frozenset({".html", ".css", ".js", ".tsv"})
 SCRIPTS = Path(__file__).resolve().parent.parent
 
 
@@ -38,6 +40,8 @@ def imported_files(*scripts: Path) -> set[Path]:
         if path in found or not path.is_file():
             continue
         found.add(path)
+        if path.name == "__init__.py":
+            found.update(file for file in path.parent.rglob("*") if file.suffix in DATA_SUFFIXES)
         waiting += [target for module in _imports(path) if (target := _file_of(module))]
     return found
 
