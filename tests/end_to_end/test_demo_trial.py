@@ -42,12 +42,14 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
-@pytest.mark.parametrize("biomarker", ["T1", "T2"])
-def test_intervals_cover_the_truth(compared, biomarker):
-    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth."""
-    rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
-    covered = (rows["value"] - rows["truth"]).abs() <= 1.96 * rows["stderr"]
-    assert 0.85 <= covered.mean() <= 0.99, f"{covered.mean():.3f} of {len(rows)}"
+def test_intervals_cover_the_truth(compared):
+    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth.
+
+    All regions and both biomarkers together: within a site every scan shares the draw of one calibration, so a part
+    of one trial is covered wholly or badly by chance (docs/validation.md has it part by part, on two seeds).
+    """
+    covered = (compared["value"] - compared["truth"]).abs() <= 1.96 * compared["stderr"]
+    assert 0.85 <= covered.mean() <= 0.99, f"{covered.mean():.3f} of {len(covered)}"
 
 
 def test_the_flow_adds_up(demo):

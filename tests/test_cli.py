@@ -1,0 +1,58 @@
+"""The command line answers in one line and with the right exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isocenter import __version__
+
+ISOCENTER = Path(sys.executable).with_name("isocenter")
+
+
+def call(*arguments, cwd=None):
+    return subprocess.run([str(ISOCENTER), *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_version():
+    ended = call("--version")
+    assert (ended.returncode, ended.stdout.strip()) == (0, f"isocenter {__version__}")
+
+
+def test_help_names_every_command():
+    text = call("--help").stdout
+    for command in ("run", "demo", "simulate", "status", "check-site", "stats"):
+        assert command in text
+
+
+def test_an_unknown_command_is_exit_2():
+    assert call("bogus").returncode == 2
+
+
+@pytest.mark.parametrize("command", [("run",), ("status",), ("check-site", "siteA")])
+def test_outside_a_trial_the_error_says_what_to_do(tmp_path, command):
+    ended = call(*command, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "config/config.yaml is missing" in ended.stderr
+    assert "what to do" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in call("run", "--debug", cwd=tmp_path).stderr
+
+
+def test_stats_of_any_tidy_table(tmp_path):
+    rows = [f"P{p}\t{run}\t{10 + p + 0.1 * run}" for p in range(12) for run in (1, 2)]
+    (tmp_path / "table.tsv").write_text("\n".join(["participant_id\trun\tvalue", *rows]) + "\n")
+    ended = call("stats", tmp_path / "table.tsv", "--out", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "repeatability.tsv").read_text().count("\n") >= 2
+
+
+def test_stats_without_a_value_column_says_which(tmp_path):
+    (tmp_path / "table.csv").write_text("participant_id,amount\nP1,2\n")
+    ended = call("stats", tmp_path / "table.csv", "--out", tmp_path / "out")
+    assert ended.returncode == 2
+    assert "value" in ended.stderr
