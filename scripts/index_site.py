@@ -4,14 +4,16 @@ Nothing that arrives disappears: every series is a row of ``scans.tsv``, and eve
 a row of ``exclusions.tsv`` with a reason and what to do. Files whose content would not change are not written again.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from isocenter import layout
 from isocenter.dicom.index import read_index, write_index, write_table_if_changed
-from isocenter.dicom.intake import take_in
+from isocenter.dicom.intake import Intake, take_in
 from isocenter.dicom.people import read_roster
 from isocenter.documents import read_document
 from isocenter.errors import ConfigError, explain
+from isocenter.io.outcome import Exclusion
 from isocenter.step import In, Ins, Out, run_step
 
 
@@ -52,19 +54,29 @@ def index_site(
     """
     if dates not in ("offset", "keep"):
         raise ConfigError(explain("Unknown way with dates", expected="offset or keep", found=dates))
-    if not Path(source).is_dir():
-        raise ConfigError(
-            explain("The folder of the site's DICOM is missing", where=str(site), expected=source,
-                    remedy="put the DICOM there, or mend `source` in site.yaml")
-        )  # fmt: skip
-    description = read_document(site, "site")
-    roster = read_roster(participants, list(sessions))
-    prefix = f"{layout.SESSION_FOLDER}/anat/{layout.PREFIX}"
     known = read_index(Path(index))
-    intake = take_in(Path(source), Path(bids), description, roster, known, prefix=prefix, dates=dates)
+    try:
+        intake = _take_in_site(site, participants, list(sessions), Path(source), Path(bids), known, dates)
+    except Exception as error:  # one site must not stop the others
+        intake = Intake(exclusions=[asdict(Exclusion.from_error("intake", error))], index=known)
     write_table_if_changed(Path(scans), intake.scans_table())
     write_table_if_changed(Path(exclusions), intake.exclusions_table())
     write_index(Path(index), intake.index)
+
+
+def _take_in_site(site: Path, participants: Path, sessions: list, source: Path, bids: Path, known: dict, dates: str):
+    if not source.is_dir():
+        raise ConfigError(
+            explain(
+                "The folder of the site's DICOM is missing",
+                where=str(site),
+                expected=str(source),
+                remedy="put the DICOM there, or mend `source` in site.yaml",
+            )
+        )
+    prefix = f"{layout.SESSION_FOLDER}/anat/{layout.PREFIX}"
+    description, roster = read_document(site, "site"), read_roster(participants, sessions)
+    return take_in(source, bids, description, roster, known, prefix=prefix, dates=dates)
 
 
 if __name__ == "__main__":

@@ -77,11 +77,11 @@ def test_other_real_series_are_ignored_with_reasons(real):
     assert sorted(field_map.suffix) == ["", "MEGRE"]
 
 
-def test_missing_source_is_a_clear_error(tmp_path):
+def test_missing_source_is_a_row_and_stops_no_other_site(tmp_path):
     site = make_site(tmp_path)
     site.dicom.rmdir()
-    with pytest.raises(ConfigError, match="what to do: put the DICOM there"):
-        site.take_in()
+    assert len(site.take_in()) == 0
+    assert "what to do: put the DICOM there" in site.exclusions()["reason"].iloc[0]
 
 
 def test_unknown_way_with_dates(tmp_path):

@@ -111,7 +111,7 @@ def count_flow(
     stage starts with what the stage before let through) and ``phantom`` (one biomarker of one phantom session).
     """
     n_files = int(scans["n_files"].astype(int).sum())
-    n_unreadable = len(unreadable_files(scans, unreadable))
+    n_unreadable = int(unreadable_files(scans, unreadable)["series"].fillna("").ne("").sum())
     disposition = scans["disposition"]
     n_ignored = int((disposition == Disposition.IGNORED).sum())
     n_quarantined = int((disposition == Disposition.QUARANTINED).sum())
