@@ -3,11 +3,16 @@
 import math
 from typing import Any
 
+from isocenter.errors import ConfigError
 from isocenter.units import display_unit
 
 #: what a flag of the statistics means, for a reader who has never seen it
 FLAGS = {
     "asymmetric": "wCV above 15 %: the asymmetric percent limits are the ones to quote",
+    "at_bound": "some voxels ended at a limit of the fit and hold no value; the region's row gives their share",
+    "no_signal": "some voxels have no signal and hold no value; the region's row gives their share",
+    "clipped": "some voxels have clipped samples and hold no value; the region's row gives their share",
+    "out_of_range": "some voxels lie outside what the acquisition can see; the region's row gives their share",
     "beyond_calibration": "outside the range that the phantom covers",
     "boundary": "a variance component is estimated at zero; it has no interval of its own",
     "calibration_refused": "a phantom session could not be calibrated",
@@ -129,8 +134,8 @@ def format_cell(value: Any) -> str:
 
 
 def list_flags(flags: Any) -> list[str]:
-    """The names in a ``;``-separated cell of flags."""
-    return [] if is_missing(flags) else [name.strip() for name in str(flags).split(";") if name.strip()]
+    """The names in a ``;``-separated cell of flags, without the share of voxels that a region's row gives."""
+    return [] if is_missing(flags) else [name.split()[0] for name in str(flags).split(";") if name.strip()]
 
 
 def explain_flag(name: str) -> str:
@@ -154,7 +159,7 @@ def shown_unit(unit: Any) -> tuple[str, float]:
     """The unit that a page shows and the factor to it; an unknown unit stays as it is."""
     try:
         return display_unit(str(unit))
-    except Exception:
+    except ConfigError:
         return ("" if is_missing(unit) else str(unit)), 1.0
 
 
