@@ -40,6 +40,7 @@ def measure_vials(
     serial: str,
     temperature: float,
     temperature_stderr: float,
+    thermometer_stderr: float,
     field_strength: float,
     session: str,
     date: str,
@@ -59,7 +60,8 @@ def measure_vials(
             images = read_series(series)
             locations = locate_vials(images, fitted, geometry, reference)
             measured = measure(images, fitted, geometry, locations, reference)
-            table = tabulate_vials(reference, measured, **same)
+            share = thermometer_stderr / temperature_stderr if temperature_stderr else 1.0
+            table = tabulate_vials(reference, measured, thermometer_share=share, **same)
             log.info("%s: confidence %.2f, residual %.2f mm", title, locations.confidence, locations.residual)
             drawn = [
                 {"vial": v, "voxel": p, "used": u}

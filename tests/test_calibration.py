@@ -210,22 +210,27 @@ def test_file_round_trip():
 
 
 # Sessions ---------------------------------------------------------------------------------------------
-def sessions_table(rng, phantom, shifts, ruler=0.05, biomarker="T1"):
-    """Vials of as many sessions as `shifts` (relative, of the scanner that day); one phantom, one draw of its vials."""
+def sessions_table(rng, phantom, shifts, ruler=0.05, biomarker="T1", thermometer_share=1.0):
+    """Vials of as many sessions as `shifts` (relative, of the scanner that day); one phantom, one draw of its vials.
+
+    thermometer_share : of the temperature's standard error, what all sessions have in common
+    """
     rows = [r for r in phantom.reference(biomarker, "130-0093", 3.0, 20.7, 0.5) if r.flag == "ok"]
     own = {r.vial: np.sqrt(r.stderr**2 - r.temperature_stderr**2) * rng.standard_normal() for r in rows}
     warm = rng.standard_normal()
     out = []
     for number, shift in enumerate(shifts, 1):
+        misread = rng.standard_normal() * np.sqrt(1 - thermometer_share**2) + warm * thermometer_share
         for r in rows:
-            true = r.value + own[r.vial] + warm * r.temperature_stderr
+            true = r.value + own[r.vial] + misread * r.temperature_stderr
             error = 0.004 * true
             measured = true / (1 + ruler) * (1 + shift) + error * rng.standard_normal()
             out.append(
                 dict(session=f"0{number}", date=f"2026-0{number}-01", phantom="nist_system", serial="130-0093",
                      vial=r.vial, biomarker=biomarker, reference=r.value, reference_stderr=r.stderr, measured=measured,
                      stderr=error, bias_percent=100 * (measured / r.value - 1), flag="ok", unit="s", n_voxels=20,
-                     used=True, reason="", temperature_stderr=r.temperature_stderr)
+                     used=True, reason="", temperature_stderr=r.temperature_stderr,
+                     thermometer_stderr=r.temperature_stderr * thermometer_share)
             )  # fmt: skip
     return pd.DataFrame(out, columns=list(VIAL_COLUMNS))
 
@@ -246,6 +251,28 @@ def test_scanning_again_does_not_sharpen_the_reference(phantom):
     assert min(covered.values()) >= 0.88
 
 
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_only_the_days_part_of_the_temperature_averages_out(phantom, share):
+    """T2, whose vials change by 1.6 %/degC: over 200 draws of two sessions the interval covers, and is as wide as it
+    should be (SD of z 0.8 to 1.15; the drift that two sessions seem to have can only widen it)."""
+    z = []
+    for seed in range(200):
+        table = sessions_table(np.random.default_rng(9000 + seed), phantom, [0.0, 0.0], 0.05, "T2", share)
+        curve = calibrate_vials(table, "T2", "s", ("gain",))
+        z.append((curve.coefficients[1] - 1.05) / np.sqrt(curve.covariance[1][1]))
+    assert np.mean(np.abs(z) <= 1.96) >= 0.92
+    assert 0.8 <= np.std(z) <= 1.15
+
+
+def test_a_thermometers_error_does_not_average_out(phantom):
+    wide, narrow = (
+        calibrate_vials(sessions_table(np.random.default_rng(3), phantom, [0.0] * 4, 0.05, "T2", share), "T2", "s",
+                        ("gain",)).covariance[1][1]
+        for share in (1.0, 0.0)
+    )  # fmt: skip
+    assert wide > 1.5 * narrow
+
+
 def test_a_scanner_that_drifts_between_sessions_widens_the_interval(phantom):
     steady = calibrate_vials(sessions_table(np.random.default_rng(1), phantom, [0.0, 0.0]), "T1", "s", ("gain",))
     drifting = calibrate_vials(sessions_table(np.random.default_rng(1), phantom, [-0.01, 0.01]), "T1", "s", ("gain",))
@@ -256,7 +283,7 @@ def test_a_scanner_that_drifts_between_sessions_widens_the_interval(phantom):
 
 def test_pooled_vials_keep_the_tables_uncertainty(phantom):
     table = sessions_table(np.random.default_rng(2), phantom, [0.0, 0.0])
-    pooled, _ = pool_sessions(table)
+    pooled = pool_sessions(table).table
     first = table[table["session"] == "01"].set_index("vial")
     own = np.sqrt(first["reference_stderr"] ** 2 - first["temperature_stderr"] ** 2)
     assert np.allclose(pooled["reference_stderr"], own)

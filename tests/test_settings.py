@@ -175,6 +175,12 @@ WRONG = {
         "phantom1\tpatient",
         ["no participant of kind phantom", "kind patient"],
     ),
+    "a thermometer that errs by more than its readings": (
+        "sites/siteA/site.yaml",
+        "thermometer_stderr: 0.3",
+        "thermometer_stderr: 0.8",
+        ["cannot be larger", "at most 0.5 degC", "0.8 degC"],
+    ),
     "a phantom that nobody describes": (
         "sites/siteA/participants.tsv",
         "PATIENT-ID-OF-PHANTOM",

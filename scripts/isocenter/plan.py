@@ -191,6 +191,11 @@ class Plan:
         entry = self.phantom(key.site, key.participant)
         return entry.get("temperatures", {}).get(self.date(wildcards), entry.get("temperature"))
 
+    def thermometer_stderr(self, site: str, participant: str) -> float:
+        """What of the phantom's temperature_stderr [degC] is the same on every day: all, unless the site says less."""
+        entry = self.phantom(site, participant)
+        return float(entry.get("thermometer_stderr", entry["temperature_stderr"]))
+
     def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
         """The vial tables of a site, one a phantom run and calibrated biomarker."""
         chosen = list(self.biomarkers) if biomarkers is None else list(biomarkers)

@@ -193,6 +193,15 @@ def _check_site(
                 found=f"kind {kinds[participant]}" if participant in kinds else "no such row",
                 remedy="add the row, or mend the label",
             )
+    for phantom in site["phantoms"]:
+        if phantom.get("thermometer_stderr", 0.0) > phantom["temperature_stderr"]:
+            complaints.add(
+                "thermometer_stderr is a part of temperature_stderr and cannot be larger",
+                where=f"{where}, phantom {phantom['participant_id']}",
+                expected=f"at most {phantom['temperature_stderr']:g} degC",
+                found=f"{phantom['thermometer_stderr']:g} degC",
+                remedy="raise temperature_stderr: it holds the thermometer's error and the reading's",
+            )
     for participant, kind in kinds.items():
         if kind == Kind.PHANTOM and participant not in described:
             complaints.add(

@@ -42,7 +42,8 @@ def scanned(tmp_path_factory, nist):
 def measure(scanned, out, **changes):
     files = {name: scanned / f"{name}.nii.gz" for name in ("map", "stderr", "flag")}
     settings = dict(
-        biomarker="T1", unit="s", serial="130-0093", temperature=20.4, temperature_stderr=0.3, field_strength=3.0,
+        biomarker="T1", unit="s", serial="130-0093", temperature=20.4, temperature_stderr=0.3,
+        thermometer_stderr=0.3, field_strength=3.0,
         session="01", date="2026-01-12",
     )  # fmt: skip
     measure_vials(
@@ -107,7 +108,7 @@ def test_an_excluded_map_passes_its_reason_on(scanned, tmp_path):
     measure_vials(
         [scanned / "series.nii.gz"], *paths, fit=paths[0], phantom=DEFINITION, vials=tmp_path / "v.tsv",
         picture=tmp_path / "v.png", biomarker="T1", unit="s", serial="130-0093", temperature=20.0,
-        temperature_stderr=0.3, field_strength=3.0, session="02", date="n/a",
+        temperature_stderr=0.3, thermometer_stderr=0.3, field_strength=3.0, session="02", date="n/a",
     )  # fmt: skip
     table = read_table(tmp_path / "v.tsv", text=VIAL_TEXT)
     assert set(table["reason"]) == {"no inversion times"}

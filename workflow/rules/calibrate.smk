@@ -28,6 +28,9 @@ rule measure_vials:
         temperature_stderr=lambda wildcards: PLAN.phantom(
             wildcards.site, wildcards.participant
         )["temperature_stderr"],
+        thermometer_stderr=lambda wildcards: PLAN.thermometer_stderr(
+            wildcards.site, wildcards.participant
+        ),
         field_strength=lambda wildcards: PLAN.field_strength(wildcards),
         session=lambda wildcards: wildcards.session,
         date=lambda wildcards: PLAN.date(wildcards),

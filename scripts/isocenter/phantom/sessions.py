@@ -1,8 +1,11 @@
 """From the vials of phantom sessions to one calibration: the table of vials, and how sessions are put together.
 
-Sessions of one phantom share its solutions: the reference's uncertainty does not shrink by scanning again, only the
-measurement's does. What differs between the sessions of a scanner counts as its drift and widens the interval.
+Sessions of one phantom share its solutions and its thermometer: those uncertainties do not shrink by scanning again.
+The measurement's does, and so does what was misread of the temperature on each day. What differs between the sessions
+of a scanner beyond all of this counts as its drift and widens the interval.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,8 @@ from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import VialMeasurement
 
 #: Columns of ``vials.tsv``. `temperature_stderr` is the signed share of `reference_stderr` that the uncertainty of the
-#: day's temperature gives: one error common to all vials of the session.
+#: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
+#: is common to all sessions.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -32,6 +36,7 @@ VIAL_COLUMNS = (
     "used",
     "reason",
     "temperature_stderr",
+    "thermometer_stderr",
 )
 #: Columns that stay text when the table is read.
 VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
@@ -47,8 +52,12 @@ def tabulate_vials(
     serial: str,
     biomarker: str,
     unit: str,
+    thermometer_share: float = 1.0,
 ) -> pd.DataFrame:
-    """The rows of one session, outliers against the others' line marked."""
+    """The rows of one session, outliers against the others' line marked.
+
+    thermometer_share : of the temperature's standard error, what is the same in every session [1]
+    """
     rows = []
     for r, m in zip(reference, measurements, strict=True):
         rows.append(
@@ -70,6 +79,7 @@ def tabulate_vials(
                 "used": m.used,
                 "reason": m.reason,
                 "temperature_stderr": r.temperature_stderr,
+                "thermometer_stderr": r.temperature_stderr * thermometer_share,
             }
         )
     table = pd.DataFrame(rows, columns=list(VIAL_COLUMNS))
@@ -103,6 +113,7 @@ def tabulate_failure(
             "used": False,
             "reason": reason,
             "temperature_stderr": known[vial].temperature_stderr if vial in known else np.nan,
+            "thermometer_stderr": np.nan,
         }
         for vial in vials
     ]
@@ -122,70 +133,96 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         )
     if set(rows["unit"]) != {unit}:
         raise CalibrationError(f"Vials in {', '.join(sorted(set(rows['unit'])))} cannot calibrate {unit}")
-    pooled, drift = pool_sessions(rows)
-    reference = pooled["reference"].to_numpy(float)
-    temperature = pooled["temperature_stderr"].to_numpy(float)
+    pooled = pool_sessions(rows)
+    table = pooled.table
+    reference = table["reference"].to_numpy(float)
     fit = fit_calibration_curve(
-        pooled["measured"].to_numpy(float),
-        pooled["stderr"].to_numpy(float),
+        table["measured"].to_numpy(float),
+        table["stderr"].to_numpy(float),
         reference,
-        pooled["reference_stderr"].to_numpy(float),
+        table["reference_stderr"].to_numpy(float),
         biomarker=biomarker,
         unit=unit,
         forms=tuple(forms),
-        shared=np.stack([temperature, drift * reference]),
+        shared=np.vstack([table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * reference]),
     )
     content = fit.to_dict()
     content["vials"] = [
-        {**row, **vial} for row, vial in zip(pooled.to_dict("records"), fit.vials or [{}] * len(pooled), strict=True)
+        {**row, **vial} for row, vial in zip(table.to_dict("records"), fit.vials or [{}] * len(table), strict=True)
     ]
     content["dates"] = sorted(set(rows["date"]))
-    content["checks"] = {**fit.checks, "n_sessions": rows["session"].nunique(), "drift_percent": 100 * drift}
+    content["checks"] = {**fit.checks, "n_sessions": rows["session"].nunique(), "drift_percent": 100 * pooled.drift}
     return Calibration.from_dict(content)
 
 
-def pool_sessions(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """One row a vial of each phantom, from rows of several sessions, and the scanner's drift between them.
+@dataclass(frozen=True)
+class PooledVials:
+    """One row a vial of each phantom, from several sessions.
 
-    Returns
-    -------
-    table : DataFrame
-        serial, vial, reference, reference_stderr (the table's own: it does not shrink with sessions),
-        temperature_stderr (taken as common to the sessions: one thermometer), measured, stderr, n_sessions.
-    drift : float
-        Relative standard error that the sessions' common shifts leave on their mean [1]; 0 with one session.
+    table : serial, vial, reference, reference_stderr (the table's own: it does not shrink with sessions),
+        thermometer_stderr (signed; nor does that), measured, stderr, n_sessions
+    days : (k, n) signed standard errors that the temperatures of the k days leave on the n vials [unit]
+    drift : relative standard error that the sessions' common shifts leave on their mean [1]; 0 with one session
     """
+
+    table: pd.DataFrame
+    days: np.ndarray
+    drift: float
+
+
+def pool_sessions(rows: pd.DataFrame) -> PooledVials:
+    """Put the sessions of a scanner together: a weighted mean a vial, and the errors that its vials share.
+
+    rows : of ``vials.tsv``, one biomarker, those used
+    """
+    own, day = (
+        np.sqrt(np.maximum(rows[whole] ** 2 - rows[part] ** 2, 0.0))
+        for whole, part in (
+            ("reference_stderr", "temperature_stderr"),
+            ("temperature_stderr", "thermometer_stderr"),
+        )
+    )
     rows = rows.assign(
-        own=np.sqrt(np.maximum(rows["reference_stderr"] ** 2 - rows["temperature_stderr"] ** 2, 0.0)),
+        own=own,
+        day=np.sign(rows["temperature_stderr"]) * day,
         ratio=np.log(rows["measured"] / rows["reference"]),
         relative=rows["stderr"] / rows["measured"],
     )
     drift, scatter = _between_sessions(rows)
+    # A phantom's temperature is read once a session; two phantoms of one session are read each by itself.
+    readings = {key: i for i, key in enumerate(sorted(set(zip(rows["serial"], rows["session"], strict=True))))}
+    vials = rows.groupby(["serial", "vial"], sort=True)
+    days = np.zeros((len(readings), vials.ngroups))
     pooled = []
-    for (serial, vial), group in rows.groupby(["serial", "vial"], sort=True):
+    for column, ((serial, vial), group) in enumerate(vials):
         # Sessions differ by more than noise within one: they weigh the same unless one is far noisier.
         weight = 1.0 / (group["relative"].to_numpy(float) ** 2 + scatter**2)
         weight /= weight.sum()
         reference = float(weight @ group["reference"].to_numpy(float))
         measured = reference * float(np.exp(weight @ group["ratio"].to_numpy(float)))
         relative = np.sqrt((weight**2) @ (group["relative"].to_numpy(float) ** 2 + scatter**2))
+        for share, session, error in zip(weight, group["session"], group["day"], strict=True):
+            days[readings[serial, session], column] += share * error
         pooled.append(
             {
                 "serial": serial,
                 "vial": int(vial),
                 "reference": reference,
                 "reference_stderr": float(weight @ group["own"].to_numpy(float)),
-                "temperature_stderr": float(weight @ group["temperature_stderr"].to_numpy(float)),
+                "thermometer_stderr": float(weight @ group["thermometer_stderr"].to_numpy(float)),
                 "measured": measured,
                 "stderr": measured * float(relative),
                 "n_sessions": len(group),
             }
         )
-    return pd.DataFrame(pooled), drift
+    return PooledVials(pd.DataFrame(pooled), days, drift)
 
 
 def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
-    """Relative drift of the sessions' mean, and the scatter of single vials between sessions beyond their noise."""
+    """Relative drift of the sessions' mean, and the scatter of single vials between sessions beyond their noise.
+
+    What the days' temperatures may have moved is no drift.
+    """
     keys = rows["serial"].astype(str) + "/" + rows["vial"].astype(str)
     ratio = rows["ratio"] - rows.groupby(keys)["ratio"].transform("mean")
     repeated = keys.map(keys.value_counts()) > 1
@@ -193,10 +230,12 @@ def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
     if sessions.nunique() < 2:
         return 0.0, 0.0
     weight = 1.0 / np.maximum(rows["relative"][repeated], 1e-4) ** 2
-    shift = (ratio[repeated] * weight).groupby(sessions).sum() / weight.groupby(sessions).sum()
+    total = weight.groupby(sessions).sum()
+    shift = (ratio[repeated] * weight).groupby(sessions).sum() / total
+    warmth = ((rows["day"] / rows["reference"])[repeated] * weight).groupby(sessions).sum() / total
     n = len(shift)
-    noise = float((1.0 / weight.groupby(sessions).sum()).mean())
-    drift = max(float(shift.var(ddof=1)) - noise, 0.0) / n
+    expected = float((1.0 / total + warmth**2).mean())
+    drift = max(float(shift.var(ddof=1)) - expected, 0.0) / n
     rest = ratio[repeated] - sessions.map(shift)
     freedom = max(int(repeated.sum()) - keys[repeated].nunique() - (n - 1), 1)
     variance = float((rest**2).sum()) / freedom

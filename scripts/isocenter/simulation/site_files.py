@@ -28,6 +28,7 @@ phantoms:
     serial: "{site.phantom_serial}"
     temperature: {first:.1f} # degC, when no dated value is given
     temperature_stderr: {settings.temperature_stderr:.1f} # degC
+    thermometer_stderr: 0.0 # degC; here each day's reading errs on its own
     temperatures: # the log, degC by date
 {log}
 """
