@@ -6,7 +6,7 @@ is known only after that site's intake.
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -199,40 +199,13 @@ class Plan:
     def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
         """The vial tables of a site, one a phantom run and calibrated biomarker."""
         chosen = list(self.biomarkers) if biomarkers is None else list(biomarkers)
-        return [
-            str(
-                layout.fill(
-                    layout.PHANTOM_VIALS,
-                    site=site,
-                    participant=key.participant,
-                    session=key.session,
-                    run=key.run,
-                    map=self.biomarkers[name]["map"],
-                )
-            )
-            for key in self.runs(site, phantom=True)
-            for name in self.run_biomarkers(key)
-            if name in chosen and self.is_calibrated(name)
-        ]
+        return self._per_biomarker(
+            lambda name: layout.PHANTOM_VIALS if name in chosen and self.is_calibrated(name) else None, True, site
+        )
 
     def phantom_pictures(self) -> list[str]:
         """The pictures of located vials of every site."""
-        return [
-            str(
-                layout.fill(
-                    layout.PHANTOM_PICTURE,
-                    site=s,
-                    participant=k.participant,
-                    session=k.session,
-                    run=k.run,
-                    map=self.biomarkers[name]["map"],
-                )
-            )
-            for s in self.sites
-            for k in self.runs(s, phantom=True)
-            for name in self.run_biomarkers(k)
-            if self.is_calibrated(name)
-        ]
+        return self._per_biomarker(lambda name: layout.PHANTOM_PICTURE if self.is_calibrated(name) else None, True)
 
     # The trial ------------------------------------------------------------------------------------
     def per_run(self, pattern: str, *, phantom: bool = False, site: str | None = None) -> list[str]:
@@ -245,6 +218,22 @@ class Plan:
 
     def per_map(self, pattern: str, *, phantom: bool = False, site: str | None = None) -> list[str]:
         """One path a run and biomarker, from a pattern with ``{map}``."""
+        return self._per_biomarker(lambda name: pattern, phantom, site)
+
+    def per_aligned(self, pattern: str, *, site: str | None = None) -> list[str]:
+        """One path an aligned series, from a pattern with ``{suffix}``."""
+        return self._per_biomarker(
+            lambda name: pattern if self.biomarkers[name]["align"] != "none" else None, False, site
+        )
+
+    def report_maps(self) -> list[str]:
+        """The maps that the report shows: calibrated where the biomarker is calibrated, raw where it is not."""
+        return self._per_biomarker(lambda name: layout.CALIBRATED if self.is_calibrated(name) else layout.MAP, False)
+
+    def _per_biomarker(
+        self, pattern_of: Callable[[str], str | None], phantom: bool, site: str | None = None
+    ) -> list[str]:
+        """One path a run and biomarker, from the pattern that a biomarker has; none where it has none."""
         return [
             str(
                 layout.fill(
@@ -254,48 +243,13 @@ class Plan:
                     session=key.session,
                     run=key.run,
                     map=self.biomarkers[name]["map"],
+                    suffix=self.biomarkers[name]["suffix"],
                 )
             )
             for s in ([site] if site else self.sites)
             for key in self.runs(s, phantom=phantom)
             for name in self.run_biomarkers(key)
-        ]
-
-    def per_aligned(self, pattern: str, *, site: str | None = None) -> list[str]:
-        """One path an aligned series, from a pattern with ``{suffix}``."""
-        return [
-            str(
-                layout.fill(
-                    pattern,
-                    site=s,
-                    participant=key.participant,
-                    session=key.session,
-                    run=key.run,
-                    suffix=self.biomarkers[name]["suffix"],
-                )
-            )
-            for s in ([site] if site else self.sites)
-            for key in self.runs(s, phantom=False)
-            for name in self.run_biomarkers(key)
-            if self.biomarkers[name]["align"] != "none"
-        ]
-
-    def report_maps(self) -> list[str]:
-        """The maps that the report shows: calibrated where the biomarker is calibrated, raw where it is not."""
-        return [
-            str(
-                layout.fill(
-                    layout.CALIBRATED if self.is_calibrated(name) else layout.MAP,
-                    site=s,
-                    participant=k.participant,
-                    session=k.session,
-                    run=k.run,
-                    map=self.biomarkers[name]["map"],
-                )
-            )
-            for s in self.sites
-            for k in self.runs(s, phantom=False)
-            for name in self.run_biomarkers(k)
+            if (pattern := pattern_of(name)) is not None
         ]
 
     def report_settings(self) -> dict[str, Any]:

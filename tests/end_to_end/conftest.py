@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import simulate_trial as simulation
+from isocenter import layout
 from isocenter.runner import Outcome, run_workflow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -15,6 +16,8 @@ SHARED = REPOSITORY.parent / "shared" / "data"
 
 #: Two sites of different vendors, enough people and repeats for every stage to have work.
 SMALL = {"sites": 2, "participants": 2, "sessions": 2, "workers": 2}
+#: What names one row of ``measurements.tsv``.
+RUN_KEYS = ["site", "participant_id", "session", "run", "biomarker", "roi"]
 
 
 @dataclass
@@ -44,6 +47,14 @@ class Trial:
 
         text = dict.fromkeys(("session", "run", "participant_id", "site", "roi", "biomarker", "series"), str)
         return pd.read_csv(self.directory / path, sep="\t", dtype=text, na_values=["n/a"], keep_default_na=False)
+
+    def compare_with_truth(self):
+        """Measured beside true, one row a scan and region that has a value; `error` is relative."""
+        measured = self.table(layout.MEASUREMENTS)
+        truth = self.table("demo-truth/roi_truth.tsv")
+        rows = measured.merge(truth[[*RUN_KEYS, "truth"]], on=RUN_KEYS, how="left", validate="one_to_one")
+        assert rows["truth"].notna().all()
+        return rows[rows["value"].notna()].assign(error=lambda r: r["value"] / r["truth"] - 1)
 
 
 @pytest.fixture(scope="session")

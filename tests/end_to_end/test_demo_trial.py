@@ -3,22 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from end_to_end.conftest import RUN_KEYS
 
 from isocenter import layout
 
 pytestmark = pytest.mark.demo
 TISSUES = ["white_matter", "gray_matter"]
-RUN = ["site", "participant_id", "session", "run", "biomarker", "roi"]
 
 
 @pytest.fixture(scope="module")
 def compared(demo) -> pd.DataFrame:
     """Measured beside true, one row a scan and region."""
-    measured = demo.table(layout.MEASUREMENTS)
-    truth = demo.table("demo-truth/roi_truth.tsv")
-    rows = measured.merge(truth[[*RUN, "truth"]], on=RUN, how="left", validate="one_to_one")
-    assert rows["truth"].notna().all()
-    return rows[rows["value"].notna()].assign(error=lambda r: r["value"] / r["truth"] - 1)
+    return demo.compare_with_truth()
 
 
 @pytest.mark.parametrize(("biomarker", "limit"), [("T1", 0.02), ("T2", 0.05)])
@@ -42,18 +38,19 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
-T2_TOO_WIDE = pytest.mark.xfail(
-    reason="T2's intervals cover 100 % on this seed, above the 99 % asked: the calibration's share of the standard "
-    "error is too wide (SD of z 0.74 over seeds 101-110), or four sites drew luckily; open, see docs/validation.md"
-)
-
-
-@pytest.mark.parametrize("biomarker", ["T1", pytest.param("T2", marks=T2_TOO_WIDE)])
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
 def test_intervals_cover_the_truth(compared, biomarker):
-    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth."""
+    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth.
+
+    One trial draws four calibrations, which its scans share, so that on another seed 100 % would be no surprise:
+    test_coverage asks over trials. Here the deviations must also be of the size that is stated.
+    """
     rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
-    covered = (rows["value"] - rows["truth"]).abs() <= 1.96 * rows["stderr"]
-    assert 0.85 <= covered.mean() <= 0.99, f"{covered.mean():.3f} of {len(rows)}"
+    z = (rows["value"] - rows["truth"]) / rows["stderr"]
+    covered = (z.abs() <= 1.96).mean()
+    assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(rows)}"
+    # χ² of four deviations, 4 % beyond on either side: intervals twice or half as wide as they should be fail.
+    assert 0.4 <= np.sqrt((z**2).mean()) <= 1.6
 
 
 def test_the_flow_adds_up(demo):
@@ -61,7 +58,7 @@ def test_the_flow_adds_up(demo):
     assert (flow["n_in"] == flow["n_ignored"] + flow["n_excluded"] + flow["n_out"]).all()
     measured = demo.table(layout.MEASUREMENTS)
     analyzed = flow.query("entity == 'acquisition' and stage == 'analyze'").set_index("site")["n_out"]
-    acquisitions = measured[measured["value"].notna()].drop_duplicates(RUN[:-1]).groupby("site").size()
+    acquisitions = measured[measured["value"].notna()].drop_duplicates(RUN_KEYS[:-1]).groupby("site").size()
     assert analyzed.to_dict() == acquisitions.to_dict()
 
 
