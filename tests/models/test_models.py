@@ -5,6 +5,7 @@ import pytest
 
 from isocenter import models
 from isocenter.errors import ConfigError, FitError, SidecarError
+from isocenter.fitting import fit
 
 TI = np.array([0.05, 0.15, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0])
 TE = 0.01 * np.arange(1, 17)
@@ -97,7 +98,7 @@ def test_a_missing_key_is_a_sidecar_error_that_names_it(name):
     model = models.get(name)
     for key in model.needs:
         with pytest.raises(SidecarError, match=key):
-            model.bind({k: v for k, v in ACQUISITION.items() if k != key})
+            model.bind({k: v for k, v in model.example.items() if k != key})
 
 
 @pytest.mark.parametrize("value", [None, "soon", [0.1, np.nan, 0.3], 0.1, [0.1, 0.1]])
@@ -109,7 +110,7 @@ def test_unusable_values_are_sidecar_errors(value):
 @pytest.mark.parametrize("name", models.names())
 def test_an_unknown_option_is_refused(name):
     with pytest.raises(ConfigError, match="wisdom"):
-        models.get(name).bind(ACQUISITION, wisdom=True)
+        models.get(name).bind(models.get(name).example, wisdom=True)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -118,6 +119,15 @@ def test_each_model_documents_itself(name):
     assert model.reference.startswith("https://doi.org/")
     assert model.needs
     assert all(p.unit and p.meaning and p.lower < p.upper for p in model.parameters)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_each_model_fits_its_own_example(name):
+    model = models.get(name)
+    bound = model.bind(model.example)
+    found = fit(bound, bound.predict(model.typical)[np.newaxis])
+    for parameter, value in model.typical.items():
+        assert found.value[parameter][0] == pytest.approx(value, rel=1e-4), parameter
 
 
 def test_predict_names_what_is_missing_or_unknown():

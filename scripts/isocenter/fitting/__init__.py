@@ -145,20 +145,14 @@ def compile_kernels(names: list[str] | None = None) -> None:
     """Compile and keep the kernels of models (all by default), so that no later job waits for the compiler."""
     from isocenter import models
 
-    acquisition = {
-        "InversionTime": np.linspace(0.1, 3.0, 8),
-        "EchoTime": np.linspace(0.01, 0.08, 8),
-        "DiffusionBValue": np.linspace(0.0, 1000.0, 8),
-    }
     done = set()
     for name in names or models.names():
-        bound = models.get(name).bind(acquisition)
+        model = models.get(name)
+        bound = model.bind(model.example)
         if bound.separable.evaluate in done:
             continue
         done.add(bound.separable.evaluate)
-        typical = {p.name: np.sqrt(p.lower * p.upper) if p.lower > 0 else 1.0 for p in bound.parameters}
-        typical = {name: min(value, 1.0) for name, value in typical.items()}
-        fit(bound, np.atleast_2d(bound.predict(typical)), robust="tukey")
+        fit(bound, np.atleast_2d(bound.predict(model.typical)), robust="tukey")
 
 
 def _check_request(bound: Bound, signal: np.ndarray, robust: str | None, noise: str, mask: Any) -> None:

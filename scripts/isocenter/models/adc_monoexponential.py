@@ -31,6 +31,8 @@ class AdcMonoexponential:
     needs = ("DiffusionBValue",)
     uses: tuple[str, ...] = ()
     options: dict[str, Any] = {}  # noqa: RUF012
+    example: dict[str, Any] = {"DiffusionBValue": [0.0, 300.0, 600.0, 1000.0]}  # noqa: RUF012
+    typical: dict[str, float] = {"ADC": 1.0e-3, "S0": 1000.0}  # noqa: RUF012
     algorithm = "Nonlinear least squares (variable projection)"
     reference = "https://doi.org/10.1063/1.1695690"
 

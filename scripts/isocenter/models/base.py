@@ -34,7 +34,7 @@ class Parameter:
 class Separable:
     """The numbers and kernels that the fitting engine needs of a bound model.
 
-    p nonlinear parameters, q amplitudes (1 or 2), n samples, g grid nodes.
+    p nonlinear parameters, q amplitudes (1 to 4), n samples, g grid nodes.
 
     evaluate : (theta (p,), design, constants, basis (q, n) out, slope (p, q, n) out)
     report : (theta, amplitudes (q,), constants, covariance (p+q, p+q), values out, errors out) -> Flag number; turns
@@ -45,6 +45,8 @@ class Separable:
     grid : (g, p) array, starting nodes
     order : (n,) integers, from the caller's samples to those of `design`
     is_magnitude : whether the sign of the signal was lost and is to be searched
+    varying : constants that differ from voxel to voxel, as (index in `constants`, (...,) array or number): a map of B1;
+        `constants` holds a typical value, on which the grid is computed
     window : samples whose first row of `design` lies beyond this many exp(theta[0]) are left out in a second fit,
         where at least `window_least` samples remain
     """
@@ -61,6 +63,7 @@ class Separable:
     order: np.ndarray
     amplitudes: int
     is_magnitude: bool = False
+    varying: tuple[tuple[int, Any], ...] = ()
     window: float = np.inf
     window_least: int = 5
 
@@ -110,6 +113,8 @@ class Model(Protocol):
     """A signal model by name.
 
     needs : sidecar keys without which it cannot be bound; uses : keys that it takes where they are given
+    options : names and defaults of what `bind` takes besides
+    example : an acquisition that it can be bound to; typical : parameters that such an acquisition sees well
     algorithm, reference : the sidecar's EstimationAlgorithm and the DOI of the equation
     """
 
@@ -119,6 +124,8 @@ class Model(Protocol):
     needs: tuple[str, ...]
     uses: tuple[str, ...]
     options: dict[str, Any]
+    example: dict[str, Any]
+    typical: dict[str, float]
     algorithm: str
     reference: str
 

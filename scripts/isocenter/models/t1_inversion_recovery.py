@@ -104,6 +104,8 @@ class T1InversionRecovery:
     needs = ("InversionTime",)
     uses = ("RepetitionTime",)
     options: dict[str, Any] = {"window": 8.0}  # noqa: RUF012
+    example: dict[str, Any] = {"InversionTime": [0.05, 0.1, 0.2, 0.4, 0.7, 1.1, 1.8, 3.0]}  # noqa: RUF012
+    typical: dict[str, float] = {"T1": 0.9, "M0": 1000.0, "inversion_efficiency": 0.96}  # noqa: RUF012
     algorithm = "Reduced-dimension nonlinear least squares with polarity search (variable projection)"
     reference = "https://doi.org/10.1002/mrm.22497"
 

@@ -91,6 +91,8 @@ class T2ExtendedPhaseGraph:
     needs = ("EchoTime",)
     uses = ("RefocusingFlipAngle",)
     options: dict[str, Any] = {"t1": 1.0, "echo_spacing": None, "offset": False}  # noqa: RUF012
+    example: dict[str, Any] = {"EchoTime": [0.01 * k for k in range(1, 17)]}  # noqa: RUF012
+    typical: dict[str, float] = {"T2": 0.08, "B1": 0.9, "S0": 1000.0}  # noqa: RUF012
     algorithm = "Extended phase graph, nonlinear least squares over T2 and B1 (variable projection)"
     reference = "https://doi.org/10.1002/mrm.22487"
 

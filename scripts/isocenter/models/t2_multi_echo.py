@@ -31,6 +31,8 @@ class T2MultiEcho:
     needs = ("EchoTime",)
     uses: tuple[str, ...] = ()
     options: dict[str, Any] = {"offset": False}  # noqa: RUF012
+    example: dict[str, Any] = {"EchoTime": [0.01 * k for k in range(1, 17)]}  # noqa: RUF012
+    typical: dict[str, float] = {"T2": 0.08, "S0": 1000.0}  # noqa: RUF012
     algorithm = "Nonlinear least squares (variable projection)"
     reference = "https://doi.org/10.1371/journal.pone.0145255"
 

@@ -31,6 +31,8 @@ class T2StarMultiEcho:
     needs = ("EchoTime",)
     uses: tuple[str, ...] = ()
     options: dict[str, Any] = {"offset": False}  # noqa: RUF012
+    example: dict[str, Any] = {"EchoTime": [0.004 * k for k in range(1, 13)]}  # noqa: RUF012
+    typical: dict[str, float] = {"T2star": 0.03, "S0": 1000.0}  # noqa: RUF012
     algorithm = "Nonlinear least squares (variable projection)"
     reference = "https://doi.org/10.1002/jmri.24526"
 
