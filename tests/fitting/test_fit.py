@@ -271,7 +271,9 @@ def test_shapes_follow_the_signal():
     ("change", "message"),
     [
         ({"robust": "strong"}, "robust"),
-        ({"noise": "rician"}, "noise"),
+        ({"noise": "poisson"}, "noise"),
+        ({"noise": "rician", "robust": "tukey"}, "plain fits"),
+        ({"start": {"T1": 1.0}}, "no start"),
         ({"mask": np.ones(3, bool)}, "mask"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Small dense algebra inside kernels: at most five unknowns, no library call per voxel."""
+"""Small dense algebra inside kernels: at most seven unknowns, no library call per voxel."""
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def invert(matrix, inverse):
 
 @kernel
 def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
-    """Weighted least squares of y on one or two basis functions: the sum of squares, infinite when singular.
+    """Weighted least squares of y on a few basis functions: the sum of squares, infinite when singular.
 
     basis : (q, n); weight, y : (n,); amplitudes : (q,) and gram_inverse : (q, q), written
     """
@@ -64,7 +64,7 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
             return np.inf
         gram_inverse[0, 0] = 1.0 / a
         amplitudes[0] = b / a
-    else:
+    elif q == 2:
         a = 0.0
         h = 0.0
         d = 0.0
@@ -87,6 +87,24 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
         gram_inverse[1, 1] = a / det
         amplitudes[0] = (d * b0 - h * b1) / det
         amplitudes[1] = (a * b1 - h * b0) / det
+    else:
+        gram = np.zeros((q, q))
+        right = np.zeros(q)
+        for i in range(n):
+            for k in range(q):
+                u = weight[i] * basis[k, i]
+                right[k] += u * y[i]
+                for m in range(k + 1):
+                    gram[k, m] += u * basis[m, i]
+        for k in range(q):
+            for m in range(k):
+                gram[m, k] = gram[k, m]
+        if not invert(gram, gram_inverse):
+            return np.inf
+        for k in range(q):
+            amplitudes[k] = 0.0
+            for m in range(q):
+                amplitudes[k] += gram_inverse[k, m] * right[m]
     cost = 0.0
     for i in range(n):
         r = y[i]

@@ -8,7 +8,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert, solve_amplitudes
-from isocenter.fitting.problem import make_solution, predict_sample
+from isocenter.fitting.problem import make_solution, own_constants, predict_sample
 from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import OUTLIER_WEIGHT, estimate_scale, slope_of_influence, weigh
 from isocenter.fitting.search import search
@@ -34,19 +34,24 @@ _LEAST_SIGNIFICANCE = 3.0
 
 
 @kernel
-def start_voxels(evaluate, problem, signal, usable, is_robust, theta, negative, scale):
+def start_voxels(evaluate, problem, signal, usable, varying, nodes, is_robust, theta, negative, scale):
     """First pass: the least-squares optimum, or the best leave-one-out one with its robust scale.
 
-    signal, usable : (v, n), a sample with usable 0 is left out; theta : (v, p), negative, scale : (v,), written.
+    signal, usable : (v, n), a sample with usable 0 is left out; varying : (v, m), constants of each voxel
+    nodes : (v, 2), the first of the grid's nodes to try and the one after the last
+    theta : (v, p), negative, scale : (v,), written.
     The scale stays NaN for plain fits, and where too few samples are left for weights to mean anything.
     """
     n = signal.shape[1]
+    problem = own_constants(problem)
     p = problem.lower.size
     q = problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
     weight = np.empty(n)
     absolute = np.empty(n)
     for v in range(signal.shape[0]):
+        for j in range(problem.varying_index.size):
+            problem.constants[problem.varying_index[j]] = varying[v, j]
         y = signal[v]
         count = 0
         for i in range(n):
@@ -60,7 +65,7 @@ def start_voxels(evaluate, problem, signal, usable, is_robust, theta, negative, 
                 continue
             for i in range(n):
                 weight[i] = 0.0 if is_trimmed and i == left_out else usable[v, i]
-            cost, number = search(evaluate, problem, y, weight, solution, _ROUGH)
+            cost, number = search(evaluate, problem, y, weight, nodes[v], solution, _ROUGH)
             if not cost < best and left_out > 0:
                 continue
             best = cost
@@ -79,8 +84,8 @@ def start_voxels(evaluate, problem, signal, usable, is_robust, theta, negative, 
 
 @kernel
 def finish_voxels(
-    evaluate, report, problem, signal, usable, theta, negative, scale, sigma, kind, values, errors, flag, rms, outliers,
-    freedom,
+    evaluate, report, problem, signal, usable, varying, theta, negative, scale, sigma, kind, values, errors, flag, rms,
+    outliers, freedom,
 ):  # fmt: skip
     """Second pass: reweighting, covariance, reported parameters and flags.
 
@@ -90,6 +95,7 @@ def finish_voxels(
     values, errors : (v, r); flag, rms, outliers, freedom : (v,), written
     """
     n = signal.shape[1]
+    problem = own_constants(problem)
     p = problem.lower.size
     q = problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
@@ -97,6 +103,8 @@ def finish_voxels(
     signed = np.empty(n)
     covariance = np.empty((p + q, p + q))
     for v in range(signal.shape[0]):
+        for j in range(problem.varying_index.size):
+            problem.constants[problem.varying_index[j]] = varying[v, j]
         for j in range(p):
             solution.theta[j] = theta[v, j]
         for i in range(n):
@@ -121,7 +129,7 @@ def finish_voxels(
         if strength < _LEAST_SIGNIFICANCE:
             flag[v] = _NO_SIGNAL
         elif flag[v] == _OK:
-            flag[v] = _check_range(problem, solution, is_converged)
+            flag[v] = check_range(problem, solution, is_converged)
 
 
 @kernel
@@ -235,7 +243,7 @@ def _estimate_covariance(signed, usable, solution, scale, sigma, kind, covarianc
 
 
 @kernel
-def _check_range(problem, solution, is_converged):
+def check_range(problem, solution, is_converged):
     """The flag of a solution: bounds come before visibility, visibility before convergence."""
     theta = solution.theta
     flag = _OK if is_converged else _NOT_CONVERGED

@@ -12,6 +12,7 @@ class Problem(NamedTuple):
 
     lower, upper : (p,); is_hard : (p, 2); visible : (p, 2); design : (m, n); constants : (k,)
     grid : (g, p); grid_basis : (q, n, g), the basis on every node; is_magnitude : whether signs were lost
+    varying_index : (m,), the constants that differ from voxel to voxel
     """
 
     lower: np.ndarray
@@ -23,6 +24,7 @@ class Problem(NamedTuple):
     grid: np.ndarray
     grid_basis: np.ndarray
     is_magnitude: bool
+    varying_index: np.ndarray
 
 
 class Solution(NamedTuple):
@@ -38,6 +40,23 @@ class Solution(NamedTuple):
 def make_solution(p, q, n):
     """An empty solution."""
     return Solution(np.zeros(p), np.zeros(q), np.zeros((q, n)), np.zeros((p, q, n)))
+
+
+@kernel
+def own_constants(problem):
+    """The same problem with constants of its own, which may be written voxel by voxel."""
+    return Problem(
+        problem.lower,
+        problem.upper,
+        problem.is_hard,
+        problem.visible,
+        problem.design,
+        problem.constants.copy(),
+        problem.grid,
+        problem.grid_basis,
+        problem.is_magnitude,
+        problem.varying_index,
+    )
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from isocenter.fitting.algebra import invert
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.refinement import refine
 from isocenter.models.compiled import kernel
@@ -11,14 +12,18 @@ _MOST_STEPS = np.int64(100)
 
 
 @kernel
-def scan_grid(problem, y, weight, best_node, best_score):
+def scan_grid(problem, y, weight, nodes, best_node, best_score):
     """The best starting node for each number of leading samples taken as negative.
 
+    nodes : (2,), the first node to try and the one after the last
     best_node, best_score : (n,), written; the score is the part of the weighted sum of squares that the basis explains,
     -1 for a number that makes no difference.
     """
     basis = problem.grid_basis
     q, n, g = basis.shape
+    if q > 2:
+        _scan_many(problem, y, weight, nodes, best_node, best_score)
+        return
     a = np.zeros(g)
     h = np.zeros(g)
     d = np.zeros(g)
@@ -48,7 +53,7 @@ def scan_grid(problem, y, weight, best_node, best_score):
                 b0[s] -= change * basis[0, negative - 1, s]
                 if q == 2:
                     b1[s] -= change * basis[1, negative - 1, s]
-        for s in range(g):
+        for s in range(nodes[0], nodes[1]):
             if q == 1:
                 score = b0[s] * b0[s] / a[s]
             else:
@@ -62,12 +67,44 @@ def scan_grid(problem, y, weight, best_node, best_score):
 
 
 @kernel
-def search(evaluate, problem, y, weight, solution, tolerance):
+def _scan_many(problem, y, weight, nodes, best_node, best_score):
+    """The same for more than two amplitudes, of signals that keep their sign."""
+    basis = problem.grid_basis
+    q, n, _ = basis.shape
+    best_score[:] = -1.0
+    best_node[:] = nodes[0]
+    gram = np.empty((q, q))
+    inverse = np.empty((q, q))
+    right = np.empty(q)
+    for s in range(nodes[0], nodes[1]):
+        for k in range(q):
+            right[k] = 0.0
+            for m in range(q):
+                gram[k, m] = 0.0
+        for i in range(n):
+            for k in range(q):
+                u = weight[i] * basis[k, i, s]
+                right[k] += u * y[i]
+                for m in range(q):
+                    gram[k, m] += u * basis[m, i, s]
+        if not invert(gram, inverse):
+            continue
+        score = 0.0
+        for k in range(q):
+            for m in range(q):
+                score += right[k] * inverse[k, m] * right[m]
+        if score > best_score[0]:
+            best_score[0] = score
+            best_node[0] = s
+
+
+@kernel
+def search(evaluate, problem, y, weight, nodes, solution, tolerance):
     """Write the best solution; returns its sum of squares and the number of leading negative samples."""
     p, q, n = solution.slope.shape
     best_node = np.empty(n, np.int64)
     best_score = np.empty(n)
-    scan_grid(problem, y, weight, best_node, best_score)
+    scan_grid(problem, y, weight, nodes, best_node, best_score)
     chosen = 0
     for i in range(1, n):
         if best_score[i] > best_score[chosen]:

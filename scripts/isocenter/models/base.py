@@ -34,7 +34,7 @@ class Parameter:
 class Separable:
     """The numbers and kernels that the fitting engine needs of a bound model.
 
-    p nonlinear parameters, q amplitudes (1 to 4), n samples, g grid nodes.
+    p nonlinear parameters (0 to 3), q amplitudes (1 to 4), n samples, g grid nodes.
 
     evaluate : (theta (p,), design, constants, basis (q, n) out, slope (p, q, n) out)
     report : (theta, amplitudes (q,), constants, covariance (p+q, p+q), values out, errors out) -> Flag number; turns
@@ -44,6 +44,11 @@ class Separable:
     visible : (p, 2) array, outside of it the samples do not determine the parameter
     grid : (g, p) array, starting nodes
     order : (n,) integers, from the caller's samples to those of `design`
+    is_complex : whether the samples are complex: the engine takes their real parts, then their imaginary parts, as 2n
+        real samples, so `design` has 2n columns (`order` still n) and each complex amplitude is two real ones
+    starts : parameters for which `fit` takes a starting value per voxel: name to the number of its nonlinear
+        coordinate, whose unit is the parameter's; the grid's nodes nearest to the start are tried. Such a
+        coordinate is the first and changes slowest over the grid
     is_magnitude : whether the sign of the signal was lost and is to be searched
     varying : constants that differ from voxel to voxel, as (index in `constants`, (...,) array or number): a map of B1;
         `constants` holds a typical value, on which the grid is computed
@@ -63,6 +68,8 @@ class Separable:
     order: np.ndarray
     amplitudes: int
     is_magnitude: bool = False
+    is_complex: bool = False
+    starts: Mapping[str, int] = field(default_factory=dict)
     varying: tuple[tuple[int, Any], ...] = ()
     window: float = np.inf
     window_least: int = 5
@@ -73,6 +80,8 @@ class Bound:
     """A model that knows its acquisition.
 
     parameters : what a fit reports, in this order; n : how many samples
+    separable : how the engine fits it; None for a model that is solved in closed form
+    closed_form : (signal (v, n), sigma (v,) or NaN) -> values (v, r), errors (v, r), flag (v,), for such a model
     acquisition : the values [BIDS units] that the model used; options : the model's options that are in force
     """
 
@@ -81,9 +90,10 @@ class Bound:
     n: int
     acquisition: dict[str, Any]
     options: dict[str, Any]
-    separable: Separable
+    separable: Separable | None
     forward: Callable[[dict[str, np.ndarray]], np.ndarray]
     defaults: dict[str, float] = field(default_factory=dict)
+    closed_form: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
