@@ -1,5 +1,7 @@
 """From a series to a parameter map and the words that go with it."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 
 from isocenter import models
 from isocenter.entities import Flag
-from isocenter.errors import ConfigError, FitError, explain
+from isocenter.errors import ConfigError, FitError, SidecarError, explain
 from isocenter.fitting import Fit, fit
 from isocenter.fitting.foreground import find_foreground
 from isocenter.models import Bound
@@ -26,20 +28,76 @@ CARRIED = (
 )
 #: The options of a biomarker that go to the fit; all others go to the model.
 FIT_OPTIONS = ("robust", "noise")
+#: Samples per slab of slices: what is in the works at once stays at a few hundred megabytes for any volume.
+_SLAB_SAMPLES = 16_000_000
+#: A difference of rates this many standard errors below zero contradicts R2* = R2 + R2'.
+_IMPOSSIBLE = 3.0
 
 
-def fit_series(acquired: Series, model: str, options: dict, threads: int) -> tuple[Bound, Fit]:
-    """Bind the model and fit the foreground of a series."""
+def fit_series(
+    acquired: Series,
+    model: str,
+    options: Mapping[str, Any],
+    threads: int,
+    *,
+    mask: np.ndarray | None = None,
+    sigma: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Bound, Fit]:
+    """Bind the model and fit a series, slab by slab of slices.
+
+    Parameters
+    ----------
+    acquired : Series
+        A model that has a ``prepare`` gets it first: the average over diffusion directions.
+    model, options
+        The model's name; its options together with those of the fit (`FIT_OPTIONS`).
+    threads : int
+        Threads to use.
+    mask : (x, y, z) booleans, optional
+        Voxels to fit; without it the foreground.
+    sigma : float [a.u.], optional
+        Known noise of one channel.
+    on_progress : callable, optional
+        Called with the slices that are done and their number.
+
+    Returns
+    -------
+    Bound, Fit
+        Numbers are float32: the precision of the images that they are written to.
+
+    Raises
+    ------
+    FitError
+        When not one voxel can be fitted.
+    """
     chosen = {key: value for key, value in options.items() if key not in FIT_OPTIONS}
-    bound = models.get(model).bind(acquired.acquisition, **chosen)
-    found = fit(
-        bound,
-        acquired.data,
-        mask=find_foreground(acquired.data),
-        saturation=acquired.saturation,
-        threads=threads,
-        **{key: options[key] for key in FIT_OPTIONS if key in options},
-    )
+    how = {key: options[key] for key in FIT_OPTIONS if key in options}
+    known = models.get(model)
+    if hasattr(known, "prepare"):
+        prepared = known.prepare(acquired, chosen)
+        if prepared is not acquired and how.get("noise") == "rician":
+            raise FitError(
+                explain(
+                    "A Rician likelihood is for single images, not for their averages",
+                    where=f"model {model}",
+                    remedy="set the option average to false, or leave out the Rician noise",
+                )
+            )
+        acquired = prepared
+    bound = known.bind(acquired.acquisition, **chosen)
+    if bound.n != acquired.n:
+        raise SidecarError(
+            explain(
+                "The sidecar does not match the images",
+                where=f"model {model}",
+                expected=f"{acquired.n} values of {', '.join(known.needs)}, one per volume",
+                found=f"{bound.n} values",
+                remedy="mend the sidecar, or give the files that belong to it",
+            )
+        )
+    mask = find_foreground(_brightest(acquired.data)) if mask is None else mask
+    found = _fit_slabs(bound, acquired, mask, how, sigma, threads, on_progress)
     if not found.ok.any():
         flags, counts = np.unique(found.flag, return_counts=True)
         raise FitError(
@@ -53,6 +111,79 @@ def fit_series(acquired: Series, model: str, options: dict, threads: int) -> tup
             )
         )
     return bound, found
+
+
+def _brightest(data: np.ndarray) -> np.ndarray:
+    """(x, y, z, 1) array: the largest magnitude over the series, slice by slice to spare memory."""
+    out = np.zeros((*data.shape[:3], 1), np.float32)
+    for k in range(data.shape[2]):
+        magnitude = np.abs(data[:, :, k]) if np.iscomplexobj(data) else data[:, :, k]
+        out[:, :, k, 0] = np.max(np.where(np.isfinite(magnitude), magnitude, -np.inf), axis=-1)
+    return out
+
+
+def _fit_slabs(
+    bound: Bound,
+    acquired: Series,
+    mask: np.ndarray,
+    how: Mapping[str, Any],
+    sigma: float | None,
+    threads: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Fit:
+    shape, slices = acquired.data.shape[:3], acquired.data.shape[2]
+    # A robust scale and an unknown Rician noise are shared by all voxels of a call: then there is one slab only.
+    is_pooled = (how.get("robust") is not None or how.get("noise") == "rician") and sigma is None
+    depth = slices if is_pooled else max(1, _SLAB_SAMPLES // max(1, shape[0] * shape[1] * bound.n))
+    whole = None
+    for first in range(0, slices, depth):
+        slab = slice(first, min(first + depth, slices))
+        found = fit(
+            _cut(bound, shape, slab),
+            acquired.data[:, :, slab],
+            mask=mask[:, :, slab],
+            saturation=acquired.saturation,
+            sigma=sigma,
+            threads=threads,
+            **how,
+        )
+        if whole is None:
+            whole = _make_whole(found, shape)
+        _paste(whole, found, slab)
+        if on_progress is not None:
+            on_progress(slab.stop, slices)
+    return whole
+
+
+def _cut(bound: Bound, shape: tuple[int, ...], slab: slice) -> Bound:
+    """The bound model for a slab: constants that vary over the voxels are cut with it."""
+    if bound.separable is None or not any(np.ndim(value) for _, value in bound.separable.varying):
+        return bound
+    varying = tuple(
+        (index, np.broadcast_to(value, shape)[:, :, slab] if np.ndim(value) else value)
+        for index, value in bound.separable.varying
+    )
+    return replace(bound, separable=replace(bound.separable, varying=varying))
+
+
+def _make_whole(found: Fit, shape: tuple[int, ...]) -> Fit:
+    empty = {name: np.full(shape, np.nan, np.float32) for name in ("residual", "outliers")}
+    return replace(
+        found,
+        value={name: np.full(shape, np.nan, np.float32) for name in found.parameters},
+        stderr={name: np.full(shape, np.nan, np.float32) for name in found.parameters},
+        flag=np.full(shape, Flag.MASKED, np.uint8),
+        freedom=np.zeros(shape, found.freedom.dtype),
+        **empty,
+    )
+
+
+def _paste(whole: Fit, found: Fit, slab: slice) -> None:
+    for name in found.parameters:
+        whole.value[name][:, :, slab] = found.value[name]
+        whole.stderr[name][:, :, slab] = found.stderr[name]
+    for name in ("flag", "residual", "outliers", "freedom"):
+        getattr(whole, name)[:, :, slab] = getattr(found, name)
 
 
 def select_parameter(
@@ -75,7 +206,47 @@ def select_parameter(
     return ParameterMap(value, error, flags, acquired.affine, unit)
 
 
-def describe_fit(bound: Bound, acquired: Series, series: list[Path], options: dict) -> dict[str, Any]:
+def subtract_r2(r2star: ParameterMap, t2: ParameterMap) -> ParameterMap:
+    """R2' = R2* - R2 [1/s] from a map of R2* [1/s] and one of T2 [s] or R2 [1/s] on the same grid.
+
+    The two are measured by different scans, so their errors are independent and add in squares; the error of R2 is
+    that of T2 over T2 squared. A voxel keeps the flag of the map that lacks it. R2' may come out slightly negative by
+    noise, which is kept so that averages stay unbiased; more than three standard errors below zero is impossible and
+    flagged out of range.
+
+    Reference: Yablonskiy and Haacke 1994, doi 10.1002/mrm.1910320610.
+    """
+    if r2star.unit != "1/s" or t2.unit not in ("s", "1/s"):
+        raise ConfigError(
+            explain(
+                "R2' needs a rate and a time", expected="R2* in 1/s, T2 in s or R2 in 1/s",
+                found=f"{r2star.unit} and {t2.unit}",
+            )
+        )  # fmt: skip
+    if r2star.value.shape != t2.value.shape or not np.allclose(r2star.affine, t2.affine, atol=1e-3):
+        raise FitError(
+            explain(
+                "The maps of R2* and T2 lie on different grids",
+                expected=r2star.value.shape,
+                found=t2.value.shape,
+                remedy="align the two series first",
+            )
+        )
+    flag = np.where(r2star.flag != Flag.OK, r2star.flag, t2.flag).astype(np.uint8)
+    ok = flag == Flag.OK
+    second = np.where(ok, t2.value, np.nan).astype(float)
+    second_error = np.where(ok, t2.stderr, np.nan).astype(float)
+    if t2.unit == "s":
+        second, second_error = 1.0 / second, second_error / second**2
+    value = np.where(ok, r2star.value, np.nan) - second
+    error = np.hypot(np.where(ok, r2star.stderr, np.nan), second_error)
+    impossible = ok & (value < -_IMPOSSIBLE * error)
+    flag[impossible] = Flag.OUT_OF_RANGE
+    value[impossible] = error[impossible] = np.nan
+    return ParameterMap(value, error, flag, r2star.affine, "1/s")
+
+
+def describe_fit(bound: Bound, acquired: Series, series: list[Path], options: Mapping[str, Any]) -> dict[str, Any]:
     """The sidecar of a map: how it was made and from what."""
     carried = {key: acquired.acquisition[key] for key in CARRIED if key in acquired.acquisition}
     return {

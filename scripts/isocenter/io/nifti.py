@@ -4,15 +4,19 @@ import gzip
 import io
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from isocenter.errors import SidecarError, explain
+from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.units import check_unit
 from isocenter.volume import ParameterMap, Series, Volume
+
+#: How many voxels are read at once before they are put in their places.
+_BLOCK_VOXELS = 64_000_000
 
 
 def sidecar_path(nifti: str | os.PathLike) -> Path:
@@ -72,7 +76,7 @@ def write_image(
 
 def read_volume(path: str | os.PathLike, unit: str = "arbitrary") -> Volume:
     """One 3D image as float32 (NaN stays NaN)."""
-    image = nib.load(path)
+    image = load_image(path)
     return Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine, unit)
 
 
@@ -82,16 +86,29 @@ def read_labels(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(image.dataobj).astype(np.int16), image.affine
 
 
+def load_image(path: str | os.PathLike) -> Any:
+    """A NIfTI image whose voxels stay on disk; ConfigError when there is none that can be read."""
+    try:
+        # One open file: volumes of a compressed image are read one after another without starting anew.
+        return nib.load(path, keep_file_open=True)
+    except FileNotFoundError:
+        raise ConfigError(explain("An image is missing", where=str(path), remedy="check the path")) from None
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise ConfigError(explain("An image cannot be read as NIfTI", where=str(path), found=error)) from None
+
+
 def read_series(paths: list[str | os.PathLike]) -> Series:
     """One acquisition series from one 4D file, or from one file per value, each with its sidecar.
 
     A sidecar key that differs between the files becomes an array over the series, in the order of the files;
-    a key that does not stays as it is. ``SaturationValue`` becomes :attr:`Series.saturation`.
+    a key that does not stays as it is. ``SaturationValue`` becomes :attr:`Series.saturation`. The b-values and
+    directions of diffusion images come from the ``.bval`` and ``.bvec`` beside them where the sidecar has none.
     """
-    images = [nib.load(path) for path in paths]
-    sidecars = [read_sidecar(path) for path in paths]
+    images = [load_image(path) for path in paths]
     first = images[0]
     for path, image in zip(paths, images, strict=True):
+        if len(image.shape) not in (3, 4):
+            raise SidecarError(explain("An image is no volume or series", where=str(path), found=image.shape))
         if image.shape[:3] != first.shape[:3] or not np.allclose(image.affine, first.affine, atol=1e-3):
             raise SidecarError(
                 explain(
@@ -102,9 +119,10 @@ def read_series(paths: list[str | os.PathLike]) -> Series:
                     remedy="check that the files belong to one acquisition",
                 )
             )
-    arrays = [np.asarray(image.dataobj, dtype=np.float32) for image in images]
-    data = np.concatenate([a if a.ndim == 4 else a[..., np.newaxis] for a in arrays], axis=3)
+    volumes = [image.shape[3] if len(image.shape) == 4 else 1 for image in images]
+    sidecars = [_read_acquisition(path, n) for path, n in zip(paths, volumes, strict=True)]
     acquisition = _merge(sidecars, paths)
+    data = _read_voxels(paths, images, volumes)
     saturation = np.broadcast_to(
         np.asarray(
             [np.inf if v is None else v for v in np.atleast_1d(acquisition.pop("SaturationValue", np.inf))],
@@ -113,6 +131,69 @@ def read_series(paths: list[str | os.PathLike]) -> Series:
         (data.shape[3],),
     )
     return Series(data, first.affine, acquisition, saturation)
+
+
+def _read_voxels(paths: list[str | os.PathLike], images: list[Any], volumes: list[int]) -> np.ndarray:
+    """(x, y, z, n) float32 array, the samples of a voxel side by side; no second copy is ever held."""
+    shape = images[0].shape[:3]
+    data = np.empty((*shape, sum(volumes)), np.float32)
+    done = 0
+    for path, image, n in zip(paths, images, volumes, strict=True):
+        step = max(1, _BLOCK_VOXELS // max(1, int(np.prod(shape))))
+        try:
+            for k in range(0, n, step):
+                stop = min(k + step, n)
+                block = image.dataobj[..., k:stop] if len(image.shape) == 4 else image.dataobj[..., np.newaxis]
+                data[..., done + k : done + stop] = block
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise ConfigError(
+                explain("An image is damaged", where=str(path), found=error, remedy="convert or copy it again")
+            ) from None
+        done += n
+    return data
+
+
+def _read_acquisition(path: str | os.PathLike, n: int) -> dict[str, Any]:
+    """The sidecar of a file of n volumes, with b-values and directions from beside it where it has none."""
+    stem = str(sidecar_path(path)).removesuffix(".json")
+    b_values = Path(f"{stem}.bval")
+    if not b_values.is_file():
+        return read_sidecar(path)
+    sidecar = read_sidecar(path) if sidecar_path(path).is_file() else {}
+    found = {"DiffusionBValue": (b_values, 1)}
+    if Path(f"{stem}.bvec").is_file():
+        found["DiffusionGradientOrientation"] = (Path(f"{stem}.bvec"), 3)
+    for key, (file, rows) in found.items():
+        if key not in sidecar:
+            numbers = _read_numbers(file, (rows, n))
+            sidecar[key] = numbers[0].tolist() if rows == 1 else numbers.T.tolist()
+    return sidecar
+
+
+def _read_numbers(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The table of a .bval or .bvec file; SidecarError where it has not the shape that belongs to its image."""
+    rows, n = shape
+    expected = f"{rows} row{'s' if rows > 1 else ''} of {n} numbers, one per volume"
+    try:
+        numbers = np.loadtxt(path, ndmin=2)
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise SidecarError(
+            explain("A gradient file is unreadable", where=str(path), expected=expected, found=error)
+        ) from None
+    if numbers.shape == (n, rows) and n != rows:
+        numbers = numbers.T
+    if numbers.shape != shape:
+        found = f"{numbers.shape[0]} × {numbers.shape[1]} numbers"
+        raise SidecarError(
+            explain(
+                "A gradient file does not suit its image",
+                where=str(path),
+                expected=expected,
+                found=found,
+                remedy="give the file that was made with this image",
+            )
+        )
+    return numbers
 
 
 def write_map(

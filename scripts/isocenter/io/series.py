@@ -1,6 +1,7 @@
-"""Aligned series on disk: one 4D NIfTI whose sidecar lists what varies over the volumes."""
+"""Series on disk: one 4D NIfTI whose sidecar lists what varies over the volumes, or files that belong together."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from isocenter.io.nifti import write_image
+from isocenter.errors import SidecarError, explain
+from isocenter.io.nifti import read_series, sidecar_path, write_image
 from isocenter.io.outcome import Exclusion
 from isocenter.volume import Series
 
@@ -41,3 +43,73 @@ def name_sources(paths: Sequence[str | os.PathLike]) -> list[str]:
         start = next((i for i, part in enumerate(parts[:-1]) if part.startswith("sub-")), len(parts) - 1)
         uris.append("bids:raw:" + "/".join(parts[start:]))
     return uris
+
+
+def read_parts(paths: Sequence[str | os.PathLike]) -> Series:
+    """One series from its files, complex where there are both ``part-mag`` and ``part-phase`` files.
+
+    Raises SidecarError when a magnitude has no phase, or the unit of the phase is unknown.
+    """
+    phases = sorted((p for p in paths if "_part-phase" in Path(p).name), key=_natural_key)
+    if not phases:
+        return read_series(list(paths))
+    magnitudes = sorted((p for p in paths if p not in phases), key=_natural_key)
+    expected = [Path(p).name.replace("_part-mag", "") for p in magnitudes]
+    if expected != [Path(p).name.replace("_part-phase", "") for p in phases]:
+        raise SidecarError(
+            explain(
+                "Magnitude and phase images do not pair up",
+                expected="for each part-mag file the part-phase file of the same name",
+                found=", ".join(Path(p).name for p in (*magnitudes, *phases)),
+            )
+        )
+    magnitude, phase = read_series(magnitudes), read_series(phases)
+    if magnitude.data.shape != phase.data.shape:
+        raise SidecarError(
+            explain("Magnitude and phase differ in shape", expected=magnitude.data.shape, found=phase.data.shape)
+        )
+    radians = _read_phase(phase, Path(phases[0]).name)
+    return Series(magnitude.data * np.exp(1j * radians), magnitude.affine, magnitude.acquisition, magnitude.saturation)
+
+
+def _read_phase(phase: Series, name: str) -> np.ndarray:
+    """The phase in radians: as it is where the sidecar or the range says so, from the 12 bits of Siemens else."""
+    largest = float(np.nanmax(np.abs(phase.data)))
+    if phase.acquisition.get("Units") == "rad" or largest <= 1.001 * np.pi:
+        return phase.data
+    if str(phase.acquisition.get("Manufacturer", "")).lower().startswith("siemens") and 3600 < largest <= 4096:
+        is_signed = float(np.nanmin(phase.data)) < 0
+        return phase.data * np.float32(np.pi / 4096) if is_signed else phase.data * np.float32(np.pi / 2048) - np.pi
+    raise SidecarError(
+        explain(
+            "The unit of a phase image is unknown",
+            where=name,
+            expected='"Units": "rad" in its sidecar, and values in radians',
+            found=f"Units {phase.acquisition.get('Units', 'absent')}, values up to {largest:.4g}",
+            remedy="scale the phase to radians and say so in the sidecar",
+        )
+    )
+
+
+def _natural_key(path: str | os.PathLike) -> list[tuple[bool, int, str]]:
+    """Sorts echo-2 before echo-10."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", Path(path).name)]
+
+
+def output_prefix(paths: Sequence[str | os.PathLike]) -> str:
+    """What the names of all results of a series begin with: the BIDS entities that its files share.
+
+    ``sub-1_inv-1_IRT1`` and ``sub-1_inv-2_IRT1`` give ``sub-1``; a name without entities is kept whole.
+    """
+    stems = [sidecar_path(path).name.removesuffix(".json") for path in paths]
+    entities = [dict(part.split("-", 1) for part in stem.split("_") if re.fullmatch(r"[a-z]+-.+", part, re.I))
+                for stem in stems]  # fmt: skip
+    shared = [
+        f"{key}-{value}"
+        for key, value in entities[0].items()
+        if key not in ("desc", "part") and all(other.get(key) == value for other in entities)
+    ]
+    if shared:
+        return "_".join(shared)
+    name = re.sub(r"[_-]?\d+$", "", stems[0]) if len(stems) > 1 else stems[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
