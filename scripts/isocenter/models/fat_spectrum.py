@@ -1,0 +1,87 @@
+"""The spectrum of fat relative to water: what PDFF models take as option `spectrum`.
+
+A spectrum is a mapping with ``ppm`` (shifts from water), ``amplitude`` (shares, scaled here to a sum of one), and
+optionally ``reference_temperature`` [degC] and ``shift_per_degree`` [ppm/degC]: water moves with temperature and fat
+does not, so their distance changes in phantoms at room temperature. ``config/spectra.yaml`` has the known ones with
+their sources; a test holds the default below against it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from isocenter.errors import ConfigError, SidecarError, explain
+from isocenter.models.base import Model, read_constant
+
+#: Gyromagnetic ratio of the proton over 2 pi [MHz/T]; times ppm it gives Hz.
+GYROMAGNETIC_RATIO = 42.577
+
+#: The default: `six_peak` of config/spectra.yaml.
+SIX_PEAK: dict[str, Any] = {
+    "ppm": [-3.80, -3.40, -2.60, -1.94, -0.39, 0.60],
+    "amplitude": [0.087, 0.693, 0.128, 0.004, 0.039, 0.048],
+    "reference_temperature": 37.0,
+    "shift_per_degree": 0.01,
+}
+
+_KEYS = ("ppm", "amplitude", "reference_temperature", "shift_per_degree")
+
+
+@dataclass(frozen=True)
+class FatSpectrum:
+    """Fat's frequencies (p,) relative to water [Hz] and their shares (p,), which sum to one."""
+
+    frequency: np.ndarray
+    amplitude: np.ndarray
+
+    def signal(self, times: np.ndarray) -> np.ndarray:
+        """The complex signal (n,) of a unit of fat at echo times (n,) [s], on resonance and without decay."""
+        return np.exp(2j * np.pi * np.outer(times, self.frequency)) @ self.amplitude
+
+
+def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping[str, Any]) -> FatSpectrum:
+    """The spectrum [Hz] of the options `spectrum` and `temperature` [degC] at the acquisition's field strength.
+
+    Raises SidecarError without MagneticFieldStrength [T], ConfigError for a mapping that is no spectrum.
+    """
+    field = read_constant(model, acquisition, "MagneticFieldStrength", np.nan, unit="T")
+    if not np.isfinite(field):
+        raise SidecarError(
+            explain(
+                f"The model {model.name} needs MagneticFieldStrength, which the sidecar lacks",
+                expected="MagneticFieldStrength [T], which says how many Hz fat lies from water",
+                found=", ".join(sorted(acquisition)) or "an empty sidecar",
+                remedy="check the DICOM header of the series; the value is never guessed",
+            )
+        )
+    spectrum = options["spectrum"] if options["spectrum"] is not None else SIX_PEAK
+    if not isinstance(spectrum, Mapping) or set(spectrum) - set(_KEYS) or not {"ppm", "amplitude"} <= set(spectrum):
+        _refuse(model, spectrum)
+    try:
+        ppm = np.asarray(spectrum["ppm"], dtype=float)
+        amplitude = np.asarray(spectrum["amplitude"], dtype=float)
+        reference = float(spectrum.get("reference_temperature", SIX_PEAK["reference_temperature"]))
+        slope = float(spectrum.get("shift_per_degree", SIX_PEAK["shift_per_degree"]))
+        temperature = reference if options["temperature"] is None else float(options["temperature"])
+    except (TypeError, ValueError):
+        _refuse(model, spectrum)
+    is_whole = ppm.ndim == 1 and ppm.shape == amplitude.shape and ppm.size > 0
+    if not is_whole or not np.all(np.isfinite([*ppm, *amplitude, temperature])) or not amplitude.sum() > 0:
+        _refuse(model, spectrum)
+    # Colder water resonates higher: every peak of fat then lies further below it.
+    shifted = ppm + slope * (temperature - reference)
+    return FatSpectrum(shifted * GYROMAGNETIC_RATIO * field, amplitude / amplitude.sum())
+
+
+def _refuse(model: Model, spectrum: Any) -> NoReturn:
+    raise ConfigError(
+        explain(
+            f"The spectrum of fat is unusable for the model {model.name}",
+            where="option spectrum (or temperature)",
+            expected=f"a mapping of {', '.join(_KEYS)}: shifts [ppm] and as many amplitudes, which sum to more than 0",
+            found=spectrum,
+            remedy="take a block of config/spectra.yaml",
+        )
+    )
