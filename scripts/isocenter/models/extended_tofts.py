@@ -7,7 +7,7 @@ needs        FrameTimesStart [s], ArterialInputFunction [mM, plasma]; uses Arter
 options      as of the model tofts: delay, delay_limits, hematocrit, interpolation
 parameters   Ktrans [1/min, from 0], kep [1/min, 0.0001-200], ve [1, 0-1], vp [1, 0-1], option delay "fit": delay [s]
 known bias   slow flow: the first pass is broader than the input, which kep and vp take up; a wrong delay goes into vp
-reference    Tofts et al. 1999, doi 10.1002/(sici)1522-2586(199909)10:3<223::aid-jmri2>3.0.co;2-s
+reference    Tofts 1997, doi 10.1002/jmri.1880070113
 
 Where plasma alone explains the curve, kep means nothing and the voxel is flagged out of range. That takes voxels of
 small Ktrans out of a region's mean: for tissue that hardly leaks, patlak is the model.
@@ -35,7 +35,7 @@ class ExtendedTofts:
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.2, "kep": 0.5, "ve": 0.4, "vp": 0.05}  # noqa: RUF012
     algorithm = "Extended Tofts model, nonlinear least squares over kep (variable projection), exact convolution"
-    reference = "https://doi.org/10.1002/(SICI)1522-2586(199909)10:3<223::AID-JMRI2>3.0.CO;2-S"
+    reference = "https://doi.org/10.1002/jmri.1880070113"
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""

@@ -11,7 +11,7 @@ options      delay [s, default 0: the tissue sees the input at once; a number; o
 parameters   Ktrans [1/min, from 0], kep [1/min, 0.0001-200], ve [1, 0-1], option delay "fit": delay [s]
 known bias   plasma inside the voxel is read as Ktrans (up to +50 %: use extended_tofts); a bolus that is narrower than
              the sampling of the input; a delay that is wrong by a second or two bends kep
-reference    Tofts et al. 1999, doi 10.1002/(sici)1522-2586(199909)10:3<223::aid-jmri2>3.0.co;2-s
+reference    Tofts and Kermode 1991, doi 10.1002/mrm.1910170208
 
 A voxel without uptake is flagged: its kep means nothing. So is a kep that the sampling cannot see.
 """
@@ -163,7 +163,7 @@ class Tofts:
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.2, "kep": 0.5, "ve": 0.4}  # noqa: RUF012
     algorithm = "Tofts model, nonlinear least squares over kep (variable projection), exact convolution"
-    reference = "https://doi.org/10.1002/(SICI)1522-2586(199909)10:3<223::AID-JMRI2>3.0.CO;2-S"
+    reference = "https://doi.org/10.1002/mrm.1910170208"
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""
