@@ -11,6 +11,7 @@ from isocenter import layout
 from isocenter.dicom.index import read_index, write_index, write_table_if_changed
 from isocenter.dicom.intake import Intake, take_in
 from isocenter.dicom.people import read_roster
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.documents import read_document
 from isocenter.errors import ConfigError, explain
 from isocenter.io.outcome import Exclusion
@@ -28,6 +29,7 @@ def index_site(
     bids: str,
     source: str,
     dates: str = "offset",
+    suffixes: list = (),
 ) -> None:
     """Take in the DICOM below the folder `source` of one site.
 
@@ -51,12 +53,14 @@ def index_site(
         The folder that holds the DICOM as it came.
     dates
         "offset": days since the participant's first session; "keep": dates as in the DICOM.
+    suffixes
+        The BIDS suffixes of the series that are wanted; without any, all that can be converted are.
     """
     if dates not in ("offset", "keep"):
         raise ConfigError(explain("Unknown way with dates", expected="offset or keep", found=dates))
     known = read_index(Path(index))
     try:
-        intake = _take_in_site(site, participants, list(sessions), Path(source), Path(bids), known, dates)
+        intake = _take_in_site(site, participants, list(sessions), Path(source), Path(bids), known, dates, suffixes)
     except Exception as error:  # one site must not stop the others
         intake = Intake(exclusions=[asdict(Exclusion.from_error("intake", error))], index=known)
     write_table_if_changed(Path(scans), intake.scans_table())
@@ -64,7 +68,9 @@ def index_site(
     write_index(Path(index), intake.index)
 
 
-def _take_in_site(site: Path, participants: Path, sessions: list, source: Path, bids: Path, known: dict, dates: str):
+def _take_in_site(
+    site: Path, participants: Path, sessions: list, source: Path, bids: Path, known: dict, dates: str, suffixes: list
+) -> Intake:
     if not source.is_dir():
         raise ConfigError(
             explain(
@@ -74,9 +80,10 @@ def _take_in_site(site: Path, participants: Path, sessions: list, source: Path, 
                 remedy="put the DICOM there, or mend `source` in site.yaml",
             )
         )
-    prefix = f"{layout.SESSION_FOLDER}/anat/{layout.PREFIX}"
+    prefix = f"{layout.SESSION_FOLDER}/{{folder}}/{layout.PREFIX}"
     description, roster = read_document(site, "site"), read_roster(participants, sessions)
-    return take_in(source, bids, description, roster, known, prefix=prefix, dates=dates)
+    wanted = suffixes or list(SUFFIXES)
+    return take_in(source, bids, description, roster, known, prefix=prefix, dates=dates, suffixes=wanted)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Site:
             index=out / "index.json",
             bids=str(self.bids),
             source=str(self.dicom),
-            **options,
+            **{"suffixes": ["IRT1", "MESE"], **options},
         )
         return read_table(out / "scans.tsv", text=TEXT)
 

@@ -19,6 +19,7 @@ checkpoint index_site:
     params:
         bids=layout.BIDS,
         source=lambda wildcards: str(PLAN.source(wildcards.site)),
+        suffixes=sorted(PLAN.suffixes),
         dates=PLAN.settings.config["dates"],
         tree=lambda wildcards: tree_digest(PLAN.source(wildcards.site)),
         code=code_digest("index_site"),

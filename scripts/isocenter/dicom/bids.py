@@ -5,17 +5,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from isocenter import __version__
 from isocenter.dicom.convert import Converted, convert_set, converter_version
 from isocenter.dicom.index import write_if_changed
 from isocenter.dicom.sets import AcquisitionSet
-from isocenter.dicom.sidecar import build_sidecar, digest_sources
+from isocenter.dicom.sidecar import build_sidecar, digest_sources, merge_sidecars
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.io.nifti import sidecar_path, write_image
 from isocenter.io.tables import write_table
 
-ENTITIES = {"IRT1": "inv", "MESE": "echo"}
 README = (
     "Raw quantitative MRI of one site, converted from DICOM by Isocenter. One file per inversion or echo time; every\n"
     "sidecar holds the acquisition values of its source. Which series was used or left out, and why, stands in\n"
@@ -26,12 +27,14 @@ README = (
 def name_volumes(acquisition: AcquisitionSet, prefix: str) -> dict[float, str]:
     """BIDS paths, relative to the site's BIDS root, by acquisition value in ascending order.
 
-    `prefix` is the layout's pattern of a run's files, with {participant}, {session} and {run}.
+    `prefix` is the layout's pattern of a run's files, with {participant}, {session}, {folder} and {run}.
     """
-    start = prefix.format(participant=acquisition.participant, session=acquisition.session, run=acquisition.run)
-    entity = ENTITIES[acquisition.suffix]
+    kind = acquisition.kind
+    start = prefix.format(
+        participant=acquisition.participant, session=acquisition.session, run=acquisition.run, folder=kind.folder
+    )
     return {
-        value: f"{start}_{entity}-{number}_{acquisition.suffix}.nii.gz"
+        value: f"{start}{f'_{kind.entity}-{number}' if kind.entity else ''}_{acquisition.suffix}.nii.gz"
         for number, value in enumerate(sorted(acquisition.volumes), start=1)
     }
 
@@ -46,38 +49,51 @@ def write_volumes(
 ) -> dict[str, Any]:
     """Convert a set and write its files under `names`; what the index keeps of each, so that it is made only once.
 
-    `known` is what the index kept last time: a volume made from the same bytes that still stands is not made again.
+    `known` is what the index kept last time: a file made from the same bytes that still stands is not made again.
     Raises DicomError when the set cannot be converted.
     """
-    keys = {value: _key(acquisition, value) for value in names}
-    converted: dict[float, Converted] = {}
+    files: dict[str, list[float]] = {}
     for value, name in names.items():
+        files.setdefault(name, []).append(value)
+    keys = {name: _key(acquisition, values) for name, values in files.items()}
+    converted: dict[float, Converted] = {}
+    for name in files:
         entry = known.get(name)
-        if not (entry and entry["key"] == keys[value] and _size(bids / name) == entry["size"]):
+        if not (entry and entry["key"] == keys[name] and _size(bids / name) == entry["size"]):
             converted = convert_set(acquisition, source)
             break
     entries = {}
-    for value, name in names.items():
+    for name, values in files.items():
         path = bids / name
         if converted:
-            volume = converted[value]
-            size = _place_image(path, volume)
+            volumes = [converted[value] for value in values]
             entry = {
-                "key": keys[value],
-                "size": size,
-                "saturation": volume.saturation,
-                "verified": volume.is_verified,
+                "key": keys[name],
+                "size": _place_image(path, volumes),
+                "saturation": [volume.saturation for volume in volumes],
+                "verified": [volume.is_verified for volume in volumes],
             }
         else:
             entry = known[name]
-            volume = Converted(None, None, entry["saturation"], entry["verified"])
-        _place_json(sidecar_path(path), build_sidecar(acquisition, value, volume, scanner))
+            volumes = [
+                Converted(None, None, *kept) for kept in zip(entry["saturation"], entry["verified"], strict=True)
+            ]
+        sidecars = [
+            build_sidecar(acquisition, value, volume, scanner) for value, volume in zip(values, volumes, strict=True)
+        ]
+        is_4d = not acquisition.kind.entity
+        _place_json(sidecar_path(path), merge_sidecars(sidecars, acquisition.kind.key) if is_4d else sidecars[0])
+        for companion, text in _companions(acquisition.suffix, values).items():
+            write_if_changed(_beside(path, companion), text.encode())
         entries[name] = entry
     return entries
 
 
-def write_dataset(bids: Path, site: str, participants: pd.DataFrame) -> None:
-    """The files that stand at the top of a BIDS root; of the participants only label and kind."""
+def write_dataset(bids: Path, site: str, participants: pd.DataFrame, suffixes: set[str]) -> None:
+    """The files that stand at the top of a BIDS root; of the participants only label and kind.
+
+    suffixes : those of the series that the root holds
+    """
     _place_json(
         bids / "dataset_description.json",
         {
@@ -98,12 +114,15 @@ def write_dataset(bids: Path, site: str, participants: pd.DataFrame) -> None:
     labeled = "".join([lines[0], *(f"sub-{line}" for line in lines[1:])])
     write_if_changed(bids / "participants.tsv", labeled.encode())
     write_if_changed(bids / "README", README.encode())
-    write_if_changed(bids / ".bidsignore", b"# every name here is plain qMRI-BIDS\n")
+    own = sorted(suffix for suffix in suffixes if not SUFFIXES[suffix].is_bids)
+    ignored = "".join(f"# {SUFFIXES[suffix].title}\n*_{suffix}.*\n" for suffix in own)
+    write_if_changed(bids / ".bidsignore", (ignored or "# every name here is plain qMRI-BIDS\n").encode())
 
 
 def remove_stale(bids: Path, names: set[str]) -> list[str]:
     """Remove images and sidecars below ``sub-*`` that no series stands behind any more, and empty folders."""
     kept = {bids / name for name in names} | {sidecar_path(bids / name) for name in names}
+    kept |= {_beside(bids / name, ending) for name in names for ending in _companions(_suffix_of(name), [])}
     removed = []
     for path in sorted(bids.glob("sub-*/**/*"), reverse=True):
         if path.is_dir():
@@ -118,8 +137,27 @@ def remove_stale(bids: Path, names: set[str]) -> list[str]:
     return sorted(removed)
 
 
-def _key(acquisition: AcquisitionSet, value: float) -> str:
-    return f"{converter_version()}:{digest_sources(acquisition.volumes[value])}"
+def _companions(suffix: str, values: list[float]) -> dict[str, str]:
+    """The files that BIDS wants beside an image, by ending: b-values [s/mm²] and directions of diffusion images.
+
+    Trace images have no single direction: theirs is zero.
+    """
+    if suffix != "dwi":
+        return {}
+    row = " ".join(f"{value:g}" for value in values) + "\n"
+    return {".bval": row, ".bvec": (" ".join("0" for _ in values) + "\n") * 3}
+
+
+def _beside(image: Path, ending: str) -> Path:
+    return sidecar_path(image).with_suffix(ending)
+
+
+def _suffix_of(name: str) -> str:
+    return name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
+
+
+def _key(acquisition: AcquisitionSet, values: list[float]) -> str:
+    return f"{converter_version()}:{digest_sources([m for value in values for m in acquisition.volumes[value]])}"
 
 
 def _size(path: Path) -> int:
@@ -129,14 +167,15 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _place_image(path: Path, volume: Converted) -> int:
-    """Write an image unless the same stands there; its size in bytes."""
+def _place_image(path: Path, volumes: list[Converted]) -> int:
+    """Write the volumes as one image, 4D when there are several, unless the same stands there; its size in bytes."""
+    data = volumes[0].data if len(volumes) == 1 else np.stack([volume.data for volume in volumes], axis=-1)
     if not path.exists():
-        write_image(path, volume.data, volume.affine)
+        write_image(path, data, volumes[0].affine)
     else:
         with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
             made = Path(folder, "volume.nii.gz")
-            write_image(made, volume.data, volume.affine)
+            write_image(made, data, volumes[0].affine)
             write_if_changed(path, made.read_bytes())
     return path.stat().st_size
 

@@ -17,6 +17,7 @@ import numpy as np
 from isocenter.dicom.group import Member
 from isocenter.dicom.pixels import stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.errors import DicomError, explain
 
 #: -g i: nobody's defaults file; -l o: integers as stored; -z n, -b n: compression and sidecars are made here;
@@ -157,7 +158,7 @@ def _pick(volumes: list[_Raw], members: list[Member], suffix: str, value: float)
     raise DicomError(
         explain(
             "The converted images differ from the DICOM pixels",
-            where=f"{suffix}, value {value:g} s",
+            where=f"{suffix}, {SUFFIXES[suffix].noun} {value:g} {SUFFIXES[suffix].unit}",
             expected=f"{len(members)} slices of {image.n_columns} × {image.n_rows} with the sums of their pixels",
             found=", ".join(sorted({" × ".join(map(str, v.stored.shape)) for v in volumes})) or "nothing",
             remedy="report it with the scanner's model and software version; the series is left out until then",

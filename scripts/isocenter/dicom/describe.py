@@ -56,6 +56,13 @@ TEXTS = {
 #: Names of pulse sequences that tell the technique where ScanningSequence is absent.
 INVERSION_NAME = re.compile(r"(^|[^a-z])(t?ir|ir-?se|se-?ir)(\d|_|$|[^a-z])", re.IGNORECASE)
 SPIN_ECHO_NAME = re.compile(r"(^|[^a-z])(se|tse|fse|memp|mese|mse|cpmg|semc|se_mc)(\d|_|$|[^a-z])", re.IGNORECASE)
+#: A diffusion sequence's name on one vendor, and the words of ImageType that mark diffusion and its trace.
+DIFFUSION_NAME = re.compile(r"(^|[^a-z])ep_b\d", re.IGNORECASE)
+TRACE_WORDS = frozenset({"TRACEW", "TRACE", "ISOTROPIC"})
+#: Computed from diffusion images, and no trace of them.
+DIFFUSION_MAP_WORDS = frozenset({"ADC", "FA", "EADC", "EXPADC"})
+#: Elements that only a scan in step with the heart has.
+HEART_ELEMENTS = ("NominalInterval", "HeartRate", "LowRRValue", "HighRRValue")
 
 
 @dataclass
@@ -73,6 +80,9 @@ class Description:
     is_spin_echo: bool
     is_gradient_echo: bool
     is_echo_planar: bool
+    is_diffusion: bool
+    is_trace: bool
+    is_gated: bool
     is_3d: bool
     serial: str
     field_strength: float | None
@@ -106,6 +116,9 @@ def describe_series(path: Path) -> Description:
             or bool(is_named_only and SPIN_ECHO_NAME.search(name)),
             is_gradient_echo="GR" in sequence or echo_kind in ("GRADIENT", "BOTH"),
             is_echo_planar="EP" in sequence or read_text(header, "EchoPlanarPulseSequence").upper() == "YES",
+            is_diffusion=_is_diffusion(header, vendor, name),
+            is_trace=bool(_image_words(header) & TRACE_WORDS) and not _image_words(header) & DIFFUSION_MAP_WORDS,
+            is_gated=_is_gated(header),
             is_3d=read_text(header, "MRAcquisitionType").upper() == "3D",
             serial=read_text(header, "DeviceSerialNumber"),
             field_strength=read_number(header, "MagneticFieldStrength"),
@@ -131,6 +144,30 @@ def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
     if words:
         sidecar["ImageType"] = list(words)
     return sidecar | vendor.read_details(header)
+
+
+def _image_words(header: Header) -> set[str]:
+    return {*read_words(header, "ImageType"), *read_words(header, "FrameType")}
+
+
+def _is_diffusion(header: Header, vendor: Vendor, name: str) -> bool:
+    """Whether a header speaks of diffusion, its b-value apart."""
+    return (
+        "DIFFUSION" in _image_words(header)
+        or bool(read_text(header, "DiffusionDirectionality"))
+        or bool(DIFFUSION_NAME.search(name))
+        or vendor.read_b_value(header).value is not None
+    )
+
+
+def _is_gated(header: Header) -> bool:
+    """Whether the scan was in step with the heart."""
+    technique = read_text(header, "CardiacSynchronizationTechnique").upper()
+    return (
+        technique not in ("", "NONE")
+        or bool({"CG", "CT"} & set(read_words(header, "ScanOptions")))
+        or any((read_number(header, keyword) or 0) > 0 for keyword in HEART_ELEMENTS)
+    )
 
 
 def _read_date(header: Header) -> datetime.date | None:

@@ -28,6 +28,8 @@ PLACES = {
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
     "EchoTrainLength": ("MRTimingAndRelatedParametersSequence", "EchoTrainLength"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "DiffusionDirectionality": ("MRDiffusionSequence", "DiffusionDirectionality"),
     "FrameType": ("MRImageFrameTypeSequence", "FrameType"),
     "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     "PixelBandwidth": ("MRImagingModifierSequence", "PixelBandwidth"),

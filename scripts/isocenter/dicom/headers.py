@@ -30,7 +30,9 @@ LEAVE_OUT = "Nothing, if it belongs to no series; otherwise send the image again
 
 @dataclass
 class Frame:
-    """One image plane. Times [s], angle [deg], positions [mm, DICOM patient axes]; None where the header is silent.
+    """One image plane; None where the header is silent.
+
+    Times [s], b-value [s/mm²], angle [deg], positions [mm, DICOM patient axes].
 
     slope, intercept : stored integer to comparable value, by the vendor's rule; display_slope, display_intercept :
     the plain rescaling of the header; minimum, maximum, total, at_ceiling : of the stored integers
@@ -41,6 +43,8 @@ class Frame:
     spacing: tuple[float, ...] | None
     inversion_time: float | None
     inversion_source: str
+    b_value: float | None
+    b_source: str
     echo_time: float | None
     repetition_time: float | None
     flip_angle: float | None
@@ -177,13 +181,15 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
 def _read_frame(header: Header) -> Frame:
     vendor = find_vendor(header)
     scaling, display = vendor.read_scaling(header), read_scaling(header)
-    inversion = vendor.read_inversion_time(header)
+    inversion, weighting = vendor.read_inversion_time(header), vendor.read_b_value(header)
     return Frame(
         position=read_numbers(header, "ImagePositionPatient", 3),
         orientation=read_numbers(header, "ImageOrientationPatient", 6),
         spacing=read_numbers(header, "PixelSpacing", 2),
         inversion_time=inversion.value,
         inversion_source=inversion.source,
+        b_value=weighting.value,
+        b_source=weighting.source,
         echo_time=_seconds(header, "EchoTime"),
         repetition_time=_seconds(header, "RepetitionTime"),
         flip_angle=read_number(header, "FlipAngle"),

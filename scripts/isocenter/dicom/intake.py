@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from isocenter.dicom.index import read_images
 from isocenter.dicom.people import Roster
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
 from isocenter.dicom.sets import AcquisitionSet, form_sets
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition, Kind
 from isocenter.io.outcome import EXCLUSION_COLUMNS, Exclusion
 
@@ -61,11 +63,20 @@ class Place:
 
 
 def take_in(
-    source: Path, bids: Path, site: dict[str, Any], roster: Roster, index: dict[str, Any], *, prefix: str, dates: str
+    source: Path,
+    bids: Path,
+    site: dict[str, Any],
+    roster: Roster,
+    index: dict[str, Any],
+    *,
+    prefix: str,
+    dates: str,
+    suffixes: Collection[str] = tuple(SUFFIXES),
 ) -> Intake:
     """Take in everything below `source`; `index` is that of the last run, empty the first time.
 
-    `prefix` is the layout's pattern of a run's files below the BIDS root, with {participant}, {session} and {run}.
+    `prefix` is the layout's pattern of a run's files below the BIDS root, with {participant}, {session}, {folder} and
+    {run}; `suffixes` are the series to convert, and any other is ignored.
     """
     images, entries = read_images(source, index)
     series, duplicates, strays = group_series(images, source)
@@ -73,7 +84,7 @@ def take_in(
         {text for one in series for text in _identifying(one)} | roster.identifiers(), keep=roster.labels()
     )
     result = Intake(index={**index, "files": entries, "volumes": {}})
-    recognized = recognize_all(series)
+    recognized = recognize_all(series, suffixes)
     for uid, kept in find_copies(series).items():
         recognized[uid] = Recognition(
             recognized[uid].suffix,
@@ -102,7 +113,7 @@ def take_in(
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
         result.exclusions.append(_exclusion_row(name, row, redactor.redact(paths[0]), reason, image.action))
-    write_dataset(bids, name, roster.table)
+    write_dataset(bids, name, roster.table, {acquisition.suffix for acquisition in sets if acquisition.files})
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
         "%s: %d files, %d series, %d rows left out, %d files removed from BIDS",
@@ -162,12 +173,12 @@ def _number_runs(
 ) -> list[AcquisitionSet]:
     """Acquisition sets with participant, session and run: numbered by time within suffix, quarantined ones too.
 
-    A quarantined set keeps its number, so that inversion recovery and multi-echo of one run still meet.
+    A quarantined set keeps its number, so that the series of one run still meet.
     """
     visits: dict[tuple[str, str], list[Series]] = {}
     for one in series:
         place = places[one.uid]
-        is_convertible = recognized[one.uid].suffix in ("IRT1", "MESE")
+        is_convertible = recognized[one.uid].suffix in SUFFIXES
         if is_convertible and recognized[one.uid].disposition is not Disposition.IGNORED and place.session:
             visits.setdefault((place.participant, place.session), []).append(one)
     sets = []
@@ -238,11 +249,13 @@ def _scan_row(
     scanner, advice = find_scanner(one, site)
     is_used = recognition.disposition is Disposition.USED
     if is_used and acquisition is not None and acquisition.volumes:
-        files = [
-            acquisition.files[value]
-            for value, members in acquisition.volumes.items()
-            if any(m.image.series_uid == one.uid for m in members)
-        ]
+        files = list(
+            dict.fromkeys(
+                acquisition.files[value]
+                for value, members in acquisition.volumes.items()
+                if any(m.image.series_uid == one.uid for m in members)
+            )
+        )
         reason, action = acquisition.note, advice
     elif is_used:  # recognized, yet no set took it: say so rather than lose it
         recognition = Recognition(

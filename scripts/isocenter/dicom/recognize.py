@@ -1,15 +1,15 @@
-"""What a series is for, from its tags: inversion recovery, multi-echo spin echo, or nothing this trial needs.
+"""What a series is for, from its tags: one of the kinds of `suffixes`, or nothing this trial needs.
 
 Names of series and files are never asked: a protocol may be called anything.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from isocenter.dicom.group import Series, acquisition_key
+from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition
 
-#: A relaxation time has at least three unknowns (amplitude, time, offset or efficiency).
-FEWEST_VALUES = 3
 TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
 NOT_NEEDED = "Nothing: the series is not needed by this trial's biomarkers"
 
@@ -24,9 +24,12 @@ class Recognition:
     action: str = ""
 
 
-def recognize_all(series: list[Series]) -> dict[str, Recognition]:
-    """Recognize each series, and those that only their neighbors explain: flip angles spread over several series."""
-    recognized = {one.uid: recognize(one) for one in series}
+def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Recognition]:
+    """Recognize each series, and those that only their neighbors explain: flip angles spread over several series.
+
+    needed : the suffixes that the trial's biomarkers are fitted to
+    """
+    recognized = {one.uid: recognize(one, needed) for one in series}
     families: dict[tuple, list[Series]] = {}
     for one in series:
         about, recognition = one.description, recognized[one.uid]
@@ -41,7 +44,7 @@ def recognize_all(series: list[Series]) -> dict[str, Recognition]:
     return recognized
 
 
-def recognize(series: Series) -> Recognition:
+def recognize(series: Series, needed: Collection[str]) -> Recognition:
     """Recognize one series; whether a set of series is complete is judged later, in `sets`."""
     about = series.description
     if about.modality != "MR" or not any(image.frames for image in [*series.images, *series.damaged]):
@@ -50,7 +53,7 @@ def recognize(series: Series) -> Recognition:
         return _quarantine(
             "", f"Images of {len(series.patients)} Patient IDs (0010,0020) stand in one series", TELL_THE_SITE
         )
-    if about.derivation:
+    if about.derivation and not (about.is_trace and "dwi" in needed):  # a trace image is what ADC is fitted to
         return _ignore(
             "",
             f"Computed by the scanner from other images (Image Type (0008,0008) says {about.derivation})",
@@ -61,6 +64,8 @@ def recognize(series: Series) -> Recognition:
     if series.images and not series.members():
         return _ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
     recognition = _recognize_technique(series)
+    if recognition.suffix in SUFFIXES and recognition.suffix not in needed:
+        return _ignore(recognition.suffix, recognition.reason or SUFFIXES[recognition.suffix].title, NOT_NEEDED)
     if recognition.disposition is Disposition.IGNORED:
         return recognition
     return _check_files(series, recognition.suffix) or recognition
@@ -72,8 +77,8 @@ def _recognize_technique(series: Series) -> Recognition:
     times = {m.frame.inversion_time for m in members if "(0018,0082)" in m.frame.inversion_source}
     if about.is_inversion or any(time is not None and time > 0 for time in times):
         return _recognize_inversion(series)
-    if about.is_echo_planar:
-        return _ignore("dwi", "Echo-planar images (diffusion or functional)", NOT_NEEDED)
+    if about.is_echo_planar or about.is_diffusion:
+        return _recognize_diffusion(series, members)
     echoes = {round(m.frame.echo_time, 6) for m in members if m.frame.echo_time}
     if about.is_spin_echo and not about.is_gradient_echo:
         if any(not m.frame.echo_time or m.frame.echo_time < 0 for m in members):
@@ -82,11 +87,12 @@ def _recognize_technique(series: Series) -> Recognition:
                 "Echo Time (0018,0081) is missing or not positive in a spin-echo series",
                 "Ask the site to send the series with its echo times; they are never guessed",
             )
-        if len(echoes) >= FEWEST_VALUES:
+        if len(echoes) >= SUFFIXES["MESE"].fewest:
             return Recognition("MESE")
-        return _ignore("", f"Spin echo with {_count(len(echoes), 'echo time')}: T2 needs {FEWEST_VALUES}", NOT_NEEDED)
+        fewest = SUFFIXES["MESE"].fewest
+        return _ignore("", f"Spin echo with {_count(len(echoes), 'echo time')}: T2 needs {fewest}", NOT_NEEDED)
     if len(echoes) > 1:
-        return _ignore("MEGRE", f"Gradient echo with {len(echoes)} echo times", NOT_NEEDED)
+        return Recognition("MEGRE", reason=f"Gradient echo with {len(echoes)} echo times")
     if about.is_gradient_echo:
         kind = "3D gradient echo" if about.is_3d else "Gradient echo"
         return _ignore("", f"{kind} with one flip angle and one echo time", NOT_NEEDED)
@@ -94,6 +100,10 @@ def _recognize_technique(series: Series) -> Recognition:
 
 
 def _recognize_inversion(series: Series) -> Recognition:
+    about = series.description
+    # A gradient echo in step with the heart reads one recovery many times: its times need the Look-Locker correction.
+    is_look_locker = about.is_gradient_echo and about.is_gated and not about.is_spin_echo and not about.is_3d
+    suffix = "MOLLI" if is_look_locker else "IRT1"
     members = series.members(with_damaged=True)
     times = [m.frame.inversion_time for m in members]
     n_planes = len({m.frame.position for m in members})
@@ -102,19 +112,45 @@ def _recognize_inversion(series: Series) -> Recognition:
         n_missing = sum(time is None or time <= 0 for time in times)
         what = "is missing" if n_missing == len(times) else f"is missing in {n_missing} of {len(times)} images"
         return _quarantine(
-            "IRT1",
+            suffix,
             f"Inversion recovery, but Inversion Time (0018,0082) {what}",
+            "Ask the site to send the series with its inversion times; they are never guessed",
+        )
+    if borrowed and is_look_locker:
+        return _quarantine(
+            suffix,
+            "Inversion recovery, but Inversion Time (0018,0082) is missing; in a series in step with the heart, "
+            "Trigger Time (0018,1060) is the heart's",
             "Ask the site to send the series with its inversion times; they are never guessed",
         )
     if borrowed and len(set(times)) < 2 and len(times) >= n_planes:
         # One trigger time for a whole series may be a cardiac delay as well as an inversion delay.
         return _quarantine(
-            "IRT1",
+            suffix,
             "Inversion recovery, but Inversion Time (0018,0082) is missing; the one Trigger Time (0018,1060) of the "
             "series need not be it",
             "Ask the site to send the series with its inversion times; they are never guessed",
         )
-    return Recognition("IRT1")
+    return Recognition(suffix)
+
+
+def _recognize_diffusion(series: Series, members: list[Member]) -> Recognition:
+    about, kind = series.description, SUFFIXES["dwi"]
+    n_missing = sum(not kind.is_valid(m.frame.b_value) for m in members)
+    if not n_missing:
+        return Recognition("dwi")
+    places = plane_keys([m for m in members if m.frame.position])
+    # Field maps and single images are spin-echo planar too; a diffusion series shows each slice several times.
+    is_likely = about.is_spin_echo and len(places) >= kind.fewest * max(len(set(places)), 1)
+    if n_missing == len(members) and not about.is_diffusion and not is_likely:
+        return _ignore("dwi", kind.title, NOT_NEEDED)
+    what = "is missing" if n_missing == len(members) else f"is missing in {n_missing} of {len(members)} images"
+    return _quarantine(
+        "dwi",
+        f"Diffusion images, but the {kind.noun} {what}: neither (0018,9087) nor the vendor's own element "
+        "((0019,100C) Siemens, (0043,1039) GE, (2001,1003) Philips) holds it",
+        "Ask the site to send the series with its b-values, private elements included; they are never guessed",
+    )
 
 
 def _check_files(series: Series, suffix: str) -> Recognition | None:

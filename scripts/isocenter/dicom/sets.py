@@ -1,14 +1,16 @@
 """Series become acquisition sets: the volumes that one map is fitted from, in one series or spread over many."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median_low
 
 from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys
-from isocenter.dicom.recognize import FEWEST_VALUES, NOT_NEEDED, Recognition
+from isocenter.dicom.recognize import NOT_NEEDED, Recognition
+from isocenter.dicom.suffixes import SUFFIXES, Convertible
 from isocenter.entities import Disposition
 
-#: Times [s] that agree to a microsecond are the same.
-TIME_DIGITS = 6
+#: Values that agree to this many digits (times [s] to a microsecond) are the same.
+VALUE_DIGITS = 6
 SEND_WHOLE = "Send the series again whole from the scanner or the picture archive"
 
 
@@ -16,8 +18,9 @@ SEND_WHOLE = "Send the series again whole from the scanner or the picture archiv
 class AcquisitionSet:
     """What one map is made from: series in order of time, each with its outcome.
 
-    volumes : acquisition value [s] → the planes of that volume, sorted along the slice normal; empty when unusable
-    files : acquisition value [s] → the BIDS path of the converted volume
+    volumes : acquisition value (a time [s], a b-value [s/mm²]) → the planes of that volume, sorted along the slice
+        normal; empty when unusable
+    files : acquisition value → the BIDS path of the converted volume
     """
 
     suffix: str
@@ -29,6 +32,11 @@ class AcquisitionSet:
     participant: str = ""
     session: str = ""
     run: str = ""
+
+    @property
+    def kind(self) -> Convertible:
+        """What is known of every series of this suffix."""
+        return SUFFIXES[self.suffix]
 
     @property
     def time(self) -> float:
@@ -48,62 +56,81 @@ class AcquisitionSet:
 
 
 def value_of(suffix: str, member: Member) -> float | None:
-    """What varies over a set of this suffix: the inversion time [s] of IRT1, the echo time [s] of MESE."""
-    return member.frame.inversion_time if suffix == "IRT1" else member.frame.echo_time
+    """What varies over a set of this suffix: a time [s], a b-value [s/mm²]."""
+    return getattr(member.frame, SUFFIXES[suffix].axis)
 
 
 def form_sets(series: list[Series], recognized: dict[str, Recognition]) -> list[AcquisitionSet]:
     """Sets of one participant's session, sorted by time; series without a suffix to convert are left out."""
-    sets = [
-        AcquisitionSet("MESE", [one], {one.uid: recognized[one.uid]})
-        for one in series
-        if recognized[one.uid].suffix == "MESE"
-    ]
+    sets: list[AcquisitionSet] = []
     alike: dict[tuple, list[Series]] = {}
+    _prefer_trace(series, recognized)
     for one in series:
-        if recognized[one.uid].suffix == "IRT1":
-            alike.setdefault(acquisition_key(one), []).append(one)
-    for family in alike.values():
-        sets += _split_runs(sorted(family, key=lambda s: (s.time, s.uid)), recognized)
+        suffix = recognized[one.uid].suffix
+        if suffix not in SUFFIXES or recognized[one.uid].disposition is Disposition.IGNORED:
+            continue
+        if SUFFIXES[suffix].may_spread:
+            alike.setdefault((suffix, *acquisition_key(one)), []).append(one)
+        else:
+            sets.append(AcquisitionSet(suffix, [one], {one.uid: recognized[one.uid]}))
+    for (suffix, *_), family in alike.items():
+        sets += _split_runs(suffix, sorted(family, key=lambda s: (s.time, s.uid)), recognized)
     for one in sets:
         _fill_volumes(one)
     return sorted(sets, key=lambda s: (s.time, s.series[0].uid))
 
 
-def _split_runs(family: list[Series], recognized: dict[str, Recognition]) -> list[AcquisitionSet]:
-    """One set per run: a series with many inversion times is a run; series with one each fill runs in order of time."""
+def _prefer_trace(series: list[Series], recognized: dict[str, Recognition]) -> None:
+    """Where the scanner's trace images of a visit arrived, the single directions they were made from are ignored."""
+    diffusion = [one for one in series if recognized[one.uid].suffix == "dwi"]
+    if any(one.description.is_trace for one in diffusion):
+        for one in diffusion:
+            places = Counter((m.frame.b_value, *plane_keys([m])) for m in one.members() if m.frame.position)
+            if not one.description.is_trace and max(places.values(), default=0) > 1:
+                recognized[one.uid] = Recognition(
+                    "dwi",
+                    Disposition.IGNORED,
+                    "Single directions of a diffusion scan; its trace images arrived too and are used",
+                    NOT_NEEDED,
+                )
+
+
+def _split_runs(suffix: str, family: list[Series], recognized: dict[str, Recognition]) -> list[AcquisitionSet]:
+    """One set per run: a series with many values is a run; series with one each fill runs in order of time."""
+    kind = SUFFIXES[suffix]
     sets, single = [], []
     for one in family:
-        if len(_values("IRT1", one)) > 1:
-            sets.append(AcquisitionSet("IRT1", [one], {one.uid: recognized[one.uid]}))
+        if len(_values(suffix, one)) > 1:
+            sets.append(AcquisitionSet(suffix, [one], {one.uid: recognized[one.uid]}))
         else:
             single.append(one)
-    values = {one.uid: next(iter(_values("IRT1", one)), None) for one in single}
+    values = {one.uid: next(iter(_values(suffix, one)), None) for one in single}
     known = [value for value in values.values() if value is not None]
     n_runs = median_low([known.count(value) for value in set(known)]) if known else 1
     outcomes = {one.uid: recognized[one.uid] for one in single}
     if n_runs == 1:
-        # A time that was scanned again replaces the first try: somebody saw a reason to repeat it.
+        # A value that was scanned again replaces the first try: somebody saw a reason to repeat it.
         latest = {values[one.uid]: one.uid for one in single if values[one.uid] is not None}
         for one in single:
             value = values[one.uid]
             if value is not None and latest[value] != one.uid:
                 outcomes[one.uid] = Recognition(
-                    "IRT1",
+                    suffix,
                     Disposition.IGNORED,
-                    f"Inversion time {value:g} s was scanned again later in the session; the later scan is used",
+                    f"{_name(kind)} {value:g} {kind.unit} was scanned again later in the session; the later scan is "
+                    "used",
                     "Nothing, unless the later scan is the worse one",
                 )
         runs = [single] if single else []
     else:
         runs = _fill_runs(single, values, len(set(known)))
     for run in runs:
-        sets.append(AcquisitionSet("IRT1", run, {one.uid: outcomes[one.uid] for one in run}))
+        sets.append(AcquisitionSet(suffix, run, {one.uid: outcomes[one.uid] for one in run}))
     return sets
 
 
 def _fill_runs(single: list[Series], values: dict[str, float | None], n_values: int) -> list[list[Series]]:
-    """Start a new run when an inversion time comes a second time. One without a time joins the run it falls into."""
+    """Start a new run when a value comes a second time. One without a value joins the run it falls into."""
     runs: list[list[Series]] = [[]]
     for one in single:
         value = values[one.uid]
@@ -124,33 +151,32 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     for series in one.used:
         for member in series.members():
             value = value_of(one.suffix, member)
-            volumes.setdefault(round(value or 0.0, TIME_DIGITS), []).append(member)
+            volumes.setdefault(round(value or 0.0, VALUE_DIGITS), []).append(member)
     if not volumes:
         return
-    if len(volumes) < FEWEST_VALUES:
-        name = "inversion time" if one.suffix == "IRT1" else "echo time"
+    kind, name = one.kind, _name(one.kind)
+    if len(volumes) < kind.fewest:
         one.reject(
             Disposition.IGNORED,
-            f"{len(volumes)} {name}{'' if len(volumes) == 1 else 's'} in the set: a fit needs {FEWEST_VALUES}",
+            f"{len(volumes)} {kind.noun}{'' if len(volumes) == 1 else 's'} in the set: a fit needs {kind.fewest}",
             NOT_NEEDED,
         )
         return
     planes = {value: plane_keys(members) for value, members in volumes.items()}
     whole = set().union(*planes.values())
-    name = "Inversion time" if one.suffix == "IRT1" else "Echo time"
     for value in sorted(volumes):
         if set(planes[value]) != whole:
             one.reject(
                 Disposition.QUARANTINED,
-                f"{name} {value:g} s has {len(set(planes[value]))} of {len(whole)} slices",
+                f"{name} {value:g} {kind.unit} has {len(set(planes[value]))} of {len(whole)} slices",
                 SEND_WHOLE,
             )
             return
         if len(planes[value]) != len(whole):
             one.reject(
                 Disposition.QUARANTINED,
-                f"{name} {value:g} s has {len(planes[value])} images for {len(whole)} slices",
-                "Ask the site which repeats belong together, and send each as its own series",
+                f"{name} {value:g} {kind.unit} has {len(planes[value])} images for {len(whole)} slices",
+                kind.on_repeats,
             )
             return
     shapes = {(m.image.n_rows, m.image.n_columns) for members in volumes.values() for m in members}
@@ -169,4 +195,8 @@ def slice_position(member: Member) -> float:
 
 def _values(suffix: str, series: Series) -> set[float]:
     values = (value_of(suffix, member) for member in series.members(with_damaged=True))
-    return {round(value, TIME_DIGITS) for value in values if value}
+    return {round(value, VALUE_DIGITS) for value in values if SUFFIXES[suffix].is_valid(value)}
+
+
+def _name(kind: Convertible) -> str:
+    return kind.noun[0].upper() + kind.noun[1:]

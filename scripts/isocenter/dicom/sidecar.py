@@ -25,10 +25,12 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
         "EchoTime": frame.echo_time,
         "FlipAngle": frame.flip_angle,
     }
-    if acquisition.suffix == "IRT1":
-        timing["InversionTime"] = frame.inversion_time
-        if "(0018,0082)" not in frame.inversion_source:
-            sidecar["InversionTimeSource"] = frame.inversion_source
+    kind = acquisition.kind
+    timing[kind.key] = getattr(frame, kind.axis)
+    if kind.axis == "inversion_time" and "(0018,0082)" not in frame.inversion_source:
+        sidecar["InversionTimeSource"] = frame.inversion_source
+    if kind.axis == "b_value":
+        sidecar["DiffusionBValueSource"] = frame.b_source
     sidecar |= {key: number for key, number in timing.items() if number is not None}
     if about.is_spin_echo and (frame.flip_angle or 0.0) >= SMALLEST_REFOCUSING_ANGLE:
         sidecar["RefocusingFlipAngle"] = frame.flip_angle
@@ -46,6 +48,16 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
         "ConversionVerified": volume.is_verified,
     }
     return sidecar
+
+
+def merge_sidecars(sidecars: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    """The sidecar of a 4D file: what differs between its volumes becomes a list, `key` in any case."""
+    keys = dict.fromkeys(name for sidecar in sidecars for name in sidecar)
+    values = {name: [sidecar.get(name) for sidecar in sidecars] for name in keys}
+    return {
+        name: found if name == key or any(value != found[0] for value in found) else found[0]
+        for name, found in values.items()
+    }
 
 
 def digest_sources(members: list[Member]) -> str:

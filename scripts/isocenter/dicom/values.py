@@ -62,10 +62,28 @@ def read_words(header: Header, keyword: str) -> tuple[str, ...]:
 
 def read_private(header: Header, group: int, creator: str, element: int) -> float | None:
     """A number in a vendor's private element, found by its creator, or at its usual place when that is lost."""
+    return as_number(find_private(header, group, creator, element))
+
+
+def read_private_count(header: Header, group: int, creator: str, element: int) -> float | None:
+    """The first of whole numbers that a vendor writes as text (VR IS) in a private element.
+
+    Where the VR was lost on the way it comes as bytes, and four digits must not be taken for the bytes of a float.
+    """
+    found = find_private(header, group, creator, element)
+    value = getattr(found, "value", found)
+    if isinstance(value, (bytes, str)):
+        text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+        return as_number(text.split("\\")[0].strip(" \0"))
+    return as_number(value)
+
+
+def find_private(header: Header, group: int, creator: str, element: int) -> Any:
+    """A vendor's private element, found by its creator, or at its usual place when that is lost; None when absent."""
     block = 0x10
     for candidate in range(0x10, 0x20):
         found = header.get((group, candidate))
         if found is not None and str(getattr(found, "value", found)).strip() == creator:
             block = candidate
             break
-    return as_number(header.get((group, block << 8 | element)))
+    return header.get((group, block << 8 | element))

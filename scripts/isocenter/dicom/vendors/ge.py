@@ -1,13 +1,25 @@
-"""GE: what an image shows (magnitude, phase …) is a private number, and filters stand in a private list."""
+"""GE: what an image shows (magnitude, phase …), its b-value and its filters stand in private elements."""
 
 from typing import Any
 
-from isocenter.dicom.values import Header, as_number, read_private, read_words
+from isocenter.dicom.values import Header, as_number, read_private, read_private_count, read_words
 from isocenter.dicom.vendors import generic
-from isocenter.dicom.vendors.generic import Vendor
+from isocenter.dicom.vendors.generic import Reading, Vendor
 
 #: Image type (0043,102F): what the reconstruction wrote.
 COMPONENT_NUMBERS = {0: "M", 1: "P", 2: "R", 3: "I"}
+
+#: Multi-b protocols add a thousand million to the b-value in (0043,1039); no b-value [s/mm²] reaches this.
+B_VALUE_OFFSET = 100_000
+
+
+def read_b_value(header: Header) -> Reading:
+    """The standard's b-value, else the first number of (0043,1039), without the offset of multi-b protocols."""
+    standard = generic.read_b_value(header)
+    if standard.value is not None:
+        return standard
+    value = read_private_count(header, 0x0043, "GEMS_PARM_01", 0x39)
+    return generic.as_weighting(None if value is None else value % B_VALUE_OFFSET, "GE b-value (0043,1039)")
 
 
 def read_component(header: Header) -> str:
@@ -31,5 +43,10 @@ def read_details(header: Header) -> dict[str, Any]:
     return details
 
 
-VENDOR = Vendor("GE", ("ge medical", "ge healthcare", "general electric"), read_component=read_component,
-                read_details=read_details)  # fmt: skip
+VENDOR = Vendor(
+    "GE",
+    ("ge medical", "ge healthcare", "general electric"),
+    read_b_value=read_b_value,
+    read_component=read_component,
+    read_details=read_details,
+)

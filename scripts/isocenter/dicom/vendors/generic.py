@@ -29,7 +29,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Reading:
-    """A time with where it stood. value : [s], None when absent."""
+    """A value with where it stood. value : a time [s] or a b-value [s/mm²], None when absent."""
 
     value: float | None
     source: str
@@ -47,6 +47,16 @@ def read_inversion_time(header: Header) -> Reading:
     """Inversion Time (0018,0082) in seconds."""
     value = read_number(header, "InversionTime")
     return Reading(None if value is None else seconds_from_milliseconds(value), "InversionTime (0018,0082)")
+
+
+def read_b_value(header: Header) -> Reading:
+    """Diffusion b-value (0018,9087) [s/mm²]; a negative one is none."""
+    return as_weighting(read_number(header, "DiffusionBValue"), "DiffusionBValue (0018,9087)")
+
+
+def as_weighting(value: float | None, source: str) -> Reading:
+    """A b-value with its source; what cannot be one counts as absent."""
+    return Reading(value, source) if value is not None and value >= 0 else Reading(None, "")
 
 
 def read_component(header: Header) -> str:
@@ -85,6 +95,7 @@ class Vendor:
     keys: tuple[str, ...]
     read_scaling: Callable[[Header], Scaling] = read_scaling
     read_inversion_time: Callable[[Header], Reading] = read_inversion_time
+    read_b_value: Callable[[Header], Reading] = read_b_value
     read_component: Callable[[Header], str] = read_component
     read_derivation: Callable[[Header], str] = read_derivation
     read_details: Callable[[Header], dict[str, Any]] = read_details

@@ -46,6 +46,14 @@ def read_inversion_time(header: Header) -> Reading:
     return standard
 
 
+def read_b_value(header: Header) -> Reading:
+    """The standard's b-value, else the private one (2001,1003) of older releases."""
+    standard = generic.read_b_value(header)
+    if standard.value is not None:
+        return standard
+    return generic.as_weighting(read_private(header, 0x2001, CREATOR_IMAGING, 0x03), "Philips b-value (2001,1003)")
+
+
 def read_component(header: Header) -> str:
     """The fourth word of ImageType (``M``, ``P`` …); the third carries the technique too (``M_SE``)."""
     for word in reversed(read_words(header, "ImageType")[2:4]):
@@ -74,6 +82,7 @@ VENDOR = Vendor(
     ("philips",),
     read_scaling=read_scaling,
     read_inversion_time=read_inversion_time,
+    read_b_value=read_b_value,
     read_component=read_component,
     read_details=read_details,
     fills_stored_range=True,

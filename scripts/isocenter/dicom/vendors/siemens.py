@@ -1,12 +1,22 @@
-"""Siemens: distortion correction stands in ImageType, the coil in a private text element."""
+"""Siemens: distortion correction stands in ImageType, coil and b-value in private elements."""
 
 from typing import Any
 
-from isocenter.dicom.values import Header, read_text, read_words
-from isocenter.dicom.vendors.generic import Vendor
+from isocenter.dicom.values import Header, read_private_count, read_text, read_words
+from isocenter.dicom.vendors import generic
+from isocenter.dicom.vendors.generic import Reading, Vendor
 
 #: Words of ImageType: not distorted back, corrected in plane, corrected in three dimensions.
 DISTORTION_WORDS = {"ND": "none", "DIS2D": "2D", "DIS3D": "3D"}
+
+
+def read_b_value(header: Header) -> Reading:
+    """The standard's b-value, else the private one (0019,100C), which is all that older software writes."""
+    standard = generic.read_b_value(header)
+    if standard.value is not None:
+        return standard
+    value = read_private_count(header, 0x0019, "SIEMENS MR HEADER", 0x0C)
+    return generic.as_weighting(value, "Siemens b-value (0019,100C)")
 
 
 def read_details(header: Header) -> dict[str, Any]:
@@ -24,4 +34,4 @@ def read_details(header: Header) -> dict[str, Any]:
     return details
 
 
-VENDOR = Vendor("Siemens", ("siemens",), read_details=read_details)
+VENDOR = Vendor("Siemens", ("siemens",), read_b_value=read_b_value, read_details=read_details)

@@ -1,0 +1,78 @@
+"""The series that can be converted, one entry a BIDS suffix: what varies over their volumes, and how the files are named.
+
+A trial converts those that its biomarkers are fitted to; a new kind of series is one entry here and, where its tags
+need an eye of their own, a few lines in `recognize`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Convertible:
+    """One kind of series.
+
+    title : in a reader's words
+    axis : the field of :class:`isocenter.dicom.headers.Frame` that varies over its volumes
+    noun, tag, unit : the name of that value, the DICOM element that holds it, its unit
+    key : the sidecar key that holds it
+    entity : the BIDS entity that numbers one file per value; "" where all volumes stand in one 4D file
+    folder : the BIDS folder
+    fewest : how many different values a fit needs at least
+    may_spread : whether scanners may send one series per value
+    may_be_zero : whether zero is a value rather than an empty element
+    has_phase : whether phase images are kept beside the magnitude
+    is_bids : whether the suffix is in the BIDS standard; others are listed in ``.bidsignore``
+    on_repeats : what a site does about several images of one value at one place
+    """
+
+    title: str
+    axis: str
+    noun: str
+    tag: str
+    unit: str
+    key: str
+    entity: str
+    folder: str = "anat"
+    fewest: int = 3
+    may_spread: bool = False
+    may_be_zero: bool = False
+    has_phase: bool = False
+    is_bids: bool = True
+    on_repeats: str = "Ask the site which repeats belong together, and send each as its own series"
+
+    def is_valid(self, value: float | None) -> bool:
+        """Whether a header's value is one."""
+        return value is not None and (value > 0 or (self.may_be_zero and value == 0))
+
+
+_INVERSION = {
+    "axis": "inversion_time", "noun": "inversion time", "tag": "Inversion Time (0018,0082)", "unit": "s",
+    "key": "InversionTime", "entity": "inv",
+}  # fmt: skip
+_ECHO = {
+    "axis": "echo_time", "noun": "echo time", "tag": "Echo Time (0018,0081)", "unit": "s", "key": "EchoTime",
+    "entity": "echo",
+}  # fmt: skip
+
+#: A relaxation time has at least three unknowns (amplitude, time, offset or efficiency); diffusion has two.
+SUFFIXES: dict[str, Convertible] = {
+    "IRT1": Convertible("Inversion recovery", **_INVERSION, may_spread=True),
+    "MESE": Convertible("Multi-echo spin echo", **_ECHO),
+    "MEGRE": Convertible("Multi-echo gradient echo", **_ECHO, has_phase=True),
+    "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),
+    "dwi": Convertible(
+        "Echo-planar images (diffusion or functional)",
+        axis="b_value",
+        noun="b-value",
+        tag="Diffusion b-value (0018,9087), or the vendor's own element",
+        unit="s/mm²",
+        key="DiffusionBValue",
+        entity="",
+        folder="dwi",
+        fewest=2,
+        may_spread=True,
+        may_be_zero=True,
+        on_repeats="Ask the site for the trace images: single directions are not averaged here; repeats are sent as "
+        "series of their own",
+    ),
+}
