@@ -112,6 +112,83 @@ def stats(
         console.print(f"{rows:6d} rows  {out / (name + '.tsv')}", soft_wrap=True)
 
 
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="The signal model; --list names them.", show_default=False)] = "",
+    niftis: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="NIFTI...", help="A 4D file, or one file per value, each with its JSON sidecar."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to write the maps into.")] = None,
+    robust: Annotated[str | None, typer.Option(help="Weigh down samples that stand off: tukey or huber.")] = None,
+    noise: Annotated[str, typer.Option(help="The noise of the images: gaussian or rician.")] = "gaussian",
+    sigma: Annotated[float | None, typer.Option(help="Known noise of one channel, in the unit of the images.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Fit where this image is above 0; else the foreground.")] = None,
+    b1: Annotated[Path | None, typer.Option(help="A map of B1 (fraction), for models that use one.")] = None,
+    t1: Annotated[Path | None, typer.Option(help="A map of T1 [s], for models that use one.")] = None,
+    option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
+    list_models: Annotated[bool, typer.Option("--list", help="List the models and stop.")] = False,
+) -> None:
+    """Fit a signal model to one BIDS series: maps with standard errors and flags, sidecars, a picture."""
+    from isocenter.fit_command import fit_files, known_models, read_options
+
+    if list_models or not model:
+        _show_models(known_models())
+        raise typer.Exit(0 if list_models else 2)
+    if out is None:
+        raise IsocenterError("There is no folder to write to; what to do: name one with --out DIR")
+    with _progress() as progress:
+        task = progress.add_task(f"reading {len(niftis or [])} file(s)", total=None)
+        outcome = fit_files(
+            model, niftis or [], out, robust=robust, noise=noise, sigma=sigma, mask=mask, b1=b1, t1=t1,
+            options=read_options(option or []), threads=threads,
+            on_progress=lambda done, total: progress.update(
+                task, completed=done, total=total, description=f"{model}, slices"
+            ),
+        )  # fmt: skip
+    _show_fit(outcome)
+    console.print(f"Wrote {len(outcome.files)} files to {out}; a first look: {outcome.files[-1]}", soft_wrap=True)
+
+
+def _show_models(known) -> None:
+    for model in known:
+        console.print(f"[bold]{model.name}[/bold]  {model.title}", highlight=False)
+        uses = f"; uses {', '.join(model.uses)}" if model.uses else ""
+        lines = [f"needs {', '.join(model.needs)}{uses}"]
+        if model.options:
+            lines.append("options " + ", ".join(f"{key}={_plain(value)}" for key, value in model.options.items()))
+        lines.append("gives " + ", ".join(f"{p.name} [{p.unit}]" for p in model.parameters))
+        for line in lines:
+            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    """A default as YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _show_fit(outcome) -> None:
+    from isocenter.units import display_unit
+
+    table = Table()
+    for column in ("parameter", "unit", "median", "5 %", "95 %", "median standard error"):
+        table.add_column(column, justify="left" if column in ("parameter", "unit") else "right")
+    for row in outcome.parameters:
+        unit, factor = display_unit(row.unit)
+        numbers = (f"{factor * x:.4g}" for x in (row.median, row.low, row.high, row.stderr))
+        table.add_row(row.name, unit, *numbers)
+    console.print(table)
+    tried = max(1, sum(count for name, count in outcome.flags.items() if name != "masked"))
+    shares = [
+        f"{name.replace('_', ' ')} {count} ({100 * count / tried:.1f} %)"
+        for name, count in outcome.flags.items() if count and name != "masked"
+    ]  # fmt: skip
+    console.print(f"Voxels: {', '.join(shares)}; masked {outcome.flags['masked']}", highlight=False, soft_wrap=True)
+    if outcome.outlier_share is not None:
+        console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
+
+
 def _plan():
     from isocenter.plan import Plan
     from isocenter.settings import load_settings

@@ -108,6 +108,11 @@ def read_rows(path: Path, schema: str, *, name: str | None = None) -> list[dict[
     return rows
 
 
+def read_value(text: str, name: str) -> Any:
+    """One value from the command line, read as YAML reads it: ``true`` is a truth value, ``[1, 2]`` a list."""
+    return _parse_yaml(f"value: {text}", name, integer_keys=False)[0]["value"]
+
+
 # Reading --------------------------------------------------------------------------------------------
 def _read_text(path: Path, name: str) -> str:
     try:
