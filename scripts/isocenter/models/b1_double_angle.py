@@ -113,9 +113,7 @@ def solve_double_angle(
         # S0 = single / sine, and d sine = -ratio / sine d ratio.
         s0_by_double = ratio / (2 * sine**3)
         s0_by_single = 1 / sine - ratio**2 / sine**3
-        errors = sigma * np.stack(
-            [np.hypot(by_double, by_single) / nominal, np.hypot(s0_by_double, s0_by_single)]
-        )
+        errors = sigma * np.stack([np.hypot(by_double, by_single) / nominal, np.hypot(s0_by_double, s0_by_single)])
     flag = np.where(np.abs(ratio) < 1, Flag.OK, Flag.OUT_OF_RANGE)
     flag = np.where(single > 0, flag, Flag.NO_SIGNAL)
     return np.stack([angle / nominal, strength], axis=1), errors.T, flag

@@ -172,7 +172,9 @@ class PDFFComplex:
     typical: dict[str, float] = {  # noqa: RUF012
         "PDFF": 20.0, "R2star": 45.0, "B0": 60.0, "W": 800.0, "F": 200.0, "phase": 30.0,
     }  # fmt: skip
-    algorithm = "Nonlinear least squares of complex echoes by variable projection, magnitude discrimination by projection"
+    algorithm = (
+        "Nonlinear least squares of complex echoes by variable projection, magnitude discrimination by projection"
+    )
     reference = "https://doi.org/10.1002/mrm.21737"
     #: How `isocenter.fields.fit_volume` uses the neighborhood of a voxel.
     field_map = "fat_and_water"
@@ -218,7 +220,10 @@ class PDFFComplex:
             model=self,
             parameters=(*first, *((READOUT_PHASE,) if is_bipolar else ())),
             n=te.size,
-            acquisition={"EchoTime": te, "MagneticFieldStrength": float(np.ravel(acquisition["MagneticFieldStrength"])[0])},
+            acquisition={
+                "EchoTime": te,
+                "MagneticFieldStrength": float(np.ravel(acquisition["MagneticFieldStrength"])[0]),
+            },
             options=options,
             forward=forward,
             defaults={"PDFF": np.nan, "phase": 0.0, **({"readout_phase": 0.0} if is_bipolar else {})},
@@ -242,10 +247,12 @@ class PDFFComplex:
 
 def echo_period(te: np.ndarray) -> float:
     """The period [Hz] of B0: its inverse is the spacing of equally spaced echoes (n,) [s]; infinite for others."""
-    steps = np.diff(np.sort(te))
-    # Header times are rounded to 10 microseconds; over the whole train the phase must still close within a few degrees.
-    is_uniform = np.ptp(steps) <= 0.01 * steps.mean()
-    return float(1.0 / steps.mean()) if is_uniform else np.inf
+    times = np.sort(te)
+    index = np.arange(times.size)
+    step, first = np.polyfit(index, times, 1)
+    # Headers round to 10 microseconds; a hundredth of a spacing is 4 degrees of phase in one period.
+    is_uniform = np.abs(times - first - step * index).max() <= 0.01 * step
+    return float(1.0 / step) if is_uniform else np.inf
 
 
 def field_nodes(te: np.ndarray, density: float) -> np.ndarray:
@@ -259,7 +266,7 @@ def field_nodes(te: np.ndarray, density: float) -> np.ndarray:
 
 def _start_nodes(te: np.ndarray, has_rate: bool, is_bipolar: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """The grid (g, p), B0 slowest, and the names of its coordinates."""
-    axes: dict[str, Any] = {"B0": field_nodes(te, 6.0)}
+    axes: dict[str, Any] = {"B0": field_nodes(te, 16.0)}
     if has_rate:
         axes["R2star"] = _RATES
     if is_bipolar:
