@@ -9,10 +9,20 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.direct import Direct
+from isocenter.fitting.table import build_table
+from isocenter.fitting.tabulated import Tabulated
 from isocenter.models.base import Bound
+from isocenter.models.compiled import kernel
 
 #: Voxels per batch. Fixed, though results do not depend on it.
 _BATCH = 4096
+
+
+def choose_engine(bound: Bound) -> Direct:
+    """The quickest engine that can fit a model."""
+    separable, reported = bound.separable, len(bound.parameters)
+    table = build_table(separable)
+    return Direct(separable, reported) if table is None else Tabulated(separable, reported, table)
 
 
 class Batches:
@@ -33,6 +43,7 @@ class Batches:
         self.shape = signal.shape[:-1]
         self.signal = signal.reshape(-1, bound.n)
         self.threads = threads
+        self.is_ordered = bound.separable is None or np.array_equal(bound.separable.order, np.arange(bound.n))
         self.sigma = self._per_voxel(sigma)
         self.saturation = saturation
         separable = bound.separable
@@ -71,7 +82,7 @@ class Batches:
 
     def search(self, kind: int, is_rician: bool) -> SimpleNamespace:
         """Models with nonlinear parameters, by variable projection."""
-        engine = Direct(self.bound.separable, len(self.bound.parameters))
+        engine = choose_engine(self.bound)
         kept: dict[int, Any] = {}
         is_twice = kind > 0 or (is_rician and self.sigma is None)
 
@@ -127,7 +138,8 @@ class Batches:
         engine.finish(inner, kind)
         for name in ("values", "errors", "flag", "rms", "outliers", "freedom", "theta", "negative"):
             getattr(work, name)[again] = getattr(inner, name)
-        work.usable[again] = inner.usable
+        engine._complete(work)
+        work.usable[again], work.count[again] = inner.usable, inner.count
 
     def _put(self, batch: np.ndarray, work: SimpleNamespace) -> None:
         flag = work.status
@@ -142,24 +154,36 @@ class Batches:
     def _gather(self, batch: np.ndarray) -> SimpleNamespace:
         """The samples of a batch in the model's order, and which voxels and samples can be used."""
         separable = self.bound.separable
-        y = self.signal[batch][:, separable.order]
-        clipped = np.zeros(y.shape, dtype=bool)
+        is_run = batch[-1] - batch[0] + 1 == batch.size
+        y = self.signal[batch[0] : batch[-1] + 1] if is_run else self.signal[batch]
+        if not self.is_ordered:
+            y = y[:, separable.order]
+        limit = np.full(self.bound.n, np.inf)
         if self.saturation is not None:
-            limit = np.broadcast_to(np.asarray(self.saturation, dtype=float), (self.bound.n,))[separable.order]
-            clipped = np.isfinite(y) & (np.abs(y) >= limit if separable.is_complex else y >= limit)
+            limit[:] = np.broadcast_to(np.asarray(self.saturation, dtype=float), limit.shape)[separable.order]
+        clipped = None
         if separable.is_complex:
+            clipped = np.tile(np.abs(y) >= limit, 2)
             y = np.concatenate([y.real, y.imag], axis=1)
-            clipped = np.concatenate([clipped, clipped], axis=1)
+            limit = np.full(2 * self.bound.n, np.inf)
         y = np.ascontiguousarray(y, dtype=np.float64)
-        usable = np.isfinite(y)
-        has_signal = np.any(usable & (y != 0), axis=1)
-        usable &= ~clipped
-        enough = usable.sum(axis=1) > separable.lower.size + separable.amplitudes
-        status = np.where(enough, Flag.OK, np.where(clipped.any(axis=1), Flag.CLIPPED, Flag.SINGULAR)).astype(np.uint8)
-        status[~has_signal] = Flag.NO_SIGNAL
+        count, signals, clips = (np.empty(batch.size, np.int64) for _ in range(3))
+        count_usable(y, limit, count, signals, clips)
+        if clipped is not None and clipped.any():
+            clips = clipped.sum(axis=1)
+            count = (np.isfinite(y) & ~clipped).sum(axis=1)
+        enough = count > separable.lower.size + separable.amplitudes
+        status = np.where(enough, Flag.OK, np.where(clips > 0, Flag.CLIPPED, Flag.SINGULAR)).astype(np.uint8)
+        status[signals == 0] = Flag.NO_SIGNAL
         fitted = status == Flag.OK
-        y, usable, voxels = y[fitted], usable[fitted], batch[fitted]
-        y[~usable] = 0.0
+        voxels, usable = batch, None
+        if not fitted.all():
+            y, count, voxels = y[fitted], count[fitted], batch[fitted]
+            clipped = None if clipped is None else clipped[fitted]
+        if (count < y.shape[1]).any():
+            is_usable = np.isfinite(y) & (y < limit if clipped is None else ~clipped)
+            y = np.where(is_usable, y, 0.0)
+            usable = is_usable.astype(np.float64)
         known = np.full(voxels.size, np.nan)
         if self.sigma is not None:
             known[:] = _take(self.sigma, voxels)
@@ -168,7 +192,7 @@ class Batches:
             varying[:, column] = _take(value, voxels)
         start = {index: np.broadcast_to(_take(value, voxels), voxels.shape) for index, value in self.start.items()}
         return SimpleNamespace(
-            y=y, usable=usable.astype(np.float64), count=usable.sum(axis=1), known=known, varying=varying, start=start,
+            y=y, usable=usable, count=count, known=known, varying=varying, start=start,
             status=status,
         )  # fmt: skip
 
@@ -201,3 +225,18 @@ def _spread(rows: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
     full = np.full((size, rows.shape[1]), np.nan)
     full[where] = rows
     return full
+
+
+@kernel
+def count_usable(y, limit, count, signals, clips):
+    """Write for each voxel of y (v, n) how many samples can be used, are finite and not 0, and are clipped (v,)."""
+    for v in range(y.shape[0]):
+        usable, seen, clipped = 0, 0, 0
+        for i in range(y.shape[1]):
+            if np.isfinite(y[v, i]):
+                seen += 1 if y[v, i] != 0.0 else 0
+                if y[v, i] >= limit[i]:
+                    clipped += 1
+                else:
+                    usable += 1
+        count[v], signals[v], clips[v] = usable, seen, clipped

@@ -34,6 +34,7 @@ class Direct:
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
         """First pass over a batch: adds theta (v, p), negative (v,) and scale (v,)."""
         v = len(work.y)
+        self._complete(work)
         work.theta = np.empty((v, self.separable.lower.size))
         work.negative = np.zeros(v, np.int64)
         work.scale = np.full(v, np.nan)
@@ -45,6 +46,7 @@ class Direct:
     def finish(self, work: SimpleNamespace, kind: int) -> None:
         """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
         self._prepare(work)
+        self._complete(work)
         finish_voxels(
             self.evaluate, self.report, self.problem, work.y, work.usable, work.varying, work.theta, work.negative,
             work.scale, work.known, kind, work.values, work.errors, work.flag, work.rms, work.outliers, work.freedom,
@@ -53,10 +55,17 @@ class Direct:
     def maximize(self, work: SimpleNamespace) -> None:
         """From a Gaussian optimum (theta, negative) to the maximum of the Rician likelihood, with noise `known`."""
         self._prepare(work)
+        self._complete(work)
         maximize_voxels(
             self.evaluate, self.report, self.problem, work.y, work.usable, work.varying, work.theta, work.negative,
             work.known, tabulate_information(), work.values, work.errors, work.flag, work.rms, work.freedom,
         )  # fmt: skip
+
+    @staticmethod
+    def _complete(work: SimpleNamespace) -> None:
+        """Write down that every sample can be used, where nothing was written."""
+        if work.usable is None:
+            work.usable = np.ones_like(work.y)
 
     def _prepare(self, work: SimpleNamespace) -> None:
         v = len(work.y)
@@ -70,16 +79,19 @@ class Direct:
         if not np.isfinite(separable.window):
             return None
         reach = separable.window * np.exp(work.theta[:, 0])
-        usable = work.usable > 0
-        near = usable & (separable.design[0] <= reach[:, np.newaxis])
+        if reach.min(initial=np.inf) >= separable.design[0].max():
+            return None
+        near = separable.design[0] <= reach[:, np.newaxis]
+        if work.usable is not None:
+            near &= work.usable > 0
         again = (work.flag == Flag.OK) & (near.sum(axis=1) >= separable.window_least)
-        again &= near.sum(axis=1) < usable.sum(axis=1)
+        again &= near.sum(axis=1) < work.count
         if not again.any():
             return None
         start = {index: value[again] for index, value in work.start.items()}
         inner = SimpleNamespace(
-            y=work.y[again], usable=near[again].astype(np.float64), known=work.known[again],
-            varying=work.varying[again], start=start,
+            y=work.y[again], usable=near[again].astype(np.float64), count=near[again].sum(axis=1),
+            known=work.known[again], varying=work.varying[again], start=start,
         )  # fmt: skip
         return again, inner
 
