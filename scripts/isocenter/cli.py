@@ -123,7 +123,9 @@ def fit(
     robust: Annotated[str | None, typer.Option(help="Weigh down samples that stand off: tukey or huber.")] = None,
     noise: Annotated[str, typer.Option(help="The noise of the images: gaussian or rician.")] = "gaussian",
     sigma: Annotated[float | None, typer.Option(help="Known noise of one channel, in the unit of the images.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Fit where this image is above 0; else the foreground.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Fit where this image is above 0, or: all. Without it the foreground.")
+    ] = None,
     b1: Annotated[Path | None, typer.Option(help="A map of B1 (fraction), for models that use one.")] = None,
     t1: Annotated[Path | None, typer.Option(help="A map of T1 [s], for models that use one.")] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,

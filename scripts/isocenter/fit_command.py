@@ -34,6 +34,8 @@ BIDS_SUFFIXES = {
 #: Maps that a user may give beside the series: the name in a model's `uses`, the option that may stand for it, the
 #: unit, and the range [unit] within which the median of the map must lie.
 _HELPERS = {"B1": ("b1", "1", (0.2, 3.0)), "T1": ("t1", "s", (0.01, 20.0))}
+#: The word for a mask of every voxel, for images that hold no air.
+ALL_VOXELS = Path("all")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def fit_files(
     robust, noise, sigma :
         As in :func:`isocenter.fitting.fit`.
     mask : path, optional
-        Voxels above zero are fitted; without it the foreground.
+        Voxels above zero are fitted; `ALL_VOXELS` fits each one; without it the foreground, which takes the dark
+        parts of an image that holds no air for air.
     b1, t1 : paths, optional
         A B1 map (fraction, or percent where its sidecar says so) and a T1 map [s] on the grid of the series.
     options : mapping, optional
@@ -134,7 +137,7 @@ def fit_files(
         raise ConfigError(explain("The output is not a folder", where=str(out), remedy="name a folder with --out"))
     acquired = read_parts(niftis)
     options = dict(options or {})
-    voxels = None if mask is None else _read_on_grid(mask, acquired, "mask") > 0
+    voxels = None if mask is None else _read_mask(mask, acquired)
     if voxels is not None and not voxels.any():
         raise ConfigError(explain("The mask is empty", where=str(mask), expected="voxels above zero"))
     words: dict[str, Any] = {"noise": noise}
@@ -165,6 +168,12 @@ def _spread(found: Fit, index: int) -> Spread:
     low, median, high = np.percentile(found.value[name][found.ok], [5, 50, 95])
     error = float(np.median(found.stderr[name][found.ok]))
     return Spread(name, found.units[index], float(median), float(low), float(high), error)
+
+
+def _read_mask(path: Path, acquired: Series) -> np.ndarray:
+    if path == ALL_VOXELS:
+        return np.ones(acquired.data.shape[:3], bool)
+    return _read_on_grid(path, acquired, "mask") > 0
 
 
 def _read_on_grid(path: Path, acquired: Series, what: str) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from isocenter import models
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, FitError, SidecarError, explain
-from isocenter.fitting import Fit, fit
+from isocenter.fields import fit_volume
+from isocenter.fitting import Fit
 from isocenter.fitting.foreground import find_foreground
 from isocenter.models import Bound
 from isocenter.volume import ParameterMap, Series
@@ -132,17 +133,20 @@ def _fit_slabs(
     on_progress: Callable[[int, int], None] | None,
 ) -> Fit:
     shape, slices = acquired.data.shape[:3], acquired.data.shape[2]
-    # A robust scale and an unknown Rician noise are shared by all voxels of a call: then there is one slab only.
+    # A robust scale and an unknown Rician noise are shared by all voxels of a call, a field by neighbors: one slab.
     is_pooled = (how.get("robust") is not None or how.get("noise") == "rician") and sigma is None
-    depth = slices if is_pooled else max(1, _SLAB_SAMPLES // max(1, shape[0] * shape[1] * bound.n))
+    is_whole = is_pooled or hasattr(bound.model, "field_map")
+    depth = slices if is_whole else max(1, _SLAB_SAMPLES // max(1, shape[0] * shape[1] * bound.n))
+    fitted, saturation = _leave_out(bound, np.broadcast_to(acquired.saturation, (bound.n,)))
     whole = None
     for first in range(0, slices, depth):
         slab = slice(first, min(first + depth, slices))
-        found = fit(
-            _cut(bound, shape, slab),
-            acquired.data[:, :, slab],
+        signal = acquired.data[:, :, slab]
+        found = fit_volume(
+            _cut(fitted, shape, slab),
+            signal if fitted is bound else signal[..., bound.separable.order],
             mask=mask[:, :, slab],
-            saturation=acquired.saturation,
+            saturation=saturation,
             sigma=sigma,
             threads=threads,
             **how,
@@ -153,6 +157,15 @@ def _fit_slabs(
         if on_progress is not None:
             on_progress(slab.stop, slices)
     return whole
+
+
+def _leave_out(bound: Bound, saturation: np.ndarray) -> tuple[Bound, np.ndarray]:
+    """The bound model of the samples that it fits, and their saturation: a b-range leaves some out."""
+    if bound.separable is None or bound.separable.order.size == bound.n:
+        return bound, saturation
+    order = bound.separable.order
+    separable = replace(bound.separable, order=np.arange(order.size))
+    return replace(bound, n=order.size, separable=separable), saturation[order]
 
 
 def _cut(bound: Bound, shape: tuple[int, ...], slab: slice) -> Bound:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from isocenter.errors import SidecarError, explain
 from isocenter.io.nifti import read_series, sidecar_path, write_image
 from isocenter.io.outcome import Exclusion
 from isocenter.volume import Series
+
+#: What tells phases and magnitudes apart in BIDS names.
+_PHASE = re.compile(r"_part-phase|(?<=_)phase(?=[12]$)|(?<=_)phasediff$")
+_MAGNITUDE = re.compile(r"_part-mag|(?<=_)magnitude(?=[12]$)")
 
 
 def write_series(path: str | os.PathLike, series: Series, sidecar: dict[str, Any] | None = None) -> None:
@@ -46,16 +50,21 @@ def name_sources(paths: Sequence[str | os.PathLike]) -> list[str]:
 
 
 def read_parts(paths: Sequence[str | os.PathLike]) -> Series:
-    """One series from its files, complex where there are both ``part-mag`` and ``part-phase`` files.
+    """One series from its files: complex from magnitudes with phases, radians from phases alone.
 
-    Raises SidecarError when a magnitude has no phase, or the unit of the phase is unknown.
+    Phases are told by their names: ``part-phase``, ``phase1``, ``phase2``, ``phasediff``. Raises SidecarError when a
+    magnitude has no phase, or the unit of the phase is unknown.
     """
-    phases = sorted((p for p in paths if "_part-phase" in Path(p).name), key=_natural_key)
+    phases = sorted((p for p in paths if _PHASE.search(_stem(p))), key=_natural_key)
     if not phases:
         return read_series(list(paths))
     magnitudes = sorted((p for p in paths if p not in phases), key=_natural_key)
-    expected = [Path(p).name.replace("_part-mag", "") for p in magnitudes]
-    if expected != [Path(p).name.replace("_part-phase", "") for p in phases]:
+    phase = read_series(phases)
+    radians = _read_phase(phase, Path(phases[0]).name)
+    if not magnitudes:
+        return replace(phase, data=radians)
+    expected = [_MAGNITUDE.sub("", _stem(p)) for p in magnitudes]
+    if expected != [_PHASE.sub("", _stem(p)) for p in phases]:
         raise SidecarError(
             explain(
                 "Magnitude and phase images do not pair up",
@@ -63,13 +72,12 @@ def read_parts(paths: Sequence[str | os.PathLike]) -> Series:
                 found=", ".join(Path(p).name for p in (*magnitudes, *phases)),
             )
         )
-    magnitude, phase = read_series(magnitudes), read_series(phases)
+    magnitude = read_series(magnitudes)
     if magnitude.data.shape != phase.data.shape:
         raise SidecarError(
             explain("Magnitude and phase differ in shape", expected=magnitude.data.shape, found=phase.data.shape)
         )
-    radians = _read_phase(phase, Path(phases[0]).name)
-    return Series(magnitude.data * np.exp(1j * radians), magnitude.affine, magnitude.acquisition, magnitude.saturation)
+    return replace(magnitude, data=magnitude.data * np.exp(1j * radians))
 
 
 def _read_phase(phase: Series, name: str) -> np.ndarray:
@@ -91,6 +99,10 @@ def _read_phase(phase: Series, name: str) -> np.ndarray:
     )
 
 
+def _stem(path: str | os.PathLike) -> str:
+    return sidecar_path(path).name.removesuffix(".json")
+
+
 def _natural_key(path: str | os.PathLike) -> list[tuple[bool, int, str]]:
     """Sorts echo-2 before echo-10."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", Path(path).name)]
@@ -101,7 +113,7 @@ def output_prefix(paths: Sequence[str | os.PathLike]) -> str:
 
     ``sub-1_inv-1_IRT1`` and ``sub-1_inv-2_IRT1`` give ``sub-1``; a name without entities is kept whole.
     """
-    stems = [sidecar_path(path).name.removesuffix(".json") for path in paths]
+    stems = [_stem(path) for path in paths]
     entities = [dict(part.split("-", 1) for part in stem.split("_") if re.fullmatch(r"[a-z]+-.+", part, re.I))
                 for stem in stems]  # fmt: skip
     shared = [
