@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isocenter.entities import Flag
+from isocenter.errors import ConfigError, explain
 from isocenter.models.base import Bound, Model, Parameter, Separable, read_axis, read_options
 from isocenter.models.compiled import evaluation, reporting
 
@@ -53,11 +54,13 @@ def bind_decay(
     """Bind a decay model to the axis `key` of an acquisition."""
     options = read_options(model, options)
     axis = read_axis(model, acquisition, key, positive=not is_rate)
+    order = _choose_samples(model, axis, options)
+    used = axis[order]
     has_offset = bool(options.get("offset", False))
     first = model.parameters[0]
     sign = -1.0 if is_rate else 1.0
     bounds = np.sort(sign * np.log([first.lower, first.upper]))
-    spread = axis.max() - axis.min()
+    spread = used.max() - used.min()
 
     def forward(p: dict[str, np.ndarray]) -> np.ndarray:
         constant = p[first.name][..., np.newaxis]
@@ -75,16 +78,37 @@ def bind_decay(
         separable=Separable(
             evaluate=evaluate_decay,
             report=report_decay,
-            design=axis[np.newaxis],
+            design=used[np.newaxis],
             constants=np.array([sign]),
             lower=bounds[:1],
             upper=bounds[1:],
             is_hard=np.array([[True, True]]),
             # A decay to exp(-4) within the first step leaves one sample to see; one of less than 2 % over the whole
             # series is a constant.
-            visible=np.log([[np.sort(axis)[1] / 8, spread * 50]]),
+            visible=np.log([[np.sort(used)[1] / 8, spread * 50]]),
             grid=np.linspace(bounds[0], bounds[1], 64)[:, np.newaxis],
-            order=np.arange(axis.size),
+            order=order,
             amplitudes=2 if has_offset else 1,
         ),
     )
+
+
+def _choose_samples(model: Model, axis: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
+    """Indices of the samples that the options `skip_first` and `even_echoes` leave, in the caller's order."""
+    rank = np.argsort(np.argsort(axis, kind="stable"), kind="stable")
+    chosen = np.ones(axis.size, dtype=bool)
+    if options.get("skip_first", False):
+        chosen &= rank > 0
+    if options.get("even_echoes", False):
+        chosen &= rank % 2 == 1
+    parameters = len(model.parameters) + bool(options.get("offset", False))
+    if chosen.sum() <= parameters < axis.size:
+        raise ConfigError(
+            explain(
+                f"The options of {model.name} leave too few samples",
+                expected=f"at least {parameters + 1} for {parameters} parameters",
+                found=f"{chosen.sum()} of {axis.size}",
+                remedy="leave out skip_first and even_echoes",
+            )
+        )
+    return np.flatnonzero(chosen)
