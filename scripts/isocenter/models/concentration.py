@@ -109,8 +109,8 @@ def concentration_from_signal(
         fraction = signal / before * _steady_state(rate * repetition_time, angle)
         decay = (np.sin(angle) - fraction) / (np.sin(angle) - fraction * np.cos(angle))
         found = (-np.log(decay) / repetition_time - rate) / relaxivity
-    # At a decay of 0 recovery is complete: no concentration gives more. Negative concentrations are noise and stay.
-    is_possible = (before > 0.0) & (rate > 0.0) & (decay > 0.0) & np.isfinite(found)
+    # At complete recovery the fraction is sin(a): no concentration gives more. Negative ones are noise and stay.
+    is_possible = (before > 0.0) & (rate > 0.0) & (fraction < np.sin(angle)) & np.isfinite(found)
     return np.where(is_possible, found, np.nan)
 
 

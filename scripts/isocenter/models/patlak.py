@@ -7,7 +7,7 @@ needs        FrameTimesStart [s], ArterialInputFunction [mM, plasma]; uses Arter
 options      as of the model tofts: delay, delay_limits, hematocrit, interpolation
 parameters   Ktrans [1/min], vp [1], option delay "fit": delay [s]. Both are linear and may fall below 0 by noise: a
              region's mean stays unbiased. Only a significant contradiction is flagged
-known bias   backflux lowers Ktrans (by a quarter at kep T = 0.5); a wrong delay goes into vp
+known bias   backflux lowers Ktrans (by a fifth at kep T = 0.5); a wrong delay goes into vp
 reference    Patlak, Blasberg and Fenstermacher 1983, doi 10.1038/jcbfm.1983.1
 """
 
@@ -26,6 +26,8 @@ _OK = int(Flag.OK)
 _AT_BOUND = int(Flag.AT_BOUND)
 #: Standard errors that a contradiction must reach.
 _SIGNIFICANCE = 3.0
+#: This much (1/min or 1) below zero is what the sampling of the input does, no contradiction.
+_SLACK = 0.01
 
 
 @evaluation
@@ -42,9 +44,9 @@ def report_patlak(theta, amplitudes, constants, covariance, values, errors):
     for k in range(2):
         values[k] = amplitudes[k]
         errors[k] = np.sqrt(covariance[p + k, p + k])
-        if values[k] + _SIGNIFICANCE * errors[k] < 0.0:
+        if values[k] + _SIGNIFICANCE * errors[k] < -_SLACK:
             flag = _AT_BOUND
-    if values[1] - _SIGNIFICANCE * errors[1] > 1.0:
+    if values[1] - _SIGNIFICANCE * errors[1] > 1.0 + _SLACK:
         flag = _AT_BOUND
     if p == 1:
         values[2] = theta[0]

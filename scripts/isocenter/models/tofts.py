@@ -9,7 +9,7 @@ options      delay [s, default 0: the tissue sees the input at once; a number; o
              whole blood, Cp = Cb / (1 - Hct)]; interpolation of the input ["linear", "cubic" (monotone); default
              linear, with a fitted delay cubic]
 parameters   Ktrans [1/min, from 0], kep [1/min, 0.0001-200], ve [1, 0-1], option delay "fit": delay [s]
-known bias   plasma inside the voxel is read as Ktrans (up to +50 %: use extended_tofts); a bolus that is narrower than
+known bias   plasma inside the voxel is read as Ktrans (5 % of it: about +50 %; use extended_tofts); a bolus narrower than
              the sampling of the input; a delay that is wrong by a second or two bends kep
 reference    Tofts and Kermode 1991, doi 10.1002/mrm.1910170208
 
@@ -34,8 +34,10 @@ _AT_BOUND = int(Flag.AT_BOUND)
 _OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
 #: Standard errors that a contradiction, or an uptake worth a kep, must reach.
 _SIGNIFICANCE = 3.0
-#: A standard error of log kep above this says no more than the order of magnitude.
-_VAGUE = 1.0
+#: A volume fraction this far outside of 0 to 1 is what the sampling of the input does, no contradiction.
+_SLACK = 0.01
+#: A standard error of log kep above this leaves kep within two standard errors of none at all.
+_VAGUE = 0.5
 
 KTRANS = Parameter("Ktrans", "1/min", 0.0, np.inf, "volume transfer constant from plasma to the extravascular space")
 KEP = Parameter("kep", "1/min", 1e-4, 200.0, "rate constant from the extravascular space back to plasma")
@@ -73,14 +75,14 @@ def report_uptake(theta, amplitudes, constants, covariance, values, errors):
     if q == 2:
         # Only a significant contradiction counts: noise may push a small fraction below zero.
         vp, far = values[3], _SIGNIFICANCE * errors[3]
-        if vp + far < 0.0 or vp - far > 1.0:
+        if vp + far < -_SLACK or vp - far > 1.0 + _SLACK:
             return _AT_BOUND
     elif not ktrans > 0.0:
         return _NO_SIGNAL
     # Plasma alone (Ktrans 0) explains the curve: nothing is left that could tell kep.
     if ktrans < _SIGNIFICANCE * errors[0] or not covariance[0, 0] < _VAGUE**2:
         return _OUT_OF_RANGE
-    if ve - _SIGNIFICANCE * errors[2] > 1.0:
+    if ve - _SIGNIFICANCE * errors[2] > 1.0 + _SLACK:
         return _AT_BOUND
     return _OK
 
@@ -99,7 +101,7 @@ def bind_tofts(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
         limits = np.array(given.options["delay_limits"])
         lower, upper = np.append(lower, limits[0]), np.append(upper, limits[1])
         seen = np.vstack([seen, limits])
-        rates, delays = np.meshgrid(nodes[::2, 0], given.delay_nodes, indexing="ij")
+        rates, delays = np.meshgrid(_rate_nodes(visible), given.delay_nodes, indexing="ij")
         nodes = np.column_stack([rates.reshape(-1), delays.reshape(-1)])
 
     def forward(p: dict[str, np.ndarray]) -> np.ndarray:
@@ -132,6 +134,14 @@ def bind_tofts(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
             amplitudes=2 if has_plasma else 1,
         ),
     )
+
+
+def _rate_nodes(visible: np.ndarray) -> np.ndarray:
+    """Starting values of log kep beside those of a delay: dense, or a wrong delay with negative vp looks better."""
+    low, high = max(visible[0], np.log(0.02)), min(visible[1], np.log(20.0))
+    if not low < high:
+        low, high = visible
+    return np.linspace(low, high, 56)
 
 
 def _find_rate(model: Model, p: dict[str, np.ndarray]) -> np.ndarray:

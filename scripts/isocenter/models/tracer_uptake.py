@@ -303,7 +303,8 @@ def _check_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     if options["delay"] != "fit" and not is_number(options["delay"]):
         raise refuse("delay", 'a number of seconds, or "fit"')
     limits = options["delay_limits"]
-    if len(limits) != 2 or not all(is_number(value) for value in limits) or not limits[0] < limits[1]:
+    is_pair = isinstance(limits, list | tuple) and len(limits) == 2 and all(is_number(value) for value in limits)
+    if not is_pair or not limits[0] < limits[1]:
         raise refuse("delay_limits", "two numbers of seconds, ascending")
     hematocrit = options["hematocrit"]
     if hematocrit is not None and not (is_number(hematocrit) and 0.0 <= hematocrit < 1.0):
