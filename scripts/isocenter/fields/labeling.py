@@ -1,7 +1,8 @@
 """One of a few candidates for each voxel, such that neighbors agree: a Markov random field on the voxels' faces.
 
 The surest voxels commit first and their neighbors then lean on them (highest confidence first, Chou and Brown 1990,
-Int. J. Comput. Vision 4:185); iterated conditional modes (Besag 1986, J. R. Stat. Soc. B 48:259) settle what came too early.
+Int. J. Comput. Vision 4:185); iterated conditional modes (Besag 1986, J. R. Stat. Soc. B 48:259) settle what
+came too early.
 """
 
 import heapq

@@ -27,14 +27,17 @@ SIX_PEAK: dict[str, Any] = {
 }
 
 _KEYS = ("ppm", "amplitude", "reference_temperature", "shift_per_degree")
+#: What a block of config/spectra.yaml says besides.
+_WORDS = ("title", "source")
 
 
 @dataclass(frozen=True)
 class FatSpectrum:
-    """Fat's frequencies (p,) relative to water [Hz] and their shares (p,), which sum to one."""
+    """Fat's frequencies (p,) relative to water [Hz], their shares (p,), which sum to one, and the field [T]."""
 
     frequency: np.ndarray
     amplitude: np.ndarray
+    field: float
 
     def signal(self, times: np.ndarray) -> np.ndarray:
         """The complex signal (n,) of a unit of fat at echo times (n,) [s], on resonance and without decay."""
@@ -57,7 +60,7 @@ def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping
             )
         )
     spectrum = options["spectrum"] if options["spectrum"] is not None else SIX_PEAK
-    if not isinstance(spectrum, Mapping) or set(spectrum) - set(_KEYS) or not {"ppm", "amplitude"} <= set(spectrum):
+    if not isinstance(spectrum, Mapping) or set(spectrum) - {*_KEYS, *_WORDS} or not {"ppm", "amplitude"} <= set(spectrum):
         _refuse(model, spectrum)
     try:
         ppm = np.asarray(spectrum["ppm"], dtype=float)
@@ -72,7 +75,7 @@ def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping
         _refuse(model, spectrum)
     # Colder water resonates higher: every peak of fat then lies further below it.
     shifted = ppm + slope * (temperature - reference)
-    return FatSpectrum(shifted * GYROMAGNETIC_RATIO * field, amplitude / amplitude.sum())
+    return FatSpectrum(shifted * GYROMAGNETIC_RATIO * field, amplitude / amplitude.sum(), field)
 
 
 def _refuse(model: Model, spectrum: Any) -> NoReturn:

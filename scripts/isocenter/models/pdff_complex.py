@@ -6,8 +6,8 @@ assumptions  water and fat leave the coil with one phase and decay with one R2*;
              flip angle (else the short T1 of fat raises PDFF)
 needs        EchoTime [s], at least 4 (3 with a given R2*), MagneticFieldStrength [T]; complex signals
 options      spectrum: mapping of ppm and amplitude (config/spectra.yaml), null for six peaks; temperature [degC] of the
-             sample, null for the spectrum's own; R2star [1/s]: a known one instead of a fitted one; bipolar: readouts of
-             alternating polarity, whose phase of odd against even echoes is fitted; clockwise: data whose phase
+             sample, null for the spectrum's own; R2star [1/s]: a known one instead of a fitted one; bipolar: readouts
+             of alternating polarity, whose phase of odd against even echoes is fitted; clockwise: data whose phase
              turns the other way round (B0 keeps the sign of the phase in the data)
 parameters   PDFF [percent, 0-100], R2star [1/s, 0-2000], B0 [Hz], W, F [arbitrary], phase [deg]; readout_phase [deg]
 known bias   a fat-water swap where B0 starts in the wrong minimum: take `isocenter.fields.fit_volume`, which chooses
@@ -172,9 +172,7 @@ class PDFFComplex:
     typical: dict[str, float] = {  # noqa: RUF012
         "PDFF": 20.0, "R2star": 45.0, "B0": 60.0, "W": 800.0, "F": 200.0, "phase": 30.0,
     }  # fmt: skip
-    algorithm = (
-        "Nonlinear least squares of complex echoes by variable projection, magnitude discrimination by projection"
-    )
+    algorithm = "Variable projection of complex echoes, water and fat projected on their common phase"
     reference = "https://doi.org/10.1002/mrm.21737"
     #: How `isocenter.fields.fit_volume` uses the neighborhood of a voxel.
     field_map = "fat_and_water"
@@ -222,7 +220,7 @@ class PDFFComplex:
             n=te.size,
             acquisition={
                 "EchoTime": te,
-                "MagneticFieldStrength": float(np.ravel(acquisition["MagneticFieldStrength"])[0]),
+                "MagneticFieldStrength": spectrum.field,
             },
             options=options,
             forward=forward,

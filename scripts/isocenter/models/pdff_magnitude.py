@@ -11,8 +11,8 @@ known bias   around 50 to 60 % the magnitude hardly changes with PDFF; the Ricia
 reference    Yokoo et al. 2009, doi 10.1148/radiol.2511080666
 
 A magnitude of mostly fat looks much like one of less fat: only the side peaks of fat tell them apart (Bydder 2008, doi
-10.1016/j.mri.2007.08.012; Triay Bagur 2019, doi 10.1002/mrm.27728). The grid starts from both sides. Where the other side would explain
-the same samples within the noise, the voxel is flagged singular instead of guessed at.
+10.1016/j.mri.2007.08.012; Triay Bagur 2019, doi 10.1002/mrm.27728). The grid starts from both sides. Where the other
+side would explain the same samples within the noise, the voxel is flagged singular instead of guessed at.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,13 @@ _LEAST_RATE = -20.0
 _MOST_RATE = 2000.0
 #: The box of the fat share: noise may carry pure water and pure fat a little outside of 0 and 1.
 _SHARES = (-0.5, 1.5)
-#: R2* of the starting nodes [1/s]: dense enough that the nearest node on the right side beats the best one on the other.
+#: R2* of the starting nodes [1/s]: so dense that the nearest node on the right side beats the best on the other.
 _RATES = np.array([0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 105.0, 120.0, 160.0, 220.0, 300.0])
 #: Nodes of the table of ambiguity.
 _TABLE_SHARES = np.linspace(-0.1, 1.1, 61)
 _TABLE_RATES = np.array([0.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0])
-#: The other side is told apart when it lies this many standard deviations of noise away: the wrong one then fits better in
-#: less than one voxel in a hundred.
+#: The other side is told apart when it lies this many standard deviations of noise away: the wrong one then fits
+#: better in less than one voxel in a hundred.
 _APART = 5.0
 _DOMINANT = {"either": _SHARES, "water": (-0.5, 0.5), "fat": (0.5, 1.5)}
 
@@ -133,7 +133,8 @@ class PDFFMagnitude:
         """Bind to EchoTime (n,) [s] and MagneticFieldStrength [T]."""
         options = read_options(self, options)
         te = read_axis(self, acquisition, "EchoTime")
-        fat = read_spectrum(self, acquisition, options).signal(te)
+        spectrum = read_spectrum(self, acquisition, options)
+        fat = spectrum.signal(te)
         if options["dominant"] not in _DOMINANT:
             raise ConfigError(
                 explain(
@@ -167,7 +168,7 @@ class PDFFMagnitude:
             n=te.size,
             acquisition={
                 "EchoTime": te,
-                "MagneticFieldStrength": float(np.ravel(acquisition["MagneticFieldStrength"])[0]),
+                "MagneticFieldStrength": spectrum.field,
             },
             options=options,
             forward=forward,
