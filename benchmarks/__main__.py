@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         absent = [task.name for task in tasks if task.name not in found]
         print(json.dumps({"tasks": [m.as_dict() for m in found.values()], "not_built_yet": absent}, indent=2))
     else:
-        show(Console(), tasks, found, runs)
+        # A file has no width of its own; the tables need this much.
+        console = Console() if sys.stdout.isatty() else Console(width=150)
+        show(console, tasks, found, runs)
     return 0
 
 

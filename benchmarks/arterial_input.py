@@ -24,9 +24,9 @@ ACQUISITION = {
 }
 
 
-def make_filter() -> tuple[np.ndarray, np.ndarray, float]:
-    """Times [min], plasma [mM] and the step [min]."""
-    return TIMES / 60, np.asarray(ACQUISITION["ArterialInputFunction"]), (TIMES[1] - TIMES[0]) / 60
+def make_filter() -> tuple[np.ndarray, float]:
+    """Plasma [mM] and the step [min]."""
+    return np.asarray(ACQUISITION["ArterialInputFunction"]), (TIMES[1] - TIMES[0]) / 60
 
 
 def convolve(plasma: np.ndarray, step: float, rate: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,7 +88,7 @@ def measure(task: Task, bound: Bound, effort: Effort) -> Measurement:
     parts = np.array_split(np.arange(count), effort.rounds)
     ours, ours_cpu, theirs, optima = [], [], [], []
     for part in parts:
-        wall, cpu = _time(lambda: fitting.fit(bound, signal, threads=effort.threads))
+        wall, cpu = _time_fit(bound, signal, effort)
         ours.append(wall / len(signal))
         ours_cpu.append(cpu / len(signal))
         begin = time.perf_counter()
@@ -134,24 +133,22 @@ def fit_by_scipy(task: Task, bound: Bound, signal: np.ndarray) -> list[np.ndarra
 def _fill_a_second(task: Task, bound: Bound, effort: Effort) -> np.ndarray:
     """As many voxels as keep our fit busy for the time that is asked for."""
     count = 2_000 if effort.seconds else 200
-    _, signal = task.draw(bound, count, snr=effort.snr, seed=1)
-    fitting.fit(bound, signal, threads=effort.threads)
-    if not effort.seconds:
-        return signal
-    limit = int(_LARGEST_SIGNAL / signal[0].nbytes)
+    limit = None
     while True:
-        wall, _ = _time(lambda: fitting.fit(bound, signal, threads=effort.threads))
+        _, signal = task.draw(bound, count, snr=effort.snr, seed=1)
+        if limit is None:
+            fitting.fit(bound, signal, threads=effort.threads)
+            limit = int(_LARGEST_SIGNAL / signal[0].nbytes)
+        wall = _time_fit(bound, signal, effort)[0]
         if wall >= effort.seconds or count >= limit:
             return signal
-        growth = min(max(1.3 * effort.seconds / wall, 1.5), 20.0)
-        count = min(int(count * growth), limit)
-        _, signal = task.draw(bound, count, snr=effort.snr, seed=1)
+        count = min(int(count * min(max(1.3 * effort.seconds / wall, 1.5), 20.0)), limit)
 
 
-def _time(work: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of wall and of processor."""
+def _time_fit(bound: Bound, signal: np.ndarray, effort: Effort, robust: str | None = None) -> tuple[float, float]:
+    """Seconds of wall and of processor that one call takes."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
+    fitting.fit(bound, signal, robust=robust, threads=effort.threads)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -163,8 +160,8 @@ def _robust_cost(bound: Bound, signal: np.ndarray, effort: Effort) -> float:
         return float("nan")
     costs = []
     for _ in range(min(effort.rounds, 3)):
-        plain, _ = _time(lambda: fitting.fit(bound, signal, threads=effort.threads))
-        tukey, _ = _time(lambda: fitting.fit(bound, signal, robust="tukey", threads=effort.threads))
+        plain, _ = _time_fit(bound, signal, effort)
+        tukey, _ = _time_fit(bound, signal, effort, "tukey")
         costs.append(tukey / plain)
     return float(np.median(costs))
 

@@ -5,9 +5,8 @@ import numpy as np
 PACKAGE = "dipy"
 TASKS = ("adc",)
 VOXELS = {"adc": 100_000}
-NOTE = (
-    "weighted tensor on 7 volumes (b = 0, six directions, two at each b): the fewest it takes; volumes filled from ours"
-)
+NOTE = "weighted tensor on 7 volumes filled from our 4: b = 0 and two directions at each b, the fewest it takes"
+
 
 _DIRECTIONS = np.array([[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]) / np.sqrt(2)
 

@@ -30,6 +30,9 @@ def prepare(task, acquisition):
 
     times = np.asarray(acquisition["FrameTimesStart"])
     plasma = np.asarray(acquisition["ArterialInputFunction"])
-    return lambda signal: (
-        fit_model(task, signal[:, np.newaxis, np.newaxis, :], plasma, times).parameter_maps["Ktrans"].values
-    )
+
+    def fit_tracer(signal):
+        found = fit_model(task, signal[:, np.newaxis, np.newaxis, :], plasma, times)
+        return found.parameter_maps["Ktrans"].values
+
+    return fit_tracer

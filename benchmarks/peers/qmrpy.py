@@ -8,12 +8,12 @@ NOTE = "its phase graph has no slice profile: an easier equation, which is biase
 
 def prepare(task, acquisition):
     import numpy as np
-    from qmrpy.models.t2 import EPGT2
+    from qmrpy.models.t2 import T2EPG
 
     te = acquisition["EchoTime"]
-    model = EPGT2(n_te=len(te), te_ms=1e3 * te[0], alpha_deg=acquisition["RefocusingFlipAngle"])
+    model = T2EPG(n_te=len(te), te_ms=1e3 * te[0], alpha_deg=acquisition["RefocusingFlipAngle"])
 
     def fit(signal):
-        return np.array([model.fit(y, estimate_b1=True)["params"]["t2_ms"] for y in signal]) / 1e3
+        return np.array([model.fit(y, estimate_b1=True).params["t2_ms"] for y in signal]) / 1e3
 
     return fit

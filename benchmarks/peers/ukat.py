@@ -5,7 +5,7 @@ import numpy as np
 PACKAGE = "ukat"
 TASKS = ("t2_phase_graph", "t2_monoexponential", "t2star", "inversion_recovery")
 VOXELS = {"t2_phase_graph": 64, "t2_monoexponential": 2_000, "t2star": 2_000, "inversion_recovery": 500}
-NOTE = "one voxel after the other, on all cores where it can"
+NOTE = "one voxel after the other, on all cores where it can; StimFit with its own pulses, so T2 is not ours"
 
 
 def prepare(task, acquisition):
@@ -30,7 +30,7 @@ def prepare(task, acquisition):
         return lambda signal: T2(image(signal), te, affine, method="2p_exp").t2_map / 1e3
     from ukat.mapping.t2_stimfit import StimFitModel, T2StimFit
 
-    model = StimFitModel(mode="selective", ukrin_vendor=None)
-    model.opt["esp"] = te[0] / 1e3
-    model.opt["etl"] = te.size
+    model = StimFitModel(mode="selective", ukrin_vendor="siemens")
+    model.opt.update(esp=te[0] / 1e3, etl=te.size, te=te / 1e3, T1=1.0)
+    model.opt["RFr"]["FA_array"] = np.ones(te.size)
     return lambda signal: T2StimFit(image(signal), affine, model).t2_map / 1e3

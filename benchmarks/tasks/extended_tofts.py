@@ -5,7 +5,7 @@ from benchmarks.task import Task
 
 
 def reference(bound):
-    times, cp, step = make_filter()
+    cp, step = make_filter()
     return lambda _, ktrans, kep, vp: ktrans * convolve(cp, step, kep) + vp * cp
 
 

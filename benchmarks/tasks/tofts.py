@@ -1,13 +1,11 @@
 """Tofts model, 150 time points."""
 
-import numpy as np
-
 from benchmarks.arterial_input import ACQUISITION, convolve, make_filter
 from benchmarks.task import Task
 
 
 def reference(bound):
-    times, cp, step = make_filter()
+    cp, step = make_filter()
     return lambda _, ktrans, kep: ktrans * convolve(cp, step, kep)
 
 
