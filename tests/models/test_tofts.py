@@ -9,6 +9,7 @@ from scipy import integrate, interpolate, stats
 from isocenter import fitting, models
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, FitError, SidecarError
+from isocenter.models.concentration import concentration_from_signal, signal_from_concentration
 from isocenter.models.tofts import evaluate_uptake
 from isocenter.models.tracer_uptake import integrate_powers
 
@@ -176,6 +177,38 @@ def test_a_delay_that_is_ignored_bends_the_answer_and_a_fitted_one_does_not():
 def test_plasma_that_the_model_leaves_out_is_read_as_ktrans():
     signal = bind(EXTENDED).predict({"Ktrans": 0.1, "ve": 0.3, "vp": 0.05})
     assert 1.3 < fitting.fit(bind(TOFTS), signal).value["Ktrans"] / 0.1 < 1.6
+
+
+def test_from_the_signal_of_a_spoiled_gradient_echo_to_ktrans():
+    rng = np.random.default_rng(9)
+    truth = {
+        "Ktrans": rng.uniform(0.05, 0.3, 500),
+        "ve": rng.uniform(0.15, 0.7, 500),
+        "vp": rng.uniform(0.02, 0.1, 500),
+    }
+    t1 = rng.uniform(0.8, 1.8, 500)
+    sequence = {"t1": t1, "relaxivity": 4.5, "repetition_time": 0.004, "flip_angle": 15.0}
+    signal = signal_from_concentration(bind(EXTENDED).predict(truth), m0=rng.uniform(500, 2000, 500), **sequence)
+    signal += signal[:, :1] / 200 * rng.standard_normal(signal.shape)
+    concentration = concentration_from_signal(signal, baseline=slice(0, 6), **sequence)
+    fit = fitting.fit(bind(EXTENDED), concentration)
+    assert fit.ok.mean() > 0.99
+    for name in truth:
+        assert abs(np.nanmean(fit.value[name] - truth[name])) < 0.01 * truth[name].mean(), name
+
+
+@pytest.mark.parametrize("model", [TOFTS, EXTENDED])
+def test_one_spiked_frame_does_not_move_a_robust_fit(model):
+    truth = {"Ktrans": 0.15, "kep": 0.5} | ({"vp": 0.04} if model is EXTENDED else {})
+    rng = np.random.default_rng(6)
+    clean = bind(model).predict(truth) + np.zeros((60, 1))
+    spiked = clean + rng.normal(0, clean.max() / 100, clean.shape)
+    spiked[np.arange(60), rng.integers(6, 150, 60)] += clean.max()
+    plain = np.abs(fitting.fit(bind(model), spiked).value["Ktrans"] / 0.15 - 1)
+    robust = fitting.fit(bind(model), spiked, robust="tukey")
+    assert robust.ok.all()
+    assert np.median(np.abs(robust.value["Ktrans"] / 0.15 - 1)) < 0.5 * np.nanmedian(plain)
+    assert (robust.outliers > 0).all()
 
 
 # ---- what cannot be seen

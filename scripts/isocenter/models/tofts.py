@@ -9,8 +9,8 @@ options      delay [s, default 0: the tissue sees the input at once; a number; o
              whole blood, Cp = Cb / (1 - Hct)]; interpolation of the input ["linear", "cubic" (monotone); default
              linear, with a fitted delay cubic]
 parameters   Ktrans [1/min, from 0], kep [1/min, 0.0001-200], ve [1, 0-1], option delay "fit": delay [s]
-known bias   plasma inside the voxel is read as Ktrans (5 % of it: about +50 %; use extended_tofts); a bolus narrower than
-             the sampling of the input; a delay that is wrong by a second or two bends kep
+known bias   plasma inside the voxel is read as Ktrans (5 % of it: about +50 %; use extended_tofts); a bolus
+             narrower than the sampling of the input; a delay that is wrong by a second or two bends kep
 reference    Tofts and Kermode 1991, doi 10.1002/mrm.1910170208
 
 A voxel without uptake is flagged: its kep means nothing. So is a kep that the sampling cannot see.
@@ -101,7 +101,7 @@ def bind_tofts(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
         limits = np.array(given.options["delay_limits"])
         lower, upper = np.append(lower, limits[0]), np.append(upper, limits[1])
         seen = np.vstack([seen, limits])
-        rates, delays = np.meshgrid(_rate_nodes(visible), given.delay_nodes, indexing="ij")
+        rates, delays = np.meshgrid(_rate_nodes(visible, 56 if has_plasma else 24), given.delay_nodes, indexing="ij")
         nodes = np.column_stack([rates.reshape(-1), delays.reshape(-1)])
 
     def forward(p: dict[str, np.ndarray]) -> np.ndarray:
@@ -136,12 +136,15 @@ def bind_tofts(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
     )
 
 
-def _rate_nodes(visible: np.ndarray) -> np.ndarray:
-    """Starting values of log kep beside those of a delay: dense, or a wrong delay with negative vp looks better."""
+def _rate_nodes(visible: np.ndarray, count: int) -> np.ndarray:
+    """Starting values of log kep beside those of a delay.
+
+    With plasma they stand dense: between wide ones a wrong delay with negative vp looks better than the right one.
+    """
     low, high = max(visible[0], np.log(0.02)), min(visible[1], np.log(20.0))
     if not low < high:
         low, high = visible
-    return np.linspace(low, high, 56)
+    return np.linspace(low, high, count)
 
 
 def _find_rate(model: Model, p: dict[str, np.ndarray]) -> np.ndarray:
