@@ -23,6 +23,9 @@ from isocenter.step import In, Ins, Out, run_step
 
 log = logging.getLogger("isocenter")
 
+#: The statistic of regions by biomarker; without an entry it is the median.
+MEDIANS: dict[str, str] = {}
+
 Rows = list[dict[str, Any]]
 
 
@@ -44,15 +47,19 @@ def extract_rois(
     session: str,
     run: str,
     field_strength: float,
+    statistics: dict = MEDIANS,
 ) -> None:
-    """Measure every region of every biomarker; `biomarkers` is in the order of `maps`."""
+    """Measure every region of every biomarker; `biomarkers` is in the order of `maps`.
+
+    `statistics` says by biomarker what stands for a region, ``median`` or ``mean``; the median where it is silent.
+    """
     curves = _read_calibrations(calibrations)
     who = {"site": site, "participant_id": participant_id, "session": session, "run": run}
     rows: Rows = []
     left_out: Rows = []
     for biomarker, *paths in zip(biomarkers, maps, stderrs, flags, strict=True):
         try:
-            measured, reasons = _measure(biomarker, paths, labels, rois[biomarker], curves.get(biomarker))
+            measured, reasons = _measure(biomarker, paths, labels, rois[biomarker], curves.get(biomarker), statistics)
         except Exception as error:  # one bad map must not stop the others
             measured, reasons = [], [Exclusion.from_error("regions", error)]
         rows += [{**who, "scanner": scanner, "kind": kind, "field_strength": field_strength, **row} for row in measured]
@@ -67,15 +74,16 @@ def _read_calibrations(paths: list[Path]) -> dict[str, Calibration]:
 
 
 def _measure(
-    biomarker: str, paths: list[Path], labels: Path, names: list[str], curve: Calibration | None
+    biomarker: str, paths: list[Path], labels: Path, names: list[str], curve: Calibration | None, statistics: dict
 ) -> tuple[Rows, list[Exclusion]]:
     """Rows and exclusions of one biomarker."""
     parameter_map, sidecar = read_map(*paths)
     outcome = json.loads((labels / "outcome.json").read_text(encoding="utf-8"))
-    excluded = read_exclusion(sidecar) or read_exclusion(outcome)
+    stem = paths[0].name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
+    by_map = outcome.get("Maps", {})  # maps with labels of their own, which the others' fate does not touch
+    excluded = read_exclusion(sidecar) or read_exclusion({"Outcome": by_map[stem]} if stem in by_map else outcome)
     if excluded is not None:
         return [], [excluded]
-    stem = paths[0].name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
     regions, _ = read_labels(labels / f"{stem}_dseg.nii.gz")
     index = dict(read_table(labels / "labels.tsv")[["name", "index"]].itertuples(index=False))
     rows, reasons = [], []
@@ -83,7 +91,7 @@ def _measure(
         if name not in index:
             reasons.append(_exclude(f"The labels hold no region {name}", "Correct `rois` of this biomarker"))
             continue
-        found = measure_region(parameter_map, regions == index[name])
+        found = measure_region(parameter_map, regions == index[name], statistics.get(biomarker, "median"))
         if found.n_valid < FEWEST_VOXELS:
             reasons.append(
                 _exclude(

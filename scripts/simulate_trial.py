@@ -1,7 +1,7 @@
 """Simulate a multicenter trial as DICOM, with its truth beside it.
 
-Writes ``DIR/sites/<site>/{site.yaml, participants.tsv, dicom/}`` for every site and ``DIR/demo-truth/``. The same
-seed gives the same bytes, however many workers share the work.
+Writes ``DIR/sites/<site>/{site.yaml, participants.tsv, dicom/}`` for every site, ``rois/`` where a site outlines its
+regions itself, and ``DIR/demo-truth/``. The same seed gives the same bytes, however many workers share the work.
 """
 
 import json
@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from isocenter import layout
 from isocenter.dicom.write_damage import damage_trial
-from isocenter.dicom.write_trial import write_trial
+from isocenter.dicom.write_trial import WrittenSeries, write_trial
 from isocenter.documents import read_phantom
-from isocenter.io.nifti import write_bytes, write_json
+from isocenter.io.nifti import write_bytes, write_image, write_json
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import load_phantom
 from isocenter.simulation import truth
@@ -54,7 +56,8 @@ def simulate_trial(
     folders = {}
     for site in design.sites:
         folders[site.name] = directory / layout.fill(layout.SITE_FOLDER, site=site.name) / "dicom"
-        shutil.rmtree(folders[site.name], ignore_errors=True)
+        for folder in (folders[site.name], folders[site.name].parent / "rois"):
+            shutil.rmtree(folder, ignore_errors=True)
         for pattern, text in (
             (layout.SITE_YAML, format_site_yaml(site, settings)),
             (layout.PARTICIPANTS, format_participants(site, design)),
@@ -64,12 +67,33 @@ def simulate_trial(
     written = write_trial(design, library, folders, workers=workers, on_progress=on_progress)
     bad = damage_trial(design.bad, written, folders)
 
+    for series in written:
+        _write_drawn_regions(directory, series)
+
     folder = directory / TRUTH
     write_table(folder / "roi_truth.tsv", truth.tabulate_regions(row for w in written for row in w.regions))
     write_table(folder / "vial_truth.tsv", truth.tabulate_vials(row for w in written for row in w.vials))
     write_table(folder / "ruler.tsv", truth.tabulate_rulers(design))
     write_table(folder / "bad.tsv", truth.tabulate_bad_things(bad))
     write_json(folder / SETTINGS, settings.to_dict())  # last, for its presence says that the trial is whole
+
+
+def _write_drawn_regions(directory: Path, series: WrittenSeries) -> None:
+    """The segmentation that a site sends with a series, and the names of its labels."""
+    if series.drawn is None:
+        return
+    plan = series.plan
+    path = directory / layout.fill(
+        layout.SENT_REGIONS,
+        site=plan.site.name,
+        participant=plan.participant,
+        session=plan.session,
+        run=plan.run,
+        suffix=plan.suffix,
+    )
+    write_image(path, series.drawn.labels, series.drawn.affine)
+    names = pd.DataFrame({"index": range(1, len(series.drawn.names) + 1), "name": series.drawn.names})
+    write_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), names)
 
 
 def is_simulated(directory: Path, *, options: dict[str, Any] | None = None, **arguments: Any) -> bool:

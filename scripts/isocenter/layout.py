@@ -15,6 +15,8 @@ SITE_FOLDER = f"{SITES}/{{site}}"
 SITE_YAML = f"{SITES}/{{site}}/site.yaml"
 PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
+#: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
+SENT_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_dseg.nii.gz"
 
 # Per site -------------------------------------------------------------------------------------------
 SITE = f"{RESULTS}/sites/{{site}}"

@@ -140,6 +140,19 @@ class Plan:
             for name in self.run_biomarkers(wildcards)
         ]
 
+    def run_regions(self, wildcards: Any) -> dict[str, dict[str, Any]]:
+        """Where the regions of each map of a run come from."""
+        keys = ("regions", "suffix", "contrast")
+        blocks = (self.biomarkers[name] for name in self.run_biomarkers(wildcards))
+        return {block["map"]: {key: block[key] for key in keys} for block in blocks}
+
+    def sent_regions(self, wildcards: Any) -> list[str]:
+        """The label images that the site drew on the series of a run, and the tables that name them."""
+        suffixes = [entry["suffix"] for entry in self.run_regions(wildcards).values() if entry["regions"] == "site"]
+        images = [layout.fill(layout.SENT_REGIONS, **_entities(wildcards), suffix=s) for s in dict.fromkeys(suffixes)]
+        files = [path for image in images for path in (image, Path(str(image).replace(".nii.gz", ".tsv")))]
+        return [str(path) for path in files if path.is_file()]
+
     def run_calibrations(self, wildcards: Any) -> list[str]:
         """The calibrations that a run's biomarkers need."""
         return [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isocenter.entities import Flag
-from isocenter.errors import TableError, explain
+from isocenter.errors import ConfigError, TableError, explain
 from isocenter.volume import ParameterMap
 
 #: Columns of a run's region table: those of ``measurements.tsv``.
@@ -41,6 +41,8 @@ COLUMNS = (
 #: A region with fewer voxels that hold a value has no row but an exclusion: a few voxels at the tissue's border
 #: would speak for all of it.
 FEWEST_VOXELS = 20
+#: What may stand for a region.
+STATISTICS = ("median", "mean")
 #: Standard error of a median over that of a mean, normal noise: sqrt(π/2).
 MEDIAN_FACTOR = np.sqrt(np.pi / 2)
 #: Voxels further apart than this along an axis count as independent.
@@ -51,7 +53,7 @@ REACH = 2
 class RoiStatistic:
     """What a region says about one map.
 
-    value, stderr : median and its standard error [unit]; NaN without a valid voxel
+    value, stderr : median (or mean) and its standard error [unit]; NaN without a valid voxel
     stderr_noise : what the standard error would be for noise alone, from the voxels' own [unit]
     n_voxels, n_valid : voxels of the region, and those with a value
     n_effective : independent voxels that `n_valid` correlated ones are worth
@@ -71,8 +73,8 @@ class RoiStatistic:
         return "; ".join(f"{name} {share:.2g}" for name, share in self.flags.items())
 
 
-def measure_region(parameter_map: ParameterMap, region: np.ndarray) -> RoiStatistic:
-    """Median of a map in a region with its standard error.
+def measure_region(parameter_map: ParameterMap, region: np.ndarray, statistic: str = "median") -> RoiStatistic:
+    """Median (or mean) of a map in a region with its standard error.
 
     Parameters
     ----------
@@ -80,7 +82,11 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray) -> RoiStatis
         Value, standard error and flag.
     region : (x, y, z) booleans
         Where the label is.
+    statistic : str
+        ``median`` or ``mean``.
     """
+    if statistic not in STATISTICS:
+        raise ConfigError(explain("Unknown region statistic", expected=" or ".join(STATISTICS), found=statistic))
     if region.shape != parameter_map.value.shape:
         raise TableError(
             explain("Label and map differ in shape", expected=parameter_map.value.shape, found=region.shape)
@@ -94,9 +100,12 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray) -> RoiStatis
     value = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - value)))  # the SD of normal values, deaf to outliers
     n_effective = effective_count(parameter_map.value, valid)
-    noise, sampling = (
-        MEDIAN_FACTOR * sd / np.sqrt(n_effective) for sd in (typical_stderr(parameter_map.stderr[valid]), spread)
-    )
+    errors, factor = typical_stderr(parameter_map.stderr[valid]), MEDIAN_FACTOR
+    if statistic == "mean":
+        # A mean is moved by every voxel, the noisy and the odd ones too: their root mean square and plain SD count.
+        value, spread, factor = float(values.mean()), float(values.std(ddof=min(1, n_valid - 1))), 1.0
+        errors = float(np.sqrt(np.nanmean(np.square(parameter_map.stderr[valid].astype(float)))))
+    noise, sampling = (factor * sd / np.sqrt(n_effective) for sd in (errors, spread))
     return RoiStatistic(value, float(np.fmax(noise, sampling)), float(noise), n_voxels, n_valid, n_effective, flags)
 
 
@@ -137,6 +146,20 @@ def effective_count(values: np.ndarray, valid: np.ndarray) -> float:
             moved = signs[tuple(slice(REACH + h, REACH + h + size) for h, size in zip(shift, core.shape, strict=True))]
             total += 2 * float(np.sum(core * moved))
     return n / max(total / n, 1.0)
+
+
+def place_labels(labels: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray) -> np.ndarray:
+    """Labels drawn on one grid, on another: each voxel takes the label that its center lies in, 0 outside.
+
+    labels : (x, y, z) integers; affine, target : (4, 4) arrays, voxel to scanner mm; shape : of the other grid
+    """
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    matrix = np.linalg.inv(affine) @ target
+    found = np.rint(index @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
+    inside = np.all((found >= 0) & (found < labels.shape), axis=-1)
+    placed = np.zeros(shape, labels.dtype)
+    placed[inside] = labels[tuple(found[inside].T)]
+    return placed
 
 
 def share_of_flags(flags: np.ndarray) -> dict[str, float]:

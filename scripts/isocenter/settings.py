@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from isocenter import layout
+from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
@@ -276,6 +277,14 @@ def _select_biomarkers(
                 expected="the lower bound first",
                 found=block["plausible_range"],
                 remedy="swap the two numbers",
+            )
+        if block["suffix"] not in SUFFIXES:
+            complaints.add(
+                f"The intake cannot convert the series of {name}",
+                where=f"{where}, key {name}.suffix",
+                expected=f"one of {', '.join(SUFFIXES)}",
+                found=block["suffix"],
+                remedy="mend the suffix, or add an entry to scripts/isocenter/dicom/suffixes.py",
             )
         if protocol is not None and block["suffix"] not in protocol["series"]:
             complaints.add(

@@ -35,19 +35,23 @@ class Template:
     affine: np.ndarray
 
 
-def synthesize_contrast(time: np.ndarray, amplitude: np.ndarray, parameter: str) -> np.ndarray:
-    """A T1-weighted-like image from a relaxation time alone: (x, y, z) float32 array [1], 0 in air.
+def synthesize_contrast(
+    time: np.ndarray, amplitude: np.ndarray, parameter: str, scale: float | None = None
+) -> np.ndarray:
+    """A T1-weighted-like image from a parameter alone: (x, y, z) float32 array [1], 0 in air.
 
     Its brightness is the tissue's, not the receive coil's; the amplitude only tells tissue from air.
 
     Parameters
     ----------
-    time : (x, y, z) array [s]
-        T1, T2 or T2*; NaN where there is none.
+    time : (x, y, z) array
+        T1, T2 or T2* [s], or whatever rises from white to gray matter to fluid; NaN where there is none.
     amplitude : (x, y, z) array
         The fit's M0 or S0.
     parameter : str
-        Which time it is: a key of `CONTRAST_TIMES`.
+        Which time it is: a key of `CONTRAST_TIMES`, unless `scale` is given.
+    scale : float, optional
+        In the unit of `time`; the image is exp(-time/scale).
     """
     fitted = np.isfinite(time) & np.isfinite(amplitude) & (amplitude > 0)
     if np.count_nonzero(fitted) < FEWEST_VOXELS:
@@ -63,7 +67,7 @@ def synthesize_contrast(time: np.ndarray, amplitude: np.ndarray, parameter: str)
     if count > 1:
         tissue = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
     image = np.zeros(time.shape, np.float32)
-    image[tissue] = np.exp(-time[tissue] / CONTRAST_TIMES[parameter])
+    image[tissue] = np.exp(-time[tissue] / (scale or CONTRAST_TIMES[parameter]))
     # A voxel without a value inside the head looks like its neighbors, not like air.
     holes = ndimage.binary_fill_holes(tissue) & ~tissue
     image[holes] = ndimage.median_filter(image, size=3)[holes]

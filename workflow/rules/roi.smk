@@ -21,6 +21,7 @@ rule transfer_labels:
         template=layout.TEMPLATE,
         maps=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP),
         fits=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.FIT),
+        sent=lambda wildcards: after_intake(wildcards).sent_regions(wildcards),
     output:
         labels=directory(layout.LABELS),
     log:
@@ -29,9 +30,10 @@ rule transfer_labels:
         "../../environment.yml"
     params:
         seed=PLAN.settings.config["seed"],
+        regions=lambda wildcards: PLAN.run_regions(wildcards),
         code=code_digest("transfer_labels"),
     message:
-        "bring the labels to {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+        "label the regions of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:
         "../../scripts/transfer_labels.py"
 
@@ -60,6 +62,10 @@ rule extract_rois:
         biomarkers=lambda wildcards: PLAN.run_biomarkers(wildcards),
         rois=lambda wildcards: {
             name: PLAN.biomarkers[name]["rois"]
+            for name in PLAN.run_biomarkers(wildcards)
+        },
+        statistics=lambda wildcards: {
+            name: PLAN.biomarkers[name]["roi_statistic"]
             for name in PLAN.run_biomarkers(wildcards)
         },
         site=lambda wildcards: wildcards.site,

@@ -1,4 +1,4 @@
-"""The series that can be converted, one entry a BIDS suffix: what varies over their volumes, and how the files are named.
+"""The series that can be converted, one entry a BIDS suffix: what varies over their volumes, how files are named.
 
 A trial converts those that its biomarkers are fitted to; a new kind of series is one entry here and, where its tags
 need an eye of their own, a few lines in `recognize`.

@@ -13,7 +13,10 @@ from pydicom.uid import MRImageStorage
 
 from isocenter.dicom.write_elements import Encoder
 from isocenter.dicom.write_headers import (
+    GE_B_VALUE_OFFSET,
+    GE_CREATOR,
     PHILIPS_CREATOR,
+    SIEMENS_CREATOR,
     choose_scaling,
     clock,
     decimal,
@@ -26,7 +29,12 @@ from isocenter.dicom.write_headers import (
 )
 from isocenter.simulation.design import Acquisition
 from isocenter.simulation.scanner import SimulatedSeries
+from isocenter.simulation.techniques import TECHNIQUES
 from isocenter.units import milliseconds_from_seconds
+
+#: What GE calls the sequence, and Philips the technique in its image type.
+GE_SEQUENCES = {"MESE": "memp", "IRT1": "fse-ir", "dwi": "epi2", "MOLLI": "smart1map", "MEGRE": "ideal3d"}
+PHILIPS_KINDS = {"MESE": "SE", "IRT1": "IR", "dwi": "SE", "MOLLI": "FFE", "MEGRE": "FFE"}
 
 
 def write_classic(folder: Path, plan: Acquisition, series: SimulatedSeries) -> Iterator[Path]:
@@ -54,6 +62,7 @@ def write_classic(folder: Path, plan: Acquisition, series: SimulatedSeries) -> I
                 varying["RescaleIntercept"] = decimal(scaling.intercept)
                 varying["RescaleSlope"] = decimal(scaling.slope)
                 private = {(0x2005100D, "FL"): 0.0, (0x2005100E, "FL"): scaling.scale_slope}
+            private |= _private_weighting(plan, float(time))
             path = folder / _file_name(plan, number, instance)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encoder.encode(varying, private, stored[place].tobytes()))
@@ -62,7 +71,8 @@ def write_classic(folder: Path, plan: Acquisition, series: SimulatedSeries) -> I
 
 def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
     dataset = Dataset()
-    is_echo, is_inversion = plan.suffix == "MESE", plan.suffix == "IRT1"
+    technique = TECHNIQUES.get(plan.suffix)  # a vendor's own map has none
+    is_echo = technique is not None and technique.is_echo
     values = study_attributes(plan)
     values |= {
         "SeriesInstanceUID": series_uid,
@@ -73,10 +83,10 @@ def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
         "AcquisitionDate": f"{plan.day:%Y%m%d}",
         "ContentDate": f"{plan.day:%Y%m%d}",
         "ImageType": _image_type(plan),
-        "MRAcquisitionType": "2D",
-        "ScanningSequence": ["SE", "IR"] if is_inversion else "SE",
+        "MRAcquisitionType": technique.acquisition_type if technique else "2D",
+        "ScanningSequence": _words(technique.scanning_sequence) if technique else "SE",
         "SequenceVariant": _sequence_variant(plan),
-        "ScanOptions": "",
+        "ScanOptions": _words(technique.scan_options) if technique else "",
         "SliceThickness": decimal(series.thickness),
         "SpacingBetweenSlices": decimal(series.thickness),
         "RepetitionTime": decimal(milliseconds_from_seconds(series.repetition_time)),
@@ -103,38 +113,63 @@ def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
         "WindowWidth": "2000",
     }
     if plan.site.dialect == "siemens":
-        values["SequenceName"] = f"*se2d{len(series.times)}" if is_echo else "*tir2d1_1"
+        name = technique.sequence_name if technique else "*tir2d1_1"
+        values["SequenceName"] = name.format(n=len(series.times), value=series.times.max())
     if plan.site.dialect == "ge":
         values["ImagesInAcquisition"] = series.data.shape[2] * len(series.times)
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     if plan.site.dialect == "ge":
         dataset.add_new(0x00190010, "LO", "GEMS_ACQU_01")
-        dataset.add_new(0x0019109C, "LO", "memp" if is_echo else "fse-ir")
-        dataset.add_new(0x00430010, "LO", "GEMS_PARM_01")
+        dataset.add_new(0x0019109C, "LO", GE_SEQUENCES.get(plan.suffix, "fse-ir"))
+        dataset.add_new(0x00430010, "LO", GE_CREATOR)
         dataset.add_new(0x0043102F, "SS", 0)
     if plan.site.dialect == "philips":
         dataset.add_new(0x20050010, "LO", PHILIPS_CREATOR)
+    if plan.site.dialect == "siemens" and plan.suffix == "dwi":
+        dataset.add_new(0x00190010, "LO", SIEMENS_CREATOR)
     return dataset
+
+
+def _words(value: str | tuple[str, ...]) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)
+
+
+def _private_weighting(plan: Acquisition, b_value: float) -> dict[tuple[int, str], Any]:
+    """The b-value where Siemens and GE keep it; Philips uses the standard's element."""
+    if plan.suffix != "dwi" or plan.lacks_b_value:
+        return {}
+    if plan.site.dialect == "siemens":
+        return {(0x0019100C, "IS"): f"{b_value:.0f}"}
+    if plan.site.dialect == "ge":
+        return {(0x00431039, "IS"): [f"{b_value + GE_B_VALUE_OFFSET * (b_value > 0):.0f}", "8", "0", "0"]}
+    return {}
 
 
 def _varying_attributes(plan, series, index, place, instance, started, series_uid) -> dict[str, Any]:
     position = series.position + place * slice_step(series)
     normal = slice_step(series) / np.linalg.norm(slice_step(series))
+    technique = TECHNIQUES.get(plan.suffix)
+    is_echo = technique is not None and technique.is_echo
     values: dict[str, Any] = {
         "SOPClassUID": MRImageStorage,
         "SOPInstanceUID": make_uid(series_uid, instance),
         "AcquisitionTime": clock(started),
         "ContentTime": clock(started + 0.01 * instance),
-        "AcquisitionNumber": 1 if plan.suffix == "MESE" or plan.site.dialect == "siemens" else index + 1,
+        "AcquisitionNumber": 1 if is_echo or plan.site.dialect == "siemens" else index + 1,
         "InstanceNumber": instance,
         "ImagePositionPatient": [decimal(v) for v in position],
         "SliceLocation": decimal(position @ normal),
         "EchoTime": decimal(milliseconds_from_seconds(series.echo_time or float(series.times[index]))),
-        "EchoNumbers": index + 1 if plan.suffix == "MESE" else 1,
+        "EchoNumbers": index + 1 if is_echo else 1,
     }
-    if plan.suffix == "IRT1" and not plan.lacks_inversion_time:
+    if technique is not None and technique.is_inversion and not plan.lacks_inversion_time:
         values["InversionTime"] = decimal(milliseconds_from_seconds(float(series.times[index])))
+    if plan.suffix == "MOLLI":
+        values["NominalInterval"] = "950"
+        values["HeartRate"] = "63"
+    if plan.suffix == "dwi" and plan.site.dialect == "philips" and not plan.lacks_b_value:
+        values["DiffusionBValue"] = float(series.times[index])
     if plan.site.dialect == "philips":
         values["TemporalPositionIdentifier"] = 1
         values["NumberOfTemporalPositions"] = 1
@@ -144,16 +179,14 @@ def _varying_attributes(plan, series, index, place, instance, started, series_ui
 def _image_type(plan: Acquisition) -> list[str]:
     if plan.is_derived:
         return ["DERIVED", "PRIMARY", "T1 MAP", "ND"]
+    kind = PHILIPS_KINDS[plan.suffix]
+    is_trace = plan.suffix == "dwi"
     return {
-        "siemens": ["ORIGINAL", "PRIMARY", "M", "ND"],
+        "siemens": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "ND"]
+        if is_trace
+        else ["ORIGINAL", "PRIMARY", "M", "ND"],
         "ge": ["ORIGINAL", "PRIMARY", "OTHER"],
-        "philips": [
-            "ORIGINAL",
-            "PRIMARY",
-            "M_SE" if plan.suffix == "MESE" else "M_IR",
-            "M",
-            "SE" if plan.suffix == "MESE" else "IR",
-        ],
+        "philips": ["ORIGINAL", "PRIMARY", f"M_{kind}", "M", kind],
     }[plan.site.dialect]
 
 

@@ -30,9 +30,20 @@ from isocenter.dicom.write_headers import (
 )
 from isocenter.simulation.design import Acquisition
 from isocenter.simulation.scanner import SimulatedSeries
+from isocenter.simulation.techniques import TECHNIQUES, Technique
 from isocenter.units import milliseconds_from_seconds
 
 PER_FRAME = 0x52009230
+#: Where the value that varies stands among the functional groups, by axis: element and group.
+PLACES = {
+    "echo_time": ("EffectiveEchoTime", "MREchoSequence"),
+    "inversion_time": ("InversionTimes", "MRModifierSequence"),
+    "b_value": ("DiffusionBValue", "MRDiffusionSequence"),
+}
+
+
+def _technique(plan: Acquisition) -> Technique:
+    return TECHNIQUES["IRT1" if plan.is_derived else plan.suffix]
 
 
 def write_enhanced(folder: Path, plan: Acquisition, series: SimulatedSeries) -> Path:
@@ -58,8 +69,8 @@ def write_enhanced(folder: Path, plan: Acquisition, series: SimulatedSeries) -> 
 
 def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
     dataset = Dataset()
-    is_echo = plan.suffix == "MESE"
-    contrast = "T2" if is_echo else "T1"
+    technique = _technique(plan)
+    is_echo, contrast = technique.is_echo, technique.contrast
     values = study_attributes(plan) | {
         "SOPClassUID": EnhancedMRImageStorage,
         "SOPInstanceUID": instance_uid,
@@ -71,7 +82,7 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
         "InstanceNumber": 1,
         "AcquisitionNumber": 1,
         "AcquisitionDateTime": date_time(plan, 0.0),
-        "AcquisitionDuration": 60.0 * len(series.times) if not is_echo else 480.0,
+        "AcquisitionDuration": technique.step * len(series.times) or technique.duration,
         "ContentDate": f"{plan.day:%Y%m%d}",
         "ContentTime": clock(plan.start),
         "ImageType": ["DERIVED", "PRIMARY", "T1 MAP", "NONE"]
@@ -87,16 +98,16 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
         "ResonantNucleus": "1H",
         "KSpaceFiltering": "NONE",
         "ApplicableSafetyStandardAgency": "IEC",
-        "PulseSequenceName": "SE" if is_echo else "IR",
-        "MRAcquisitionType": "2D",
-        "EchoPulseSequence": "SPIN",
-        "MultipleSpinEcho": "YES" if is_echo else "NO",
+        "PulseSequenceName": technique.pulse_sequence,
+        "MRAcquisitionType": technique.acquisition_type,
+        "EchoPulseSequence": technique.echo_kind,
+        "MultipleSpinEcho": "YES" if is_echo and technique.echo_kind == "SPIN" else "NO",
         "MultiPlanarExcitation": "NO",
         "PhaseContrast": "NO",
         "TimeOfFlightContrast": "NO",
         "ArterialSpinLabelingContrast": "NONE",
         "SteadyStatePulseSequence": "NONE",
-        "EchoPlanarPulseSequence": "NO",
+        "EchoPlanarPulseSequence": "YES" if technique.is_echo_planar else "NO",
         "SaturationRecovery": "NO",
         "SpectrallySelectedSuppression": "NONE",
         "OversamplingPhase": "2D",
@@ -112,12 +123,14 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
         "LossyImageCompression": "00",
         "PresentationLUTShape": "IDENTITY",
     }
+    if plan.suffix == "MOLLI":
+        values["CardiacSynchronizationTechnique"] = "PROSPECTIVE"
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     organization = make_uid("dimensions", *plan.key)
     dataset.DimensionOrganizationSequence = _sequence(DimensionOrganizationUID=organization)
     pointers = [("StackID", "FrameContentSequence"), ("InStackPositionNumber", "FrameContentSequence")]
-    pointers.append(("EffectiveEchoTime", "MREchoSequence") if is_echo else ("InversionTimes", "MRModifierSequence"))
+    pointers.append(PLACES[technique.axis])
     dataset.DimensionIndexSequence = Sequence(
         [
             _item(
@@ -134,7 +147,7 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
 
 def _shared_groups(plan, series) -> Dataset:
     n_columns, n_rows = series.data.shape[:2]
-    is_echo = plan.suffix == "MESE"
+    is_echo = _technique(plan).is_echo
     return _item(
         MRImagingModifierSequence=_sequence(
             MagnetizationTransfer="NONE",
@@ -196,7 +209,7 @@ def _encode_frames(plan, series, order, scalings) -> bytes:
 
 
 def _frame_content(plan, place, index) -> Dataset:
-    moment = date_time(plan, 60.0 * index if plan.suffix == "IRT1" else 0.0)
+    moment = date_time(plan, _technique(plan).step * index if not plan.is_derived else 0.0)
     return _item(
         FrameContentSequence=_sequence(
             FrameAcquisitionNumber=1,
@@ -212,11 +225,13 @@ def _frame_content(plan, place, index) -> Dataset:
 
 
 def _time_groups(plan, series, index, scaling) -> Dataset:
-    is_echo = plan.suffix == "MESE"
+    technique = _technique(plan)
+    is_echo = technique.is_echo
+    is_inversion = technique.is_inversion and not plan.is_derived
     time = milliseconds_from_seconds(float(series.times[index]))
     echo_time = time if is_echo else milliseconds_from_seconds(series.echo_time)
     modifier = {
-        "InversionRecovery": "YES" if plan.suffix == "IRT1" else "NO",
+        "InversionRecovery": "YES" if is_inversion else "NO",
         "FlowCompensation": "NONE",
         "Spoiling": "NONE",
         "T2Preparation": "NO",
@@ -225,7 +240,7 @@ def _time_groups(plan, series, index, scaling) -> Dataset:
         "PartialFourier": "NO",
         "ParallelAcquisition": "NO",
     }
-    if plan.suffix == "IRT1" and not plan.lacks_inversion_time:
+    if is_inversion and not plan.lacks_inversion_time:
         modifier["InversionTimes"] = time
     philips = _item(
         EchoNumbers=index + 1 if is_echo else 1,
@@ -234,12 +249,12 @@ def _time_groups(plan, series, index, scaling) -> Dataset:
     )
     groups = _item(
         MRImageFrameTypeSequence=_sequence(
-            FrameType=["ORIGINAL", "PRIMARY", "T2" if is_echo else "T1", "NONE"],
+            FrameType=["ORIGINAL", "PRIMARY", technique.contrast, "NONE"],
             PixelPresentation="MONOCHROME",
             VolumetricProperties="VOLUME",
             VolumeBasedCalculationTechnique="NONE",
             ComplexImageComponent="MAGNITUDE",
-            AcquisitionContrast="T2" if is_echo else "T1",
+            AcquisitionContrast=technique.contrast,
         ),
         MREchoSequence=_sequence(EffectiveEchoTime=echo_time),
         MRModifierSequence=_sequence(**modifier),
@@ -250,6 +265,15 @@ def _time_groups(plan, series, index, scaling) -> Dataset:
         ),
         FrameVOILUTSequence=_sequence(WindowCenter="1000", WindowWidth="2000"),
     )
+    if technique.axis == "b_value" and not plan.lacks_b_value:
+        b_value = float(series.times[index])
+        groups.MRDiffusionSequence = _sequence(
+            DiffusionBValue=b_value, DiffusionDirectionality="ISOTROPIC" if b_value else "NONE"
+        )
+    if plan.suffix == "MOLLI":
+        groups.CardiacSynchronizationSequence = _sequence(
+            NominalCardiacTriggerDelayTime=600.0, CardiacCyclePosition="DIASTOLE"
+        )
     if scaling.scale_slope is not None:
         philips.add_new(0x20050010, "LO", PHILIPS_CREATOR)
         philips.add_new(0x2005100D, "FL", 0.0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from isocenter.simulation.design import Acquisition
 from isocenter.simulation.scanner import SimulatedSeries
+from isocenter.simulation.techniques import TECHNIQUES
 from isocenter.units import milliseconds_from_seconds
 
 #: The group of Philips's private scaling: a stored value p is the true signal p / scale slope.
@@ -18,6 +19,8 @@ PHILIPS_CREATOR = "Philips MR Imaging DD 001"
 PHILIPS_SCALE_SLOPE = 0.0121
 #: Largest stored value: 12 bits in Siemens and Philips, 15 in GE.
 TOP = {"siemens": 4095, "ge": 32767, "philips": 4095, "philips_enhanced": 4095}
+#: Siemens' private group of diffusion, GE's of parameters, and what GE's multi-b protocols add to a b-value [s/mm2].
+SIEMENS_CREATOR, GE_CREATOR, GE_B_VALUE_OFFSET = "SIEMENS MR HEADER", "GEMS_PARM_01", 1_000_000_000
 #: What water's magnetization is stored as, so that the brightest voxel of a series stays below the top.
 GAIN = {"siemens": 2000.0, "ge": 6000.0, "philips": 2000.0, "philips_enhanced": 2000.0}
 
@@ -83,7 +86,7 @@ def study_attributes(plan: Acquisition) -> dict[str, Any]:
         "PatientID": plan.patient_id,
         "PatientBirthDate": "",
         "PatientSex": "O",
-        "BodyPartExamined": "PHANTOM" if plan.kind == "phantom" else "BRAIN",
+        "BodyPartExamined": "PHANTOM" if plan.kind == "phantom" else _organ(plan).upper(),
         "DeviceSerialNumber": site.serial,
         "SoftwareVersions": site.software.split("\\"),
         "PatientPosition": "HFS",
@@ -104,11 +107,13 @@ def describe(plan: Acquisition, time: float) -> str:
     """The name that the console's operator gave the series."""
     if plan.is_derived:
         return "T1_Images"
-    if plan.suffix == "MESE":
-        return "T2_MESE"
-    if plan.site.dialect == "siemens":
+    if plan.suffix == "IRT1" and plan.site.dialect == "siemens":
         return f"T1-IR-{milliseconds_from_seconds(time):.0f}ms"
-    return "T1_IR"
+    return TECHNIQUES[plan.suffix].description
+
+
+def _organ(plan: Acquisition) -> str:
+    return "brain" if plan.is_derived else TECHNIQUES[plan.suffix].organ
 
 
 def clock(seconds: float) -> str:
@@ -135,6 +140,14 @@ def slice_step(series: SimulatedSeries) -> np.ndarray:
 def plane_directions(series: SimulatedSeries) -> np.ndarray:
     """(6,) array, unit vectors along a row and down a column, LPS: DICOM's ImageOrientationPatient."""
     return np.concatenate([series.columns / np.linalg.norm(series.columns), series.rows / np.linalg.norm(series.rows)])
+
+
+def find_affine(series: SimulatedSeries) -> np.ndarray:
+    """(4, 4) array from (column, row, slice) indices to millimeters, RAS as NIfTI has it."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([series.columns, series.rows, slice_step(series)], axis=1)
+    affine[:3, 3] = series.position
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
 def date_time(plan: Acquisition, seconds: float) -> str:

@@ -11,17 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isocenter.dicom.write import write_series
+from isocenter.dicom.write_headers import find_affine
 from isocenter.phantom.library import Phantom
 from isocenter.simulation.design import Acquisition, TrialDesign
 from isocenter.simulation.head import Tissues, build_head
-from isocenter.simulation.scanner import simulate_head, simulate_phantom
+from isocenter.simulation.scanner import simulate_body, simulate_head, simulate_phantom
 from isocenter.simulation.settings import SimulationSettings
+from isocenter.simulation.techniques import TECHNIQUES
 from isocenter.simulation.template import load_tissues
 from isocenter.simulation.truth import RegionTruth, VialRow, list_region_truth, list_vial_truth
 
 #: What the jobs of one process share; set by `_prepare`.
 _shared: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class DrawnRegions:
+    """A segmentation that a site sends. names : of labels 1, 2, …; labels : (x, y, z) uint8 array; affine : (4, 4)."""
+
+    names: tuple[str, ...]
+    labels: np.ndarray
+    affine: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class WrittenSeries:
     files: list[Path]
     regions: list[RegionTruth]
     vials: list[VialRow]
+    drawn: DrawnRegions | None = None
 
 
 def write_trial(
@@ -90,9 +104,20 @@ def _write_job(plans: list[Acquisition]) -> list[WrittenSeries]:
     for plan in plans:
         if plan.kind == "phantom":
             series = simulate_phantom(plan, _shared["phantom"], settings)
+        elif not plan.is_derived and TECHNIQUES[plan.suffix].organ != "brain":
+            series = simulate_body(plan, settings)
         else:
             series = simulate_head(plan, _shared["head"](plan.participant), settings)
         files = write_series(_shared["folders"][plan.site.name], plan, series)
         regions, vials = list_region_truth(plan, series), list_vial_truth(plan, series)
-        written.append(WrittenSeries(plan, files, regions, vials))
+        drawn = DrawnRegions(tuple(series.drawn), _stack(series.drawn), find_affine(series)) if series.drawn else None
+        written.append(WrittenSeries(plan, files, regions, vials, None if plan.lacks_regions else drawn))
     return written
+
+
+def _stack(drawn: dict[str, np.ndarray]) -> np.ndarray:
+    """One label image of all regions, numbered from 1 in their order."""
+    labels = np.zeros(next(iter(drawn.values())).shape, np.uint8)
+    for number, region in enumerate(drawn.values(), start=1):
+        labels[region] = number
+    return labels

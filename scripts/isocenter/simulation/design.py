@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 from isocenter.simulation.seeds import stream
 from isocenter.simulation.settings import SimulationSettings
+from isocenter.simulation.techniques import CORE, TECHNIQUES
 
 #: The first day of the trial; sites follow a week apart, sessions five weeks apart.
 FIRST_DAY = date(2026, 1, 12)
@@ -25,7 +26,8 @@ FIELD_STRENGTH = 3.0
 #: Ranges from which the ruler errors of four sites are drawn, relative to the largest.
 RULER_STRATA = ((-1.0, -0.65), (-0.5, -0.15), (0.15, 0.5), (0.65, 1.0))
 
-SUFFIXES = {"T1": "IRT1", "T2": "MESE"}
+#: The biomarkers with a ruler that a phantom can check.
+RULED = tuple(TECHNIQUES[suffix].biomarker for suffix in CORE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Site:
     """One site: its scanner, its phantom, and the ways in which it is not ideal.
 
     temperatures, true_temperatures : the log's and the phantom's own, by session [degC]
-    ruler_errors : by biomarker; the times played out are the nominal ones times (1 + error)
+    ruler_errors : by biomarker; the times (or b-values) played out are the nominal ones times (1 + error)
     """
 
     name: str
@@ -77,6 +79,8 @@ class Acquisition:
     number: int
     has_spike: bool = False
     lacks_inversion_time: bool = False
+    lacks_b_value: bool = False
+    lacks_regions: bool = False
     is_derived: bool = False
 
     @property
@@ -148,7 +152,7 @@ def _design_site(settings: SimulationSettings, index: int) -> Site:
         phantom_serial=PHANTOM_SERIALS[index % len(PHANTOM_SERIALS)],
         temperatures=logged,
         true_temperatures=true,
-        ruler_errors={b: _ruler_error(settings, b, index) for b in SUFFIXES},
+        ruler_errors={b: _ruler_error(settings, b, index) for b in (*RULED, *({"ADC"} & set(settings.arms)))},
         inversion_efficiency=float(efficiency),
         refocusing_angle=float(angle),
     )
@@ -156,10 +160,11 @@ def _design_site(settings: SimulationSettings, index: int) -> Site:
 
 def _ruler_error(settings: SimulationSettings, biomarker: str, index: int) -> float:
     """A site's error: of four sites two run fast and two slow, one of each by much, so that sites always differ."""
+    largest = settings.ruler_errors if biomarker in RULED else settings.gradient_errors
     order = stream(settings.seed, "ruler", biomarker, index // len(RULER_STRATA)).permutation(len(RULER_STRATA))
     least, most = RULER_STRATA[order[index % len(RULER_STRATA)]]
     draw = stream(settings.seed, "ruler", biomarker, "site", index).uniform(least, most)
-    return float(settings.ruler_errors * draw)
+    return float(largest * draw)
 
 
 def session_day(site: Site, session: int) -> date:
@@ -183,7 +188,7 @@ def _schedule(settings, site, participants, bad) -> list[Acquisition]:
                 continue
             number, clock = 2, start + 240.0
             for run in range(1, runs + 1):
-                for suffix in SUFFIXES.values():
+                for suffix in CORE if kind == "phantom" else settings.suffixes:
                     where = (participant, label, str(run), suffix)
                     found.append(
                         Acquisition(
@@ -199,10 +204,12 @@ def _schedule(settings, site, participants, bad) -> list[Acquisition]:
                             number,
                             has_spike=(*where, "spike") in marks,
                             lacks_inversion_time=(*where, "missing_inversion_time") in marks,
+                            lacks_b_value=(*where, "missing_b_value") in marks,
+                            lacks_regions=(*where, "missing_regions") in marks,
                         )
                     )
                     number += len(settings.inversion_times) if suffix == "IRT1" else 1
-                    clock += 600.0
+                    clock += 600.0 if suffix in CORE else 180.0
             if (participant, label, "1", "", "derived_map") in marks:
                 found.append(
                     Acquisition(
@@ -260,6 +267,20 @@ def _design_bad_things(settings, sites, participants) -> tuple[BadThing, ...]:
                 "the file's series cannot be used",
             ),
         ]
+    if settings.bad_things and "ADC" in settings.arms:
+        bad.append(
+            BadThing(
+                site(1), "missing_b_value", person(0), "01", repeat, "dwi", "intake",
+                "quarantined: no element holds the b-value, never guessed",
+            )
+        )  # fmt: skip
+    if settings.bad_things and "T1heart" in settings.arms:
+        bad.append(
+            BadThing(
+                site(2), "missing_regions", person(1), "01", "1", "MOLLI", "regions",
+                "the site sent no segmentation: no row, and a reason",
+            )
+        )  # fmt: skip
     if settings.bad_things and settings.sessions > 1:
         bad.append(
             BadThing(site(1), "missing_visit", person(4), "02", "", "", "planned", "in the schedule, never received")

@@ -2,8 +2,10 @@
 
 Literature values at 3 T: gray and white matter from Wansapura 1999
 (doi 10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L), the T1 of cerebrospinal fluid from Rooney 2007
-(doi 10.1002/mrm.21122) and its T2 from Spijkerman 2018 (doi 10.1007/s10334-017-0659-3). Inside a voxel the
-tissues exchange fast: R1, R2 and the proton density mix by volume, so every voxel has one true T1 and T2.
+(doi 10.1002/mrm.21122) and its T2 from Spijkerman 2018 (doi 10.1007/s10334-017-0659-3). Diffusion of gray and white
+matter from Helenius 2002 (AJNR 23:194), that of cerebrospinal fluid is free water's at 37 degC (Holz 2000,
+doi 10.1039/b005319h). Inside a voxel the tissues exchange fast: R1, R2 and the proton density mix by volume, so every
+voxel has one true T1 and T2.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ RELAXATION = {
     "white_matter": (0.832, 0.0796, 0.70),
     "csf": (4.3, 1.9, 1.00),
 }
+#: Apparent diffusion coefficient [mm2/s].
+DIFFUSION = {"gray_matter": 0.89e-3, "white_matter": 0.70e-3, "csf": 3.04e-3}
 #: The template's maps are averages over people and blurred; one person's tissues are not. A power sharpens them.
 SHARPNESS = 4
 #: Spacing of the control points of warps and of the variation inside a tissue [mm].
@@ -139,15 +143,30 @@ def true_regions(sampled: np.ndarray) -> dict[str, dict[str, float]]:
 
     sampled : (6, ...) array as from :func:`sample_head`
     """
-    truth: dict[str, dict[str, float]] = {}
-    for index, tissue in enumerate(TISSUES):
-        pure = sampled[index] > PURE
-        if np.count_nonzero(pure) >= FEWEST_PURE:
-            truth[tissue] = {
-                "T1": float(np.median(1 / sampled[4][pure])),
-                "T2": float(np.median(1 / sampled[5][pure])),
-            }
-    return truth
+    return {
+        tissue: {
+            "T1": float(np.median(1 / sampled[4][pure])),
+            "T2": float(np.median(1 / sampled[5][pure])),
+        }
+        for tissue, pure in pure_voxels(sampled).items()
+    }
+
+
+def pure_voxels(sampled: np.ndarray) -> dict[str, np.ndarray]:
+    """Where each tissue stands alone, (...) booleans; a tissue with too few such voxels is left out."""
+    found = {tissue: sampled[index] > PURE for index, tissue in enumerate(TISSUES)}
+    return {tissue: pure for tissue, pure in found.items() if np.count_nonzero(pure) >= FEWEST_PURE}
+
+
+def true_diffusion(sampled: np.ndarray, participant: str, settings: SimulationSettings) -> np.ndarray:
+    """The volunteer's apparent diffusion coefficient, (...) array [mm2/s]; tissues mix by volume inside a voxel.
+
+    sampled : (6, ...) array as from :func:`sample_head`
+    """
+    draw = stream(settings.seed, "diffusion", participant).standard_normal(len(TISSUES)).clip(-2.5, 2.5)
+    own = np.array([DIFFUSION[tissue] for tissue in TISSUES]) * np.exp(settings.subject_spread * draw)
+    fractions = sampled[: len(TISSUES)]
+    return np.tensordot(own, fractions, axes=1) / np.maximum(fractions.sum(axis=0), 1e-3)
 
 
 def _smooth_field(rng: np.random.Generator, shape, spacing, scale: float) -> np.ndarray:

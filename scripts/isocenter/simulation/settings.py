@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from isocenter.errors import ConfigError, explain
+from isocenter.simulation.techniques import ARMS, CORE
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class SimulationSettings:
 
     Attributes
     ----------
+    arms : biomarkers that the trial measures besides T1 and T2, from ``ADC``, ``T1heart``, ``PDFF``
     seed : the trial's seed; every series draws from its own stream, so nothing depends on order or workers
     sites, participants, sessions : how many; session 01 has `first_session_runs`, later ones `later_session_runs`
     phantoms_only : leave the volunteers out
@@ -31,6 +33,7 @@ class SimulationSettings:
     warp_mm : RMS of the smooth warp that makes a volunteer of the template, per axis
     reference_errors : vials differ from the reference within its uncertainty
     suspect_error : and those whose solution is suspect by this much more, relative
+    gradient_errors : largest relative error of a site's b-values
     temperature_stderr : SD of the true temperature about the site's log [degC]
     """
 
@@ -40,6 +43,7 @@ class SimulationSettings:
     sessions: int = 2
     first_session_runs: int = 2
     later_session_runs: int = 1
+    arms: tuple[str, ...] = ()
     phantoms_only: bool = False
     bad_things: bool = True
     spike: bool = True
@@ -62,6 +66,7 @@ class SimulationSettings:
     reference_errors: bool = True
     suspect_error: float = 0.12
     temperature_stderr: float = 0.3
+    gradient_errors: float = 0.01
 
     head_matrix: tuple[int, int, int] = (48, 56, 12)
     head_voxel: tuple[float, float, float] = (4.0, 4.0, 6.0)
@@ -74,6 +79,16 @@ class SimulationSettings:
     echo_spacing: float = 0.010
     echoes: int = 16
     echo_repetition_time: float = 4.0
+    b_values: tuple[float, ...] = (0.0, 300.0, 600.0, 1000.0)
+    diffusion_repetition_time: float = 5.0
+    diffusion_echo_time: float = 0.080
+    heart_matrix: tuple[int, int, int] = (72, 72, 3)
+    heart_voxel: tuple[float, float, float] = (3.0, 3.0, 8.0)
+    thigh_matrix: tuple[int, int, int] = (64, 64, 4)
+    thigh_voxel: tuple[float, float, float] = (3.0, 3.0, 6.0)
+    fat_echo_spacing: float = 0.0012
+    fat_echoes: int = 6
+    field_range: float = 60.0
 
     def __post_init__(self):
         for name, least in (("sites", 1), ("participants", 0), ("sessions", 1), ("first_session_runs", 1)):
@@ -81,6 +96,9 @@ class SimulationSettings:
                 raise ConfigError(
                     explain(f"simulate: {name} is too small", expected=f"{least} or more", found=getattr(self, name))
                 )
+        unknown = sorted(set(self.arms) - set(ARMS))
+        if unknown:
+            raise ConfigError(explain("simulate: unknown arm", expected=", ".join(ARMS), found=", ".join(unknown)))
         if not 0 <= self.ruler_errors < 0.5:
             raise ConfigError(explain("simulate: ruler_errors", expected="0 to 0.5", found=self.ruler_errors))
         for name in ("snr", "phantom_snr"):
@@ -90,6 +108,11 @@ class SimulationSettings:
     def runs(self, session: int) -> int:
         """How many runs a volunteer has in a session (counted from 1)."""
         return self.first_session_runs if session == 1 else self.later_session_runs
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The series of a volunteer's run, in the order of scanning."""
+        return (*CORE, *(suffix for biomarker, suffix in ARMS.items() if biomarker in self.arms))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for the truth's folder."""

@@ -15,7 +15,7 @@ def format_site_yaml(site: Site, settings: SimulationSettings) -> str:
 site: {site.name}
 title: Demonstration hospital {site.name.removeprefix("site")}
 source: dicom # folder beside this file (or an absolute path) that holds the DICOM as it came
-protocol: brain_relaxometry
+protocol: {"brain_heart_thigh" if settings.arms else "brain_relaxometry"}
 scanners:
   - id: {site.vendor.lower()}{site.index + 1}
     serial: "{site.serial}"

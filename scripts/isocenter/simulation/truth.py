@@ -6,6 +6,7 @@ import pandas as pd
 
 from isocenter.simulation.design import Acquisition, BadThing, TrialDesign
 from isocenter.simulation.scanner import SimulatedSeries
+from isocenter.simulation.techniques import TECHNIQUES
 
 ROI_COLUMNS = ("site", "participant_id", "session", "run", "biomarker", "roi", "truth", "unit")
 VIAL_COLUMNS = ("site", "session", "phantom", "serial", "biomarker", "vial", "truth", "unit")
@@ -18,9 +19,10 @@ VialRow = tuple[str, str, str, str, str, int, float, str]
 
 
 def list_region_truth(plan: Acquisition, series: SimulatedSeries) -> list[RegionTruth]:
-    """The true values [s] of one series's regions."""
+    """The true values of one series's regions."""
     where = (plan.site.name, plan.participant, plan.session, plan.run)
-    return [(*where, biomarker, roi, value, "s") for roi, biomarker, value in series.roi_truth]
+    units = {technique.biomarker: technique.unit for technique in TECHNIQUES.values()}
+    return [(*where, biomarker, roi, value, units[biomarker]) for roi, biomarker, value in series.roi_truth]
 
 
 def list_vial_truth(plan: Acquisition, series: SimulatedSeries) -> list[VialRow]:
@@ -41,7 +43,7 @@ def tabulate_vials(rows: Iterable[VialRow]) -> pd.DataFrame:
 
 
 def tabulate_rulers(design: TrialDesign) -> pd.DataFrame:
-    """Each site's ruler errors: what a scanner calls t took t * (1 + error)."""
+    """Each site's ruler errors: what a scanner calls t (or b) was t * (1 + error)."""
     rows = [(site.name, b, error, "1") for site in design.sites for b, error in site.ruler_errors.items()]
     return pd.DataFrame(rows, columns=RULER_COLUMNS)
 
