@@ -306,6 +306,34 @@ def test_each_mistake_has_its_error(tmp_path, change, error, match):
     assert not list(out.glob("*")) if out.is_dir() else True
 
 
+@pytest.mark.parametrize(("factor", "unit"), [(1.0, "1"), (100.0, "percent")])
+def test_a_b1_map_corrects_flip_angles(tmp_path, factor, unit):
+    angles, shape = [3.0, 8.0, 15.0, 25.0], (6, 5, 3)
+    scale = np.linspace(0.8, 1.2, np.prod(shape)).reshape(shape)
+    signal = np.stack([np.full(shape, np.nan)] * len(angles), axis=-1)
+    exponential = np.exp(-0.015 / 1.1)
+    for i, angle in enumerate(np.deg2rad(angles)):
+        signal[..., i] = 5000 * np.sin(scale * angle) * (1 - exponential) / (1 - exponential * np.cos(scale * angle))
+    series = tmp_path / "sub-1_VFA.nii.gz"
+    write_image(series, signal.astype(np.float32), AFFINE, {"FlipAngle": angles, "RepetitionTimeExcitation": 0.015})
+    write_image(tmp_path / "b1.nii.gz", (factor * scale).astype(np.float32), AFFINE, {"Units": unit})
+    fit_files("t1_variable_flip_angle", [series], tmp_path / "maps", mask=ALL_VOXELS, b1=tmp_path / "b1.nii.gz")
+    t1 = nib.load(tmp_path / "maps" / "sub-1_T1map.nii.gz").get_fdata()
+    np.testing.assert_allclose(t1, 1.1, rtol=1e-4)
+    sidecar = (tmp_path / "maps" / "sub-1_T1map.json").read_text()
+    assert "b1.nii.gz" in sidecar
+    assert len(sidecar) < 3000
+
+
+def test_percent_that_nobody_declared_is_refused(tmp_path):
+    series, _ = write_echoes(tmp_path)
+    sidecar = {"FlipAngle": 10.0, "RepetitionTimeExcitation": 0.01}
+    for i, path in enumerate(series):
+        sidecar_path(path).write_text(json.dumps({**sidecar, "FlipAngle": 2.0 + 3 * i}))
+    with pytest.raises(SidecarError, match="percent"):
+        fit_files("t1_variable_flip_angle", series, tmp_path / "maps", b1=scale_b1(tmp_path, 100.0))
+
+
 def test_a_map_in_another_unit_than_it_says_is_refused(tmp_path):
     series, _ = write_echoes(tmp_path)
     write_image(tmp_path / "t1.nii.gz", np.full((10, 12, 4), 900.0, np.float32), AFFINE, {"Units": "s"})

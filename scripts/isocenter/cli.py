@@ -114,7 +114,9 @@ def stats(
 
 @app.command()
 def fit(
-    model: Annotated[str, typer.Argument(help="The signal model; --list names them.", show_default=False)] = "",
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="The signal model; --list names them.", show_default=False)
+    ] = "",
     niftis: Annotated[
         list[Path] | None,
         typer.Argument(metavar="NIFTI...", help="A 4D file, or one file per value, each with its JSON sidecar."),
@@ -127,7 +129,7 @@ def fit(
         Path | None, typer.Option(help="Fit where this image is above 0, or: all. Without it the foreground.")
     ] = None,
     b1: Annotated[Path | None, typer.Option(help="A map of B1 (fraction), for models that use one.")] = None,
-    t1: Annotated[Path | None, typer.Option(help="A map of T1 [s], for models that use one.")] = None,
+    t1: Annotated[Path | None, typer.Option(help="A map of T1 in seconds, for models that use one.")] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
     list_models: Annotated[bool, typer.Option("--list", help="List the models and stop.")] = False,

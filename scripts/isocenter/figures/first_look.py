@@ -3,7 +3,7 @@
 import numpy as np
 
 from isocenter.entities import Flag
-from isocenter.figures.maps import _matplotlib, _plain, _png, middle_slice
+from isocenter.figures.maps import _matplotlib, _plain, _png
 from isocenter.figures.palette import INK, MUTED
 from isocenter.fitting import Fit
 from isocenter.units import display_unit
@@ -21,7 +21,7 @@ def draw_first_look(title: str, found: Fit, affine: np.ndarray, *, is_robust: bo
     matplotlib = _matplotlib()
     from matplotlib.figure import Figure
 
-    k = middle_slice(np.where(found.ok, 1.0, np.nan))
+    k = _fullest_slice(found.ok)
     size = np.linalg.norm(affine[:3, :3], axis=0)
     nx, ny, nz = found.flag.shape
     wide = 2.9
@@ -84,6 +84,13 @@ def draw_first_look(title: str, found: Fit, affine: np.ndarray, *, is_robust: bo
     if is_robust:
         show(rows - 1, 2, found.outliers, "outliers, fraction of samples", "1", "magma", (None, 99))
     return _png(figure)
+
+
+def _fullest_slice(ok: np.ndarray) -> int:
+    """Of the slices with nearly the most values the one next to the middle."""
+    counts = ok.sum(axis=(0, 1))
+    full = np.flatnonzero(counts >= 0.9 * counts.max())
+    return int(full[np.argmin(np.abs(full - (ok.shape[2] - 1) / 2))])
 
 
 def _limits(image: np.ndarray, spread: tuple[int | None, int]) -> tuple[float, float]:
