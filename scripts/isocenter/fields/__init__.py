@@ -71,5 +71,5 @@ def fit_volume(
     elif sigma is None and bound.n < 3:
         inside = np.isfinite(start)
         sigma = estimate_noise(turned, inside) if np.ptp(np.abs(turned[inside])) > 0 else None
-    found = fit(bound, turned, mask=np.isfinite(start), sigma=sigma, **options)
+    found = fit(bound, turned, mask=mask, sigma=sigma, **options)
     return replace(found, value={**found.value, "B0": found.value["B0"] + known})

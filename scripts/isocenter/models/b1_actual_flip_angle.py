@@ -4,7 +4,8 @@ equation     r = S2/S1, n = TR2/TR1: cos(B1 a) = (r n - 1) / (n - r)
 assumptions  TR1 < TR2 << T1 (first order in TR/T1); transverse magnetization is spoiled before each pulse
 needs        FlipAngle [deg], RepetitionTimeExcitation [s], one value for each of the two images
 parameters   B1 [1, 0-3] actual over nominal flip angle, S0 [arbitrary] M0 TR1/T1
-known bias   second order in TR/T1 (about +1 % for TR 20/100 ms and T1 of 1 s); incomplete spoiling
+known bias   second order in TR/T1 (60 degrees and TR 20/100 ms: -0.2 % for a T1 of 1 s, -1.1 % for 0.25 s);
+             incomplete spoiling
 reference    Yarnykh 2007, doi 10.1002/mrm.21120
 
 `predict` takes a T1 [s] besides: with it the signals are the exact steady state, without it the first-order form that

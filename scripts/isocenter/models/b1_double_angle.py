@@ -100,9 +100,9 @@ def solve_double_angle(
         Numbers of `Flag`: no_signal where the single angle gives none, out_of_range where no angle has this ratio.
     """
     single = np.abs(signal[:, 0])
-    # The double angle's part that is in phase with the single angle's: noise has no bias there, and the sign stays.
-    double = np.real(signal[:, 1] * np.conj(signal[:, 0])) / single
     with np.errstate(invalid="ignore", divide="ignore"):
+        # The double angle's part that is in phase with the single angle's: the sign stays, and noise has no bias there.
+        double = np.real(signal[:, 1] * np.conj(signal[:, 0])) / single
         ratio = double / (2 * single)
         angle = np.arccos(ratio)
         sine = np.sqrt(1 - ratio**2)
