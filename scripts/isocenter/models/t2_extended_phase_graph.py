@@ -8,8 +8,9 @@ needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent)
 options      profile: none, sinc (Hann-windowed), slr or gaussian; time_bandwidth: (excitation, refocusing) or one for
              both; thickness_ratio: refocused slab over excited slice; slices: positions across half the profile;
              pulse_duration [s] of the refocusing pulse, default 0; b1_bounds: range of the search;
-             t1 [s, default 1.0, or an array, voxel by voxel]; offset; echo_spacing [s, default: the smallest step]
-parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary]
+             t1 [s, default 1.0, or an array, voxel by voxel]; echo_spacing [s, default: the smallest step];
+             offset: true adds a constant, quadrature a background of random phase: sqrt(signal^2 + floor^2)
+parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary] or floor [arbitrary]
 known bias   pulses last: with pulse_duration 0 T2 reads high by about 5 % of its share of the echo spacing;
              without a profile up to +15 % where the refocused slab is no thicker than the excited slice; with a wrong
              profile a few percent, so choose it by the residual of a phantom (`isocenter.phantom.pulse_choice`)
@@ -38,13 +39,20 @@ from isocenter.models.slice_profile import SHAPES, TERMS, make_profile
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _LOWEST_B1, _HIGHEST_B1 = 0.5, 1.3
+_B1_STEP = 0.035
 #: Where the description of the profile starts among the constants; its first number is 0 where there is none.
 _PROFILE = 5
+#: Range of the floor as a share of the signal at echo time zero.
+_FLOORS = (1e-3, 0.3)
+_FLOOR = Parameter("floor", "arbitrary", 0.0, np.inf, "magnitude of a background of random phase")
 
 
 @evaluation
 def evaluate_echo_train(theta, design, constants, basis, slope):
-    """Basis EPG(T2, w) [, 1] and its slopes with respect to log T2 and w; with a profile, B1 instead of w."""
+    """Basis EPG(T2, w) [, 1] and its slopes with respect to log T2 and w; with a profile, B1 instead of w.
+
+    With a floor the basis is sqrt(EPG^2 + exp(theta[2])^2).
+    """
     spacing, t1, m = constants[0], constants[1], int(constants[3])
     # For a share of each spacing the pulse holds the magnetization upright, where T1 acts instead of T2.
     decay = (1.0 - constants[4]) * np.exp(-theta[0])
@@ -64,6 +72,13 @@ def evaluate_echo_train(theta, design, constants, basis, slope):
         basis[0, i] = echoes[0, k]
         slope[0, 0, i] = share * echoes[1, k]
         slope[1, 0, i] = echoes[2, k]
+        if theta.size == 3:
+            floor = np.exp(2.0 * theta[2])
+            root = np.sqrt(basis[0, i] ** 2 + floor)
+            slope[0, 0, i] *= basis[0, i] / root
+            slope[1, 0, i] *= basis[0, i] / root
+            slope[2, 0, i] = floor / root
+            basis[0, i] = root
         if basis.shape[0] == 2:
             basis[1, i] = 1.0
             slope[0, 1, i] = 0.0
@@ -75,11 +90,12 @@ def report_echo_train(theta, amplitudes, constants, covariance, values, errors):
     """T2, B1, S0 [, offset] from log T2, w (with a profile B1) and the amplitude."""
     values[0] = np.exp(theta[0])
     errors[0] = values[0] * np.sqrt(covariance[0, 0])
+    p = theta.size
     if constants[_PROFILE] > 0.0:
         values[1] = theta[1]
         errors[1] = np.sqrt(covariance[1, 1])
         values[2] = amplitudes[0]
-        errors[2] = np.sqrt(covariance[2, 2])
+        errors[2] = np.sqrt(covariance[p, p])
     else:
         angle = constants[2]
         # Never quite 0: at 180 degrees the slope of B1 is infinite, while the one of the excitation stays finite.
@@ -93,11 +109,15 @@ def report_echo_train(theta, amplitudes, constants, covariance, values, errors):
         errors[1] = b1 - 2.0 * np.arccos(np.sqrt(w_far)) / angle
         values[2] = amplitudes[0] / excited
         s0 = values[2]
-        variance = covariance[2, 2] / excited**2 + 2.0 * slope * s0 * covariance[1, 2] / excited
+        variance = covariance[p, p] / excited**2 + 2.0 * slope * s0 * covariance[1, p] / excited
         errors[2] = np.sqrt(variance + (slope * s0) ** 2 * covariance[1, 1])
     if amplitudes.size == 2:
         values[3] = amplitudes[1]
         errors[3] = np.sqrt(covariance[3, 3])
+    elif p == 3:
+        c = amplitudes[0]
+        values[3] = c * np.exp(theta[2])
+        errors[3] = values[3] * np.sqrt(covariance[2, 2] + 2.0 * covariance[2, 3] / c + covariance[3, 3] / c**2)
     if not amplitudes[0] > 0.0:
         return _NO_SIGNAL
     return _OK
@@ -141,7 +161,13 @@ class T2ExtendedPhaseGraph:
         spacing, number = self._read_train(te, options["echo_spacing"])
         m = int(number.max())
         t1 = np.asarray(options["t1"], dtype=float)
-        has_offset = bool(options["offset"])
+        offset = options["offset"]
+        if offset not in (True, False, None, "quadrature"):
+            raise ConfigError(
+                explain(f"Unknown option offset of {self.name}", expected="true, false or quadrature", found=offset)
+            )
+        has_floor = offset == "quadrature"
+        has_offset = bool(offset) and not has_floor
         options, profile, hold = self._read_profile(options, angle)
         has_profile = profile[0] > 0
         share = hold * float(options["pulse_duration"]) / spacing
@@ -155,9 +181,19 @@ class T2ExtendedPhaseGraph:
             lowest = max(np.cos(min(high_b1 * angle, np.pi) / 2) ** 2, 0.0)
             if lowest < 1e-12:
                 lowest = 0.0
-        t2_nodes, x_nodes = np.meshgrid(
-            np.linspace(np.log(spacing / 5), np.log(te.max() * 40), 36), np.linspace(lowest, highest, 25)
-        )
+        # Echo k turns with B1 as cos(k angle): nodes further apart than this would step over a whole optimum.
+        steps = max(5, int(np.ceil((high_b1 - low_b1) / _B1_STEP)) + 1)
+        nodes = [np.linspace(np.log(spacing / 5), np.log(te.max() * 40), 30), np.linspace(lowest, highest, steps)]
+        lower, upper = [bounds[0], lowest], [bounds[1], highest]
+        # See exponential_decay: one visible sample on the short side, 2 % of decay on the long side.
+        visible = [[np.log(te.min() / 4), np.log((te.max() - te.min()) * 50)], [-np.inf, np.inf]]
+        is_hard = [[True, True], [has_profile, True]]
+        if has_floor:
+            nodes.append(np.log([0.004, 0.03]))
+            lower.append(np.log(_FLOORS[0]))
+            upper.append(np.log(_FLOORS[1]))
+            visible.append([-np.inf, np.inf])
+            is_hard.append([False, True])
 
         def forward(p: dict[str, np.ndarray]) -> np.ndarray:
             shape = p["T2"].shape
@@ -173,11 +209,13 @@ class T2ExtendedPhaseGraph:
             signal = amplitude[:, np.newaxis] * out[:, number - 1]
             if has_offset:
                 signal = signal + flat["offset"][:, np.newaxis]
+            if has_floor:
+                signal = np.hypot(signal, flat["floor"][:, np.newaxis])
             return signal.reshape(*shape, te.size)
 
         return Bound(
             model=self,
-            parameters=self.parameters + ((OFFSET,) if has_offset else ()),
+            parameters=self.parameters + (OFFSET,) * has_offset + (_FLOOR,) * has_floor,
             n=te.size,
             acquisition={"EchoTime": te, "RefocusingFlipAngle": nominal},
             options={**options, "echo_spacing": spacing},
@@ -188,12 +226,11 @@ class T2ExtendedPhaseGraph:
                 report=report_echo_train,
                 design=number[np.newaxis].astype(float),
                 constants=np.concatenate([[spacing, float(np.median(t1)), angle, float(m), share], profile]),
-                lower=np.array([bounds[0], lowest]),
-                upper=np.array([bounds[1], highest]),
-                is_hard=np.array([[True, True], [has_profile, True]]),
-                # See exponential_decay: one visible sample on the short side, 2 % of decay on the long side.
-                visible=np.array([[np.log(te.min() / 4), np.log((te.max() - te.min()) * 50)], [-np.inf, np.inf]]),
-                grid=np.column_stack([t2_nodes.ravel(), x_nodes.ravel()]),
+                lower=np.array(lower),
+                upper=np.array(upper),
+                is_hard=np.array(is_hard),
+                visible=np.array(visible),
+                grid=np.column_stack([axis.ravel() for axis in np.meshgrid(*nodes)]),
                 order=np.arange(te.size),
                 amplitudes=2 if has_offset else 1,
                 varying=((1, t1),) if t1.ndim else (),
