@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -25,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--peers", action="append", default=[], metavar="PYTHON", help="interpreter that has other packages; repeatable"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="JSON into a file beside the tables, or instead of them"
+    )
     given = parser.parse_args(arguments)
     effort = TINY if given.tiny else QUICK if given.quick else Effort()
     effort = replace(effort, threads=given.threads)
@@ -43,8 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
         found[task.name].peers = [asdict(run) for run in runs[task.name]]
     if given.json:
         absent = [task.name for task in tasks if task.name not in found]
-        print(json.dumps({"tasks": [m.as_dict() for m in found.values()], "not_built_yet": absent}, indent=2))
-    else:
+        text = json.dumps({"tasks": [m.as_dict() for m in found.values()], "not_built_yet": absent}, indent=2)
+        if given.json == "-":
+            print(text)
+        else:
+            Path(given.json).write_text(text + "\n", encoding="utf-8")
+    if given.json != "-":
         # A file has no width of its own; the tables need this much.
         console = Console() if sys.stdout.isatty() else Console(width=150)
         show(console, tasks, found, runs)

@@ -42,7 +42,7 @@ def run_peers(task: Task, bound: Bound, pythons: Sequence[str], *, snr: float, s
 
 
 def _run_peer(module, peer, task: Task, bound: Bound, pythons: Sequence[str], *, snr: float, share: float) -> PeerRun:
-    count = max(int(peer.VOXELS[task.name] * share), 4)
+    count = max(int(peer.VOXELS[task.name] * share), min(peer.VOXELS[task.name], 8))
     truth, signal = task.draw(bound, count, snr=snr, seed=3)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "signal.npy", signal)

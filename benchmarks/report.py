@@ -108,7 +108,7 @@ def _peers(tasks: Sequence[Task], found: dict[str, Measurement], runs: dict[str,
         table.add_column(name)
     for name in ("voxels/s", "ours, times", "bar", "", "its median error"):
         table.add_column(name, justify="right")
-    table.add_column("note")
+    table.add_column("note", max_width=44)
     for task in tasks:
         for run in runs.get(task.name, []):
             label = f"{run.peer} {run.version}".strip()

@@ -1,5 +1,8 @@
 """ukat: StimFit, and its T2, T2* and inversion recovery maps."""
 
+import sys
+import types
+
 import numpy as np
 
 PACKAGE = "ukat"
@@ -9,6 +12,8 @@ NOTE = "one voxel after the other, on all cores where it can; StimFit with its o
 
 
 def prepare(task, acquisition):
+    # The package imports a network that outlines kidneys; the maps do not use it, and it is large.
+    sys.modules.setdefault("segment", types.SimpleNamespace(Tkv=object))
     affine = np.eye(4)
 
     def image(signal):

@@ -1,10 +1,10 @@
 """One corrupted sample in each voxel: robust fits stay near what the clean data give, and say where they cannot.
 
-In each voxel one sample, drawn at random, is wrong by 30 % up or down at random, on top of noise at a signal-to-noise
-ratio of 100 (the largest noiseless sample of the median voxel over the noise). 30 % of that sample's own noiseless signal
-is the harder case: where the signal is small, the error is too small to be told from noise and yet pulls. 30 % of the
-voxel's largest sample, as a motion or a spike would do, is asked beside it. The 95th percentile of the absolute error may grow by a factor of 1.4 over that of a
-plain fit of the clean data.
+In each voxel one sample, drawn at random, is wrong by 30 %, up or down at random, on top of noise at a signal-to-noise
+ratio of 100 (the largest noiseless sample of the median voxel over the noise). 30 % of that sample's own noiseless
+signal is the harder case: where the signal is small, the error is too small to be told from noise and yet pulls. 30 %
+of the voxel's largest sample, as a motion or a spike would do, is asked beside it. The 95th percentile of the absolute
+error may grow by a factor of 1.4 over that of a plain fit of the clean data.
 """
 
 from functools import cache
