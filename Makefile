@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORES  ?= 2
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test test-all lint format bench lock clean
+.PHONY: help demo demo-full test test-all lint format bench lock clean
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -19,6 +19,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: $(VENV)/.ready  ## simulate a multicenter trial as DICOM and run the whole chain on it
 	$(BIN)/isocenter demo --cores $(CORES)
+
+demo-full: $(VENV)/.ready  ## the same with diffusion, heart and thigh, in the folder demo-full
+	$(BIN)/isocenter demo --full --cores $(CORES)
 
 test: $(VENV)/.ready  ## the tests (without the slow ones): the parts side by side, then whole trials, which use all cores
 	$(BIN)/pytest -m "not slow" -n $(CORES) --dist loadfile -q --ignore tests/end_to_end
@@ -48,4 +51,4 @@ lock: $(VENV)/.ready  ## write requirements.lock anew from pyproject.toml
 		--extra dev pyproject.toml --output-file requirements.lock
 
 clean:           ## remove what the demo and the runs made
-	rm -rf results .snakemake sites/*/dicom demo-truth
+	rm -rf results .snakemake sites/*/dicom demo-truth demo-full

@@ -15,7 +15,8 @@ import pandas as pd
 from isocenter import layout
 from isocenter.dicom.write_damage import damage_trial
 from isocenter.dicom.write_trial import WrittenSeries, write_trial
-from isocenter.documents import read_phantom
+from isocenter.documents import read_document, read_phantom
+from isocenter.errors import ConfigError, explain
 from isocenter.io.nifti import write_bytes, write_image, write_json
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import load_phantom
@@ -23,10 +24,14 @@ from isocenter.simulation import truth
 from isocenter.simulation.design import design_trial
 from isocenter.simulation.settings import SimulationSettings, read_settings
 from isocenter.simulation.site_files import format_participants, format_site_yaml
+from isocenter.simulation.techniques import ARMS
 from isocenter.step import In, run_step
 
 TRUTH = "demo-truth"
 SETTINGS = "settings.json"
+#: The sizes of the two demonstrations: the plain one, and the one with every arm, smaller for it scans more.
+PLAIN: dict[str, Any] = {}
+FULL: dict[str, Any] = {"participants": 3, "options": {"arms": list(ARMS)}}
 
 
 def simulate_trial(
@@ -94,6 +99,27 @@ def _write_drawn_regions(directory: Path, series: WrittenSeries) -> None:
     write_image(path, series.drawn.labels, series.drawn.affine)
     names = pd.DataFrame({"index": range(1, len(series.drawn.names) + 1), "name": series.drawn.names})
     write_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), names)
+
+
+def place_config(directory: Path, source: Path, *, full: bool) -> None:
+    """Give a demonstration's folder a copy of the config folder `source`, unless it has one; the full one's own file.
+
+    Raises ConfigError where the full demonstration would run under the config of another trial.
+    """
+    target = Path(directory) / layout.CONFIG
+    wanted = source / ("full.yaml" if full else target.name)
+    if not target.parent.exists():
+        shutil.copytree(source, target.parent)
+        shutil.copyfile(wanted, target)
+    elif full and not set(ARMS) <= set(read_document(target, "config", name=layout.CONFIG)["biomarkers"]):
+        raise ConfigError(
+            explain(
+                "This folder holds another trial",
+                where=str(target),
+                expected=f"a config that selects {', '.join(ARMS)}",
+                remedy="name an empty folder with --directory",
+            )
+        )
 
 
 def is_simulated(directory: Path, *, options: dict[str, Any] | None = None, **arguments: Any) -> bool:

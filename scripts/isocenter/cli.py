@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 done, and the answer is *fail*; 2 the request itself is wr
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +35,9 @@ Directory = Annotated[
     Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")
 ]
 Cores = Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores to use.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="With diffusion, heart and thigh, in a folder demo-full unless -d names one.")
+]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -50,9 +52,11 @@ def run(
 
 
 @app.command()
-def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int = 20260101) -> None:
+def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int = 20260101, full: Full = False) -> None:
     """Simulate a multicenter trial as DICOM, run the chain on it, and show the verdicts."""
-    _simulate(directory, seed=seed, workers=cores)
+    if full and directory == Path("."):
+        directory = Path("demo-full")  # a trial of its own, beside the plain one
+    _simulate(directory, seed=seed, workers=cores, full=full)
     os.chdir(_trial(directory))
     raise typer.Exit(_run(cores, []))
 
@@ -62,9 +66,10 @@ def simulate(
     directory: Annotated[Path, typer.Argument(help="The folder to write the trial into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same trial, to the byte.")] = 20260101,
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = ALL_CORES,
+    full: Full = False,
 ) -> None:
     """Write a multicenter trial as DICOM with known truth."""
-    _simulate(directory, seed=seed, workers=workers)
+    _simulate(directory, seed=seed, workers=workers, full=full)
     console.print(f"Wrote the trial to {directory}; its truth stands in {directory / 'demo-truth'}", soft_wrap=True)
 
 
@@ -209,14 +214,13 @@ def _trial(directory: Path) -> Path:
     return directory
 
 
-def _simulate(directory: Path, *, seed: int, workers: int) -> None:
+def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
     sys.path.insert(0, str(REPOSITORY / "scripts"))
-    from simulate_trial import is_simulated, simulate_trial
+    from simulate_trial import FULL, PLAIN, is_simulated, place_config, simulate_trial
 
-    directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / "config").exists():
-        shutil.copytree(REPOSITORY / "config", directory / "config")
-    if is_simulated(directory, seed=seed):
+    place_config(directory, REPOSITORY / "config", full=full)
+    size = FULL if full else PLAIN
+    if is_simulated(directory, seed=seed, **size):
         console.print("The demonstration trial is already simulated; its DICOM is used as it is")
         return
     with _progress() as progress:
@@ -226,6 +230,7 @@ def _simulate(directory: Path, *, seed: int, workers: int) -> None:
             directory=directory,
             seed=seed,
             workers=workers,
+            **size,
             on_progress=lambda done, total, text: progress.update(
                 task, completed=done, total=total, description=f"simulate {text}"
             ),
