@@ -4,7 +4,7 @@ import numpy as np
 
 PACKAGE = "qmri"
 TASKS = ("inversion_recovery", "t2_monoexponential", "t2star", "adc")
-VOXELS = {"inversion_recovery": 200, "t2_monoexponential": 2_000, "t2star": 2_000, "adc": 2_000}
+VOXELS = {"inversion_recovery": 60, "t2_monoexponential": 2_000, "t2star": 2_000, "adc": 2_000}
 NOTE = "one voxel after the other"
 
 

@@ -22,7 +22,7 @@ TASK = Task(
     model="t1_inversion_recovery",
     # The longest time stays below eight times the shortest T1, so that no sample is left out and scipy fits the same.
     acquisition={"InversionTime": [0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.8, 2.7, 4.0]},
-    truth={"T1": (0.5, 2.5), "M0": (800.0, 1200.0), "inversion_efficiency": (0.85, 1.0)},
+    truth={"T1": (0.6, 2.5), "M0": (800.0, 1200.0), "inversion_efficiency": (0.85, 1.0)},
     primary="T1",
     reference=reference,
     start=start,
