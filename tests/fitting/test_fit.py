@@ -175,9 +175,9 @@ def test_robust_weights_cost_little_on_clean_data():
 
 
 def test_robust_weights_are_refused_with_too_few_samples():
-    bound = models.get("t1_inversion_recovery").bind({"InversionTime": TI[:4]})
-    with pytest.raises(FitError, match="mean nothing"):
-        fitting.fit(bound, np.ones((1, 4)), robust="tukey")
+    bound = models.get("t1_inversion_recovery").bind({"InversionTime": TI[:5]})
+    with pytest.raises(FitError, match="not available"):
+        fitting.fit(bound, np.ones((1, 5)), robust="tukey")
 
 
 def test_the_window_keeps_signal_of_the_surroundings_out_of_a_short_t1():

@@ -108,12 +108,6 @@ def test_a_corrupted_sample_hardly_moves_a_robust_fit(battery, amount):
     assert found["tukey"] <= ALLOWED * found["clean"], found["tukey"] / found["clean"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the engine refuses robust weights up to p + 1 = 3 samples; with 4 b-values it goes on, and the error of "
-    "corrupted data stays 9.5 times that of clean data, as large as without robust weights: two parameters pass "
-    "near any three of four samples, so nothing tells which one is wrong",
-)
 def test_with_four_b_values_the_fit_says_that_robustness_is_not_available():
     bound = models.get("adc_monoexponential").bind({"DiffusionBValue": [0.0, 300.0, 600.0, 1000.0]})
     signal = bound.predict({"ADC": np.full(3, 1e-3), "S0": 1000.0})

@@ -9,7 +9,7 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.errors import FitError, explain
 from isocenter.fitting.batches import Batches
-from isocenter.fitting.robust import KINDS
+from isocenter.fitting.robust import KINDS, SPARE
 from isocenter.models.base import Bound
 
 __all__ = ["Fit", "compile_kernels", "fit"]
@@ -121,7 +121,8 @@ def compile_kernels(names: list[str] | None = None) -> None:
         if bound.separable is None or bound.separable.evaluate in done:
             continue
         done.add(bound.separable.evaluate)
-        is_long = bound.n > len(bound.parameters) + 1
+        separable = bound.separable
+        is_long = separable.design.shape[1] >= separable.lower.size + separable.amplitudes + SPARE
         fit(bound, signal, robust="tukey" if is_long else None)
 
 
@@ -178,7 +179,7 @@ def _check_request(bound: Bound, signal: np.ndarray, robust: str | None, noise: 
             )
         return
     parameters = separable.lower.size + separable.amplitudes
-    samples = bound.n * (2 if is_complex else 1)
+    samples = separable.order.size * (2 if is_complex else 1)
     if samples <= parameters:
         raise FitError(
             explain(
@@ -189,12 +190,12 @@ def _check_request(bound: Bound, signal: np.ndarray, robust: str | None, noise: 
                 remedy="acquire more, or fit fewer parameters",
             )
         )
-    if robust is not None and samples <= parameters + 1:
+    if robust is not None and samples < parameters + SPARE:
         raise FitError(
             explain(
-                "Robust weights mean nothing with so few samples: any one of them can be fitted away",
+                "Robustness is not available with so few samples: without a wild one the others could not tell it",
                 where=where,
-                expected=f"at least {parameters + 2} for {parameters} parameters",
+                expected=f"at least {parameters + SPARE} for {parameters} parameters",
                 found=samples,
                 remedy="leave out the option robust (plain least squares)",
             )

@@ -12,10 +12,11 @@ from isocenter.fitting.direct import Direct
 from isocenter.fitting.table import build_table
 from isocenter.fitting.tabulated import Tabulated
 from isocenter.models.base import Bound
-from isocenter.models.compiled import kernel
+from isocenter.models.compiled import kernel, vector_kernel
 
 #: Voxels per batch. Fixed, though results do not depend on it.
 _BATCH = 4096
+_OK = int(Flag.OK)
 
 
 def choose_engine(bound: Bound) -> Direct:
@@ -142,14 +143,13 @@ class Batches:
         work.usable[again], work.count[again] = inner.usable, inner.count
 
     def _put(self, batch: np.ndarray, work: SimpleNamespace) -> None:
-        flag = work.status
-        chosen = np.flatnonzero(flag == Flag.OK)
-        flag[chosen] = work.flag
-        self._keep(batch, *(_spread(a, chosen, flag.size) for a in (work.values, work.errors)), flag)
-        where = batch[chosen]
-        self.found.rms[where] = work.rms
-        self.found.outliers[where] = work.outliers
-        self.found.freedom[where] = work.freedom
+        if len(work.y) < batch.size:
+            self.found.flag[batch] = work.status
+        rest = (self.found.flag, self.found.rms, self.found.outliers, self.found.freedom)
+        keep_rows(
+            work.voxels, _OK, work.values, work.errors, work.flag, work.rms, work.outliers, work.freedom,
+            self.found.values, self.found.errors, rest,
+        )  # fmt: skip
 
     def _gather(self, batch: np.ndarray) -> SimpleNamespace:
         """The samples of a batch in the model's order, and which voxels and samples can be used."""
@@ -158,14 +158,14 @@ class Batches:
         y = self.signal[batch[0] : batch[-1] + 1] if is_run else self.signal[batch]
         if not self.is_ordered:
             y = y[:, separable.order]
-        limit = np.full(self.bound.n, np.inf)
+        limit = np.full(y.shape[1], np.inf)
         if self.saturation is not None:
-            limit[:] = np.broadcast_to(np.asarray(self.saturation, dtype=float), limit.shape)[separable.order]
+            limit[:] = np.broadcast_to(np.asarray(self.saturation, dtype=float), (self.bound.n,))[separable.order]
         clipped = None
         if separable.is_complex:
             clipped = np.tile(np.abs(y) >= limit, 2)
             y = np.concatenate([y.real, y.imag], axis=1)
-            limit = np.full(2 * self.bound.n, np.inf)
+            limit = np.full(y.shape[1], np.inf)
         y = np.ascontiguousarray(y, dtype=np.float64)
         count, signals, clips = (np.empty(batch.size, np.int64) for _ in range(3))
         count_usable(y, limit, count, signals, clips)
@@ -192,7 +192,7 @@ class Batches:
             varying[:, column] = _take(value, voxels)
         start = {index: np.broadcast_to(_take(value, voxels), voxels.shape) for index, value in self.start.items()}
         return SimpleNamespace(
-            y=y, usable=usable, count=count, known=known, varying=varying, start=start,
+            y=y, usable=usable, count=count, voxels=voxels, known=known, varying=varying, start=start,
             status=status,
         )  # fmt: skip
 
@@ -221,22 +221,29 @@ def _take(value: Any, voxels: np.ndarray) -> Any:
     return value[voxels] if np.ndim(value) else value
 
 
-def _spread(rows: np.ndarray, where: np.ndarray, size: int) -> np.ndarray:
-    full = np.full((size, rows.shape[1]), np.nan)
-    full[where] = rows
-    return full
-
-
-@kernel
+@vector_kernel
 def count_usable(y, limit, count, signals, clips):
     """Write for each voxel of y (v, n) how many samples can be used, are finite and not 0, and are clipped (v,)."""
     for v in range(y.shape[0]):
         usable, seen, clipped = 0, 0, 0
         for i in range(y.shape[1]):
-            if np.isfinite(y[v, i]):
-                seen += 1 if y[v, i] != 0.0 else 0
-                if y[v, i] >= limit[i]:
-                    clipped += 1
-                else:
-                    usable += 1
+            is_finite = abs(y[v, i]) < np.inf
+            usable += is_finite & (y[v, i] < limit[i])
+            seen += is_finite & (y[v, i] != 0.0)
+            clipped += is_finite & (y[v, i] >= limit[i])
         count[v], signals[v], clips[v] = usable, seen, clipped
+
+
+@kernel
+def keep_rows(voxels, ok, values, errors, flag, rms, outliers, freedom, all_values, all_errors, all_rest):
+    """Write what was found in fitted voxels into the arrays over all; NaN for values that are not `ok`."""
+    all_flag, all_rms, all_outliers, all_freedom = all_rest
+    for v in range(voxels.size):
+        to = voxels[v]
+        all_flag[to] = flag[v]
+        all_rms[to] = rms[v]
+        all_outliers[to] = outliers[v]
+        all_freedom[to] = freedom[v]
+        for i in range(values.shape[1]):
+            all_values[i, to] = values[v, i] if flag[v] == ok else np.nan
+            all_errors[i, to] = errors[v, i] if flag[v] == ok else np.nan

@@ -1,15 +1,12 @@
 """Kernels for models with one nonlinear coordinate, on a table of the basis: the bulk of all fits.
 
-The amplitude of the moving basis function f (and of the constant one g, whose share is projected out) follows in
-closed form at every coordinate u; what is left is to maximize, over u alone, the part of the sum of squares that is
-explained: P^2 / A with P = y.f and A = f.f after projection. First and second derivatives of the basis come
-from the table, so Newton's steps are exact.
+The sum of squares that a coordinate u explains is h(u)^2 with h = y.e(u) (see `table`), and inside a cell of the table
+h is a polynomial of which Newton's method finds the top. Exponentials are computed for the table only.
 """
 
 import numpy as np
 
 from isocenter.entities import Flag
-from isocenter.fitting.robust import OUTLIER_WEIGHT, estimate_scale, slope_of_influence, weigh
 from isocenter.models.compiled import vector_kernel
 
 _OK = int(Flag.OK)
@@ -19,225 +16,140 @@ _SINGULAR = int(Flag.SINGULAR)
 _OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 
-_MOST_STEPS = 60
-#: Newton's next step after one of this size is below 1e-9: it is made without looking again.
-_SMALL = 2e-5
-_MOST_REWEIGHTINGS = 200
-_SETTLED = 1e-7
+_MOST_STEPS = 40
+_MOST_CELLS = 100
+#: Newton has converged when it moves by less than this share of half a cell.
+_SETTLED = 1e-9
+#: A polynomial is trusted a little beyond its cell, so that a top on the border is found in either.
+_BEYOND = 1.03
 _LEAST_SIGNIFICANCE = 3.0
 
 
 @vector_kernel
-def expand(coefficients, lower, width, u, f, f1, f2):
-    """Write f (n,) and its first two derivatives with respect to u at a coordinate u."""
-    cells, _, n = coefficients.shape
+def collect(cell, y, sums):
+    """Write the 8 coefficients of h in a cell (m, 8) for samples y (m,)."""
+    for d in range(8):
+        sums[d] = 0.0
+    for i in range(0, y.size, 4):
+        a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
+        for d in range(8):
+            sums[d] += a * cell[i, d] + b * cell[i + 1, d] + c * cell[i + 2, d] + e * cell[i + 3, d]
+
+
+@vector_kernel
+def ascend(direction, lower, width, y, u, sums):
+    """From u to the next top of |h|: its coordinate, h^2 there, and whether it was reached."""
+    cells = direction.shape[0]
     x = (u - lower) / width
     c = min(max(int(x), 0), cells - 1)
     t = 2.0 * (x - c) - 1.0
-    s = 2.0 / width
-    cell = coefficients[c]
-    for i in range(n):
-        a = cell[5, i]
-        b = 5.0 * a
-        d = 20.0 * a
-        a = a * t + cell[4, i]
-        b = b * t + 4.0 * cell[4, i]
-        d = d * t + 12.0 * cell[4, i]
-        a = a * t + cell[3, i]
-        b = b * t + 3.0 * cell[3, i]
-        d = d * t + 6.0 * cell[3, i]
-        a = a * t + cell[2, i]
-        b = b * t + 2.0 * cell[2, i]
-        d = d * t + 2.0 * cell[2, i]
-        a = a * t + cell[1, i]
-        b = b * t + cell[1, i]
-        f[i] = a * t + cell[0, i]
-        f1[i] = b * s
-        f2[i] = d * s * s
-
-
-@vector_kernel
-def look(y, weight, f, f1, f2, g, has_constant):
-    """The sums over samples that decide everything, with the constant basis function projected out.
-
-    Returns P, P', P'', A, f.f', f'.f', f.f'' (projected), and y.g, f.g, f'.g, g.g (raw).
-    """
-    p = 0.0
-    p1 = 0.0
-    p2 = 0.0
-    a = 0.0
-    b = 0.0
-    d = 0.0
-    e = 0.0
-    yg = 0.0
-    fg = 0.0
-    hg = 0.0
-    kg = 0.0
-    gg = 1.0
-    n = y.size
-    for i in range(n):
-        wf = weight[i] * f[i]
-        wh = weight[i] * f1[i]
-        wk = weight[i] * f2[i]
-        p += wf * y[i]
-        p1 += wh * y[i]
-        p2 += wk * y[i]
-        a += wf * f[i]
-        b += wf * f1[i]
-        d += wh * f1[i]
-        e += wf * f2[i]
-    if has_constant:
-        gg = 0.0
-        for i in range(n):
-            wg = weight[i] * g[i]
-            yg += wg * y[i]
-            fg += wg * f[i]
-            hg += wg * f1[i]
-            kg += wg * f2[i]
-            gg += wg * g[i]
-        q = fg / gg
-        p -= q * yg
-        p1 -= hg / gg * yg
-        p2 -= kg / gg * yg
-        a -= q * fg
-        b -= q * hg
-        d -= hg / gg * hg
-        e -= q * kg
-    return p, p1, p2, a, b, d, e, yg, fg, hg, gg
-
-
-@vector_kernel
-def climb(table, y, weight, u, bounds, longest, bar, f, f1, f2, g, has_constant):
-    """From u to the next maximum of the explained sum of squares within the bounds.
-
-    longest : of a step; bar : gives up when it cannot get above.
-    Returns u, the explained part, and whether it converged; f, f1, f2 are left at a coordinate within `_SMALL` of u.
-    """
-    coefficients, lower, width = table
-    best = -1.0
-    last = u
-    is_converged = False
-    for _ in range(_MOST_STEPS):
-        expand(coefficients, lower, width, u, f, f1, f2)
-        p, p1, p2, a, b, d, e, yg, _, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-        if not a > 0.0:
-            return u, -1.0, False
-        c = p / a
-        score = c * p + yg * yg / gg
-        if score < best * (1.0 - 1e-14):
-            # Past the maximum: halfway back.
-            if abs(u - last) < 1e-9:
-                return last, best, True
-            u = 0.5 * (u + last)
-            continue
-        best = score
-        last = u
-        slope = c * (p1 - c * b)
-        c1 = (p1 - 2.0 * b * c) / a
-        curve = p2 * c - c * c * (d + e) + a * c1 * c1
-        normal = c * c * (d - b * b / a)
-        if curve < 0.0:
-            step = -slope / curve
-        elif normal > 0.0:
-            step = slope / normal
-        else:
-            return u, best, False
-        if score + abs(slope * step) < bar:
-            return u, best, False
-        step = min(max(step, -longest), longest)
-        target = min(max(u + step, bounds[0]), bounds[1])
-        step = target - u
-        u = target
-        if abs(step) < _SMALL:
-            is_converged = True
-            best += abs(0.5 * slope * step)
+    h = 0.0
+    for _ in range(_MOST_CELLS):
+        collect(direction[c], y, sums)
+        for _ in range(_MOST_STEPS):
+            h, h1, h2 = sums[7], 0.0, 0.0
+            for d in range(6, -1, -1):
+                h2 = h2 * t + 2.0 * h1
+                h1 = h1 * t + h
+                h = h * t + sums[d]
+            if h < 0.0:
+                h1, h2 = -h1, -h2
+            if h2 < 0.0:
+                step = min(max(-h1 / h2, -4.0), 4.0)
+            elif h1 == 0.0:
+                return u, h * h, False
+            else:
+                step = 4.0 if h1 > 0.0 else -4.0
+            t += step
+            if abs(t) > _BEYOND:
+                break
+            if abs(step) < _SETTLED:
+                x = c + 0.5 * (t + 1.0)
+                return lower + width * min(max(x, 0.0), float(cells)), h * h, True
+        if abs(t) <= _BEYOND:
             break
-    return u, best, is_converged
+        # Into the next cell, at the side where it was entered; at the end of the table that is the answer.
+        if t > 0.0:
+            if c == cells - 1:
+                return lower + width * cells, h * h, True
+            c += 1
+            t = -1.0
+        else:
+            if c == 0:
+                return lower, h * h, True
+            c -= 1
+            t = 1.0
+    return lower + width * (c + 0.5 * (t + 1.0)), h * h, False
 
 
 @vector_kernel
-def scan(y, unit, part, scores):
-    """Write the explained sum of squares (g,) at every node; part : (g,) scratch."""
-    q, n, size = unit.shape
-    scores[:] = 0.0
-    for k in range(q):
-        part[:] = 0.0
-        for i in range(n):
-            x = y[i]
-            for s in range(size):
-                part[s] += x * unit[k, i, s]
-        for s in range(size):
-            scores[s] += part[s] * part[s]
+def scan(y, unit, heights):
+    """Write h (k,) at every node, of samples y (m,) and directions (m, k)."""
+    k = unit.shape[1]
+    for s in range(k):
+        heights[s] = 0.0
+    for i in range(0, y.size, 4):
+        a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
+        for s in range(k):
+            heights[s] += a * unit[i, s] + b * unit[i + 1, s] + c * unit[i + 2, s] + e * unit[i + 3, s]
 
 
 @vector_kernel
-def _vertex(nodes, scores, s):
-    """The top of the parabola through the scores around node s [coordinate]."""
+def find_top(nodes, heights):
+    """The largest |h| among the nodes: its square, and where a parabola through its neighbors has its top."""
+    s = 0
+    best = abs(heights[0])
+    for k in range(1, nodes.size):
+        if abs(heights[k]) > best:
+            best = abs(heights[k])
+            s = k
     if s == 0 or s == nodes.size - 1:
-        return nodes[s]
-    left, middle, right = scores[s - 1], scores[s], scores[s + 1]
-    bend = left - 2.0 * middle + right
+        return best * best, nodes[s]
+    left, right = heights[s - 1], heights[s + 1]
+    if heights[s] < 0.0:
+        left, right = -left, -right
+    bend = left - 2.0 * best + right
     if not bend < 0.0:
-        return nodes[s]
-    return nodes[s] + 0.5 * (left - right) / bend * (nodes[s] - nodes[s - 1])
+        return best * best, nodes[s]
+    return best * best, nodes[s] + 0.5 * (left - right) / bend * (nodes[s] - nodes[s - 1])
 
 
 @vector_kernel
-def start_plain(table, nodes, unit, g, has_constant, is_magnitude, bounds, signal, theta, negative, is_converged):
+def start_plain(direction, lower, width, nodes, unit, is_magnitude, signal, theta, negative, is_converged):
     """Least-squares optimum of each voxel, samples complete.
 
-    table : coefficients, lower, width; bounds : (2,); signal : (v, n); theta (v, 1), negative (v,) and is_converged
-    (v,), written
+    signal : (v, n); theta (v, 1), negative (v,) and is_converged (v,), written
     """
     n = signal.shape[1]
-    size = nodes.size
-    scores = np.empty(size)
-    part = np.empty(size)
-    best_score = np.empty(n)
-    best_start = np.empty(n)
-    y = np.empty(n)
-    weight = np.ones(n)
-    f, f1, f2 = np.empty(n), np.empty(n), np.empty(n)
-    spacing = nodes[1] - nodes[0] if size > 1 else bounds[1] - bounds[0]
-    q = unit.shape[0]
-    p0 = np.empty(size)
-    p1 = np.empty(size)
+    heights = np.empty(nodes.size)
+    best_score, best_start = np.empty(n), np.empty(n)
+    y = np.zeros(direction.shape[1])
+    sums = np.empty(8)
+    has_constant = unit.shape[0] == 2
     for v in range(signal.shape[0]):
         for i in range(n):
             y[i] = signal[v, i]
+        scan(y, unit[0], heights)
         if not is_magnitude:
-            scan(y, unit, part, scores)
-            s = np.argmax(scores)
-            u = _vertex(nodes, scores, s)
-            u, _, done = climb(table, y, weight, u, bounds, spacing, -1.0, f, f1, f2, g, has_constant)
-            theta[v, 0] = u
+            _, u = find_top(nodes, heights)
+            theta[v, 0], _, is_converged[v] = ascend(direction, lower, width, y, u, sums)
             negative[v] = 0
-            is_converged[v] = done
             continue
-        for s in range(size):
-            p0[s] = 0.0
-            p1[s] = 0.0
-        for i in range(n):
-            x = y[i]
-            for s in range(size):
-                p0[s] += x * unit[0, i, s]
-            if q == 2:
-                for s in range(size):
-                    p1[s] += x * unit[1, i, s]
+        # What the constant basis function explains depends on the signs too.
+        flat = 0.0
+        if has_constant:
+            for i in range(n):
+                flat += y[i] * unit[1, i, 0]
         chosen = 0
         for split in range(n):
             if split > 0:
                 x = 2.0 * y[split - 1]
-                for s in range(size):
-                    p0[s] -= x * unit[0, split - 1, s]
-                if q == 2:
-                    for s in range(size):
-                        p1[s] -= x * unit[1, split - 1, s]
-            for s in range(size):
-                scores[s] = p0[s] * p0[s] + p1[s] * p1[s]
-            top = np.argmax(scores)
-            best_score[split] = scores[top]
-            best_start[split] = _vertex(nodes, scores, top)
+                for s in range(nodes.size):
+                    heights[s] -= x * unit[0, split - 1, s]
+                if has_constant:
+                    flat -= x * unit[1, split - 1, 0]
+            top, best_start[split] = find_top(nodes, heights)
+            best_score[split] = top + flat * flat
             if best_score[split] > best_score[chosen]:
                 chosen = split
         # The nodes are coarse: the split beside the chosen one may win (a sample near the null). All negative is
@@ -245,294 +157,153 @@ def start_plain(table, nodes, unit, g, has_constant, is_magnitude, bounds, signa
         best = -1.0
         for turn in (0, 1, n - 1):
             split = (chosen + turn) % n
+            flat = 0.0
             for i in range(n):
                 y[i] = -signal[v, i] if i < split else signal[v, i]
-            u, score, done = climb(
-                table, y, weight, best_start[split], bounds, spacing, best, f, f1, f2, g, has_constant
-            )
-            if score > best:
-                best = score
+                if has_constant:
+                    flat += y[i] * unit[1, i, 0]
+            u, score, done = ascend(direction, lower, width, y, best_start[split], sums)
+            if score + flat * flat > best:
+                best = score + flat * flat
                 theta[v, 0] = u
                 negative[v] = split
                 is_converged[v] = done
 
 
 @vector_kernel
-def start_robust(table, nodes, unit, leverage, g, has_constant, is_magnitude, bounds, signal, theta, negative, scale):
-    """The best fit that leaves one sample out, and the robust scale of its residuals.
-
-    Leaving sample i out of a linear fit lowers its sum of squares by r_i^2 / (1 - h_i): on the nodes every sample of
-    every node is tried.
-    """
-    n = signal.shape[1]
-    size = nodes.size
-    q = unit.shape[0]
-    free = 1 + q
-    y = np.empty(n)
-    weight = np.empty(n)
-    absolute = np.empty(n)
-    p0, p1 = np.zeros(size), np.zeros(size)
-    squares, most = np.empty(size), np.empty(size)
-    f, f1, f2 = np.empty(n), np.empty(n), np.empty(n)
-    spacing = nodes[1] - nodes[0] if size > 1 else bounds[1] - bounds[0]
-    for v in range(signal.shape[0]):
-        for i in range(n):
-            y[i] = signal[v, i]
-        for s in range(size):
-            p0[s] = 0.0
-            p1[s] = 0.0
-        for i in range(n):
-            x = y[i]
-            for s in range(size):
-                p0[s] += x * unit[0, i, s]
-            if q == 2:
-                for s in range(size):
-                    p1[s] += x * unit[1, i, s]
-        least = np.inf
-        node = 0
-        split_best = 0
-        for split in range(n if is_magnitude else 1):
-            if split > 0:
-                x = 2.0 * y[split - 1]
-                for s in range(size):
-                    p0[s] += x * -unit[0, split - 1, s]
-                if q == 2:
-                    for s in range(size):
-                        p1[s] -= x * unit[1, split - 1, s]
-                y[split - 1] = -y[split - 1]
-            for s in range(size):
-                squares[s] = 0.0
-                most[s] = 0.0
-            for i in range(n):
-                x = y[i]
-                if q == 2:
-                    for s in range(size):
-                        r = x - p0[s] * unit[0, i, s] - p1[s] * unit[1, i, s]
-                        squares[s] += r * r
-                        most[s] = max(most[s], r * r * leverage[i, s])
-                else:
-                    for s in range(size):
-                        r = x - p0[s] * unit[0, i, s]
-                        squares[s] += r * r
-                        most[s] = max(most[s], r * r * leverage[i, s])
-            for s in range(size):
-                if squares[s] - most[s] < least:
-                    least = squares[s] - most[s]
-                    node = s
-                    split_best = split
-        for i in range(n):
-            y[i] = -signal[v, i] if i < split_best else signal[v, i]
-        c0 = 0.0
-        c1 = 0.0
-        for i in range(n):
-            c0 += y[i] * unit[0, i, node]
-            if q == 2:
-                c1 += y[i] * unit[1, i, node]
-        worst = 0
-        off = -1.0
-        for i in range(n):
-            r = y[i] - c0 * unit[0, i, node]
-            if q == 2:
-                r -= c1 * unit[1, i, node]
-            r = r * r * leverage[i, node]
-            weight[i] = 1.0
-            if r > off:
-                off = r
-                worst = i
-        weight[worst] = 0.0
-        u, _, _ = climb(table, y, weight, nodes[node], bounds, spacing, -1.0, f, f1, f2, g, has_constant)
-        theta[v, 0] = u
-        negative[v] = split_best
-        p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-        c = p / a
-        for i in range(n):
-            r = y[i] - c * f[i]
-            if has_constant:
-                r -= (yg - c * fg) / gg * g[i]
-            absolute[i] = abs(r)
-        scale[v] = estimate_scale(absolute, n, free)
-
-
-@vector_kernel
-def finish_line(
-    report, table, moving, g, has_constant, is_magnitude, bounds, visible, is_hard, constants, signal, theta, negative,
-    is_converged, scale, sigma, kind, values, errors, flag, rms, outliers, freedom,
+def finish_plain(
+    report, coefficients, direction, scalars, lower, width, moving, g, has_constant, is_magnitude, bounds, visible,
+    is_hard, constants, signal, theta, negative, is_converged, sigma, values, errors, flag, rms, freedom,
 ):  # fmt: skip
-    """Robust reweighting where `kind` says so, then covariance, reported parameters and flags of each voxel.
+    """Covariance, reported parameters and flags of each voxel at its least-squares optimum.
 
     moving : the number of f among the amplitudes that `report` expects
     """
     n = signal.shape[1]
     q = 2 if has_constant else 1
-    y = np.empty(n)
-    weight = np.ones(n)
-    f, f1, f2 = np.empty(n), np.empty(n), np.empty(n)
-    coefficients, lower, width = table
+    y = np.zeros(direction.shape[1])
+    f = np.empty(n)
+    sums = np.empty(8)
     covariance = np.empty((1 + q, 1 + q))
     amplitudes = np.empty(q)
     parameter = np.empty(1)
+    cells = coefficients.shape[0]
+    squared = 0.0
+    for i in range(n):
+        squared += g[i] * g[i]
+    gg = squared if has_constant else 1.0
     for v in range(signal.shape[0]):
         u = theta[v, 0]
         for i in range(n):
             y[i] = -signal[v, i] if i < negative[v] else signal[v, i]
-            weight[i] = 1.0
         done = is_converged[v]
-        is_weighed = kind > 0 and scale[v] > 0.0
-        if is_weighed:
-            u, done = _settle(
-                table, y, signal[v], weight, u, bounds, scale[v], kind, f, f1, f2, g, has_constant, is_magnitude
-            )
-        elif is_magnitude:
-            # A sample near the null may have been given the wrong sign.
-            for _ in range(3):
-                expand(coefficients, lower, width, u, f, f1, f2)
-                p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-                c = p / a
-                c_g = (yg - c * fg) / gg if has_constant else 0.0
-                is_changed = False
-                for i in range(n):
-                    x = signal[v, i] if c * f[i] + c_g * g[i] >= 0.0 else -signal[v, i]
-                    is_changed = is_changed or x != y[i]
-                    y[i] = x
-                if not is_changed:
-                    break
-                u, _, done = climb(table, y, weight, u, bounds, width, -1.0, f, f1, f2, g, has_constant)
-        theta[v, 0] = u
-        expand(coefficients, lower, width, u, f, f1, f2)
-        p, _, _, a, b, d, _, yg, fg, hg, gg = look(y, weight, f, f1, f2, g, has_constant)
-        if not a > 0.0:
-            flag[v] = _SINGULAR
-            continue
-        c = p / a
-        amplitudes[moving] = c
-        c_g = 0.0
-        if has_constant:
-            c_g = (yg - c * fg) / gg
-            amplitudes[1 - moving] = c_g
-        squares = 0.0
-        variance = np.nan
-        if is_weighed:
-            influence = 0.0
-            bend = 0.0
-            kept = 0
-            off = 0
-            a, b, d, fg, hg, gg = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        a, b, d, fg, hg, c, c_g = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for _ in range(4):
+            x = (u - lower) / width
+            cell = min(max(int(x), 0), cells - 1)
+            t = 2.0 * (x - cell) - 1.0
+            terms = coefficients[cell]
             for i in range(n):
-                r = y[i] - c * f[i] - c_g * g[i]
-                squares += r * r
-                w = weigh(r / scale[v], kind)
-                bend += slope_of_influence(r / scale[v], kind)
-                if w < OUTLIER_WEIGHT:
-                    off += 1
-                if w == 0.0:
-                    continue
-                kept += 1
-                influence += (w * r) ** 2
-                a += f[i] * f[i]
-                b += f[i] * f1[i]
-                d += f1[i] * f1[i]
-                fg += f[i] * g[i]
-                hg += f1[i] * g[i]
-                gg += g[i] * g[i]
+                z = terms[7, i] * t + terms[6, i]
+                z = z * t + terms[5, i]
+                z = z * t + terms[4, i]
+                z = z * t + terms[3, i]
+                z = z * t + terms[2, i]
+                z = z * t + terms[1, i]
+                f[i] = z * t + terms[0, i]
+            length, length1, turn, fg, hg = 0.0, 0.0, 0.0, 0.0, 0.0
+            for k in range(7, -1, -1):
+                length1 = length1 * t + length
+                length = length * t + scalars[cell, k, 0]
+                turn = turn * t + scalars[cell, k, 1]
+                hg = hg * t + fg
+                fg = fg * t + scalars[cell, k, 2]
+            length1 *= 2.0 / width
+            hg *= 2.0 / width
+            a = length * length
+            b = length * length1
+            d = length1 * length1 + a * turn
+            p = 0.0
+            for i in range(n):
+                p += y[i] * f[i]
+            c_g = 0.0
             if has_constant:
-                a -= fg / gg * fg
-                b -= fg / gg * hg
-                d -= hg / gg * hg
-            free = kept - 1 - q
-            bend /= kept
-            # Huber's sandwich: the mean square of the influence over the squared mean of its slope.
-            if free > 0 and bend > 0.1:
-                variance = influence / free / bend**2
-            outliers[v] = off / n
-        else:
+                yg = 0.0
+                for i in range(n):
+                    yg += y[i] * g[i]
+                c = (p - fg / gg * yg) / a
+                c_g = (yg - c * fg) / gg
+            else:
+                c = p / a
+            if not is_magnitude:
+                break
+            # A sample near the null may have been given the wrong sign.
+            is_changed = False
             for i in range(n):
-                r = y[i] - c * f[i] - c_g * g[i]
-                squares += r * r
-            free = n - 1 - q
-            variance = squares / free
-            if sigma[v] > 0.0:
-                variance = sigma[v] ** 2
+                x = signal[v, i] if c * f[i] + c_g * g[i] >= 0.0 else -signal[v, i]
+                is_changed = is_changed or x != y[i]
+                y[i] = x
+            if not is_changed:
+                break
+            u, _, done = ascend(direction, lower, width, y, u, sums)
+        theta[v, 0] = u
+        squares = 0.0
+        for i in range(n):
+            r = y[i] - c * f[i] - c_g * g[i]
+            squares += r * r
+        free = n - 1 - q
+        variance = sigma[v] ** 2 if sigma[v] > 0.0 else squares / free
         rms[v] = np.sqrt(squares / n)
         freedom[v] = free
-        det = c * c * (d * a - b * b)
-        if not (det > 1e-14 * c * c * d * a and variance < np.inf):
-            flag[v] = _SINGULAR
-            continue
-        v_uu, v_uc, v_cc = variance * a / det, -variance * c * b / det, variance * c * c * d / det
-        m, k = 1 + moving, 2 - moving
-        covariance[0, 0] = v_uu
-        covariance[0, m] = covariance[m, 0] = v_uc
-        covariance[m, m] = v_cc
-        strength = abs(c) / np.sqrt(v_cc)
+        amplitudes[moving] = c
         if has_constant:
-            k_u, k_c = -c * hg / gg, -fg / gg
-            covariance[0, k] = covariance[k, 0] = k_u * v_uu + k_c * v_uc
-            covariance[m, k] = covariance[k, m] = k_u * v_uc + k_c * v_cc
-            covariance[k, k] = variance / gg + k_u * covariance[0, k] + k_c * covariance[m, k]
-            strength = max(strength, abs(c_g) / np.sqrt(covariance[k, k]))
+            amplitudes[1 - moving] = c_g
         parameter[0] = u
+        strength = cover(variance, c, c_g, a, b, d, fg, hg, gg, moving, has_constant, covariance)
+        if not strength >= 0.0:
+            flag[v] = _SINGULAR if visible[0] <= u <= visible[1] else _OUT_OF_RANGE
+            continue
         flag[v] = report(parameter, amplitudes, constants, covariance, values[v], errors[v])
-        if strength < _LEAST_SIGNIFICANCE:
-            flag[v] = _NO_SIGNAL
-        elif flag[v] == _OK:
-            if not done:
-                flag[v] = _NOT_CONVERGED
-            if u < visible[0] or u > visible[1]:
-                flag[v] = _OUT_OF_RANGE
-            if (u <= bounds[0] and is_hard[0]) or (u >= bounds[1] and is_hard[1]):
-                flag[v] = _AT_BOUND
+        flag[v] = judge(flag[v], u, strength, done, bounds, visible, is_hard)
 
 
 @vector_kernel
-def _settle(table, y, magnitude, weight, u, bounds, scale, kind, f, f1, f2, g, has_constant, is_magnitude):
-    """Reweight and step in turns until nothing moves: the coordinate, and whether it came to rest.
+def cover(variance, c, c_g, a, b, d, fg, hg, gg, moving, has_constant, covariance):
+    """Write the covariance of the coordinate and the amplitudes.
 
-    `weight` holds ones at first; the sample that stands off the most is left out of the first step.
+    a, b, d : f.f, f.f' and f'.f' with g projected out; fg, hg, gg : f.g, f'.g and g.g
+    Returns how many standard errors the amplitudes together are away from zero; NaN when there is no covariance.
     """
-    coefficients, lower, width = table
-    n = y.size
-    expand(coefficients, lower, width, u, f, f1, f2)
-    p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-    c = p / a
-    c_g = (yg - c * fg) / gg if has_constant else 0.0
-    q = fg / gg if has_constant else 0.0
-    worst = 0
-    most = -1.0
-    for i in range(n):
-        r = y[i] - c * f[i] - c_g * g[i]
-        r = r * r / (1.0 - (f[i] - q * g[i]) ** 2 / a - g[i] * g[i] / gg)
-        if r > most:
-            most = r
-            worst = i
-    weight[worst] = 0.0
-    p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-    c = p / a
-    c_g = (yg - c * fg) / gg if has_constant else 0.0
-    for turn in range(_MOST_REWEIGHTINGS):
-        for i in range(n):
-            x = c * f[i] + c_g * g[i]
-            if is_magnitude:
-                y[i] = magnitude[i] if x >= 0.0 else -magnitude[i]
-            weight[i] = weigh((y[i] - x) / scale, kind)
-        p, p1, p2, a, b, d, e, _, _, _, _ = look(y, weight, f, f1, f2, g, has_constant)
-        if not a > 0.0:
-            return u, False
-        c = p / a
-        slope = c * (p1 - c * b)
-        c1 = (p1 - 2.0 * b * c) / a
-        curve = p2 * c - c * c * (d + e) + a * c1 * c1
-        normal = c * c * (d - b * b / a)
-        step = -slope / curve if curve < -0.2 * normal else slope / normal
-        if not abs(step) < np.inf:
-            return u, False
-        step = min(max(step, -0.5), 0.5)
-        target = min(max(u + step, bounds[0]), bounds[1])
-        step = target - u
-        u = target
-        expand(coefficients, lower, width, u, f, f1, f2)
-        p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-        c = p / a
-        c_g = (yg - c * fg) / gg if has_constant else 0.0
-        if turn > 0 and abs(step) < _SETTLED:
-            return u, True
-    return u, False
+    det = c * c * (d * a - b * b)
+    if not (a > 0.0 and det > 1e-14 * c * c * d * a and variance < np.inf):
+        return np.nan
+    v_uu, v_uc, v_cc = variance * a / det, -variance * c * b / det, variance * c * c * d / det
+    m, k = 1 + moving, 2 - moving
+    covariance[0, 0] = v_uu
+    covariance[0, m] = covariance[m, 0] = v_uc
+    covariance[m, m] = v_cc
+    strength = abs(c) / np.sqrt(v_cc)
+    if has_constant:
+        k_u, k_c = -c * hg / gg, -fg / gg
+        covariance[0, k] = covariance[k, 0] = k_u * v_uu + k_c * v_uc
+        covariance[m, k] = covariance[k, m] = k_u * v_uc + k_c * v_cc
+        covariance[k, k] = variance / gg + k_u * covariance[0, k] + k_c * covariance[m, k]
+        # Beyond the first amplitude: what is left of the second when the first is given.
+        tied = covariance[m, k] / v_cc
+        rest = covariance[k, k] - tied * covariance[m, k]
+        strength = np.sqrt(strength**2 + (c_g - tied * c) ** 2 / rest)
+    return strength
+
+
+@vector_kernel
+def judge(flag, u, strength, is_converged, bounds, visible, is_hard):
+    """The flag of a solution: significance first, then bounds before visibility before convergence."""
+    if strength < _LEAST_SIGNIFICANCE:
+        return _NO_SIGNAL
+    if flag != _OK:
+        return flag
+    if (u <= bounds[0] and is_hard[0]) or (u >= bounds[1] and is_hard[1]):
+        return _AT_BOUND
+    if u < visible[0] or u > visible[1]:
+        return _OUT_OF_RANGE
+    return _OK if is_converged else _NOT_CONVERGED

@@ -10,7 +10,7 @@ from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert, solve_amplitudes
 from isocenter.fitting.problem import make_solution, own_constants, predict_sample
 from isocenter.fitting.refinement import refine
-from isocenter.fitting.robust import OUTLIER_WEIGHT, estimate_scale, slope_of_influence, weigh
+from isocenter.fitting.robust import OUTLIER_WEIGHT, SPARE, estimate_scale, slope_of_influence, weigh
 from isocenter.fitting.search import search
 from isocenter.models.compiled import kernel
 
@@ -29,7 +29,7 @@ _MOST_STEPS = 100
 _MOST_REWEIGHTINGS = 200
 #: Reweighting has settled when the (logarithmic) parameters move by less.
 _SETTLED = 1e-7
-#: Amplitudes that are all below this many of their own standard errors are no signal.
+#: Amplitudes that together are less than this many standard errors away from zero are no signal.
 _LEAST_SIGNIFICANCE = 3.0
 
 
@@ -57,7 +57,7 @@ def start_voxels(evaluate, problem, signal, usable, varying, nodes, is_robust, t
         for i in range(n):
             if usable[v, i] > 0.0:
                 count += 1
-        is_trimmed = is_robust and count > p + q + 1
+        is_trimmed = is_robust and count >= p + q + SPARE
         scale[v] = np.nan
         best = np.inf
         for left_out in range(n if is_trimmed else 1):
@@ -123,13 +123,31 @@ def finish_voxels(
             flag[v] = _SINGULAR
             continue
         flag[v] = report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
-        strength = 0.0
-        for k in range(q):
-            strength = max(strength, abs(solution.amplitudes[k]) / np.sqrt(covariance[p + k, p + k]))
-        if strength < _LEAST_SIGNIFICANCE:
+        if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
             flag[v] = _NO_SIGNAL
         elif flag[v] == _OK:
             flag[v] = check_range(problem, solution, is_converged)
+
+
+@kernel
+def measure_strength(amplitudes, covariance, p):
+    """How many of their standard errors the amplitudes are away from zero, all together (Mahalanobis).
+
+    Two amplitudes that can hardly be told apart may both be uncertain while their sum is not.
+    """
+    q = amplitudes.size
+    own = np.empty((q, q))
+    inverse = np.empty((q, q))
+    for k in range(q):
+        for m in range(q):
+            own[k, m] = covariance[p + k, p + m]
+    if not invert(own, inverse):
+        return np.inf
+    squared = 0.0
+    for k in range(q):
+        for m in range(q):
+            squared += amplitudes[k] * inverse[k, m] * amplitudes[m]
+    return np.sqrt(squared)
 
 
 @kernel

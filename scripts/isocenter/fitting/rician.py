@@ -13,7 +13,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
-from isocenter.fitting.passes import check_range
+from isocenter.fitting.passes import check_range, measure_strength
 from isocenter.fitting.problem import make_solution, own_constants, predict_sample
 from isocenter.fitting.refinement import refine
 from isocenter.models.compiled import kernel
@@ -148,16 +148,13 @@ def maximize_voxels(
         if not invert(normal, covariance):
             flag[v] = _SINGULAR
             continue
-        strength = 0.0
         for j in range(p + q):
             for m in range(p + q):
                 covariance[j, m] *= sigma[v] ** 2
-        for k in range(q):
-            strength = max(strength, abs(solution.amplitudes[k]) / np.sqrt(covariance[p + k, p + k]))
         for j in range(p):
             theta[v, j] = solution.theta[j]
         flag[v] = report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
-        if strength < _LEAST_SIGNIFICANCE:
+        if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
             flag[v] = _NO_SIGNAL
         elif flag[v] == _OK:
             flag[v] = check_range(problem, solution, is_converged)

@@ -11,6 +11,10 @@ from isocenter.models.compiled import kernel
 #: The number by which kernels know the option ``robust``.
 KINDS = {None: 0, "tukey": 1, "huber": 2}
 
+#: Robust weights need this many samples more than parameters: of four b-values and two parameters any three define a
+#: curve with one sample to judge it, which says as much against each of them.
+SPARE = 3
+
 _TUKEY = 4.685
 _HUBER = 1.345
 #: A sample whose weight falls below this counts as an outlier: 2.5 scales off for Tukey, 2.7 for Huber.

@@ -1,9 +1,13 @@
 """A basis as polynomials: between the bounds of its one nonlinear coordinate, cell by cell.
 
 For an acquisition that all voxels share, the basis is a function of the coordinate alone. It is computed once where
-polynomials of degree 5 need it (Chebyshev points) and then costs a few multiplications instead of an exponential.
+polynomials of degree 7 need it (Chebyshev points) and then costs a few multiplications instead of an exponential.
 The table is refined until it repeats the model to 1e-10 of its largest value; a model that it cannot follow is fitted
 without it.
+
+What a plain fit needs is less than the basis: with the constant basis function projected out and its length divided
+out, f becomes a direction e(u), and the sum of squares that a coordinate explains is (y.e(u))^2. Inside a cell y.e is
+one polynomial, whose 8 coefficients are 8 sums over the samples.
 """
 
 from dataclasses import dataclass
@@ -14,25 +18,31 @@ import numpy as np
 from isocenter.models.base import Separable
 from isocenter.models.compiled import kernel
 
-DEGREE = 5
+DEGREE = 7
 _ACCURACY = 1e-10
-_FEWEST_CELLS, _MOST_CELLS = 32, 1024
-#: Starts are tried at this many nodes at most, evenly spread over the model's grid.
-_MOST_NODES = 40
+_FEWEST_CELLS, _MOST_CELLS = 24, 768
+#: Starts are tried on nodes this far apart (or as the model's own grid is, where that is coarser): a parabola through
+#: three of them tells where the optimum lies between.
+_SPACING = 0.42
 
 
 @dataclass(frozen=True)
 class Table:
     """The moving basis function f and, where there is one, the constant one g.
 
-    coefficients : (cells, DEGREE + 1, n) in t = -1...1 across a cell; lower, width : of the cells [coordinate]
+    coefficients : (cells, DEGREE + 1, n) of f in t = -1...1 across a cell; lower, width : of the cells [coordinate]
+    direction : (cells, m, DEGREE + 1) of e, samples padded with zeros to m, a multiple of 4
+    scalars : (cells, DEGREE + 1, 4) of |f| (projected), |de/du|^2, and f.g
     moving : the number of f among the model's amplitudes; constant : (n,) g, zeros where there is none
-    nodes : (g,) coordinates of starts; unit : (q, n, g) orthonormal basis at each; leverage : (n, g) 1 / (1 - h)
+    nodes : (k,) coordinates of starts; unit : (q, m, k) e (and g over its length) at each
+    leverage : (n, k) 1 / (1 - h)
     """
 
     coefficients: np.ndarray
     lower: float
     width: float
+    direction: np.ndarray
+    scalars: np.ndarray
     moving: int
     constant: np.ndarray
     nodes: np.ndarray
@@ -55,16 +65,17 @@ def build_table(separable: Separable) -> Table | None:
         width = (upper - lower) / cells
         centers = lower + width * (np.arange(cells) + 0.5)
         points = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
-        basis = _sample(evaluate, separable, centers[:, np.newaxis] + points * width / 2)
+        at = centers[:, np.newaxis] + points * width / 2
+        basis, slope = _sample(evaluate, separable, at)
         moves = np.flatnonzero(np.ptp(basis, axis=(0, 1)).max(axis=-1) > 0)
-        if moves.size != 1 or not np.isfinite(basis).all():
+        if moves.size != 1 or not (np.isfinite(basis).all() and np.isfinite(slope).all()):
             return None
         moving = int(moves[0])
         to_powers = np.linalg.inv(np.vander(points, DEGREE + 1, increasing=True))
         coefficients = np.einsum("dj,cjn->cdn", to_powers, basis[:, :, moving])
         # Between its points a polynomial errs the most at the ends and in the middles.
-        between = np.array([-1.0, -0.83, -0.5, 0.0, 0.5, 0.83, 1.0])
-        wanted = _sample(evaluate, separable, centers[:, np.newaxis] + between * width / 2)[:, :, moving]
+        between = np.array([-1.0, -0.92, -0.7, -0.4, 0.0, 0.4, 0.7, 0.92, 1.0])
+        wanted = _sample(evaluate, separable, centers[:, np.newaxis] + between * width / 2)[0][:, :, moving]
         found = np.einsum("jd,cdn->cjn", np.vander(between, DEGREE + 1, increasing=True), coefficients)
         if np.abs(found - wanted).max() <= _ACCURACY * np.abs(wanted).max():
             break
@@ -72,48 +83,71 @@ def build_table(separable: Separable) -> Table | None:
     else:
         return None
     constant = basis[0, 0, 1 - moving].copy() if separable.amplitudes == 2 else np.zeros(basis.shape[-1])
+    unit, scalars = _project(basis[:, :, moving], slope[:, :, moving], constant)
+    n = basis.shape[-1]
+    padded = np.pad(np.einsum("dj,cjn->cnd", to_powers, unit), ((0, 0), (0, -n % 4), (0, 0)))
     # Starts where the model's own grid lies: beyond, all coordinates look alike.
-    nodes = np.linspace(separable.grid.min(), separable.grid.max(), min(len(separable.grid), _MOST_NODES))
-    unit, leverage = _orthonormal(_sample(evaluate, separable, nodes)[:, moving], constant)
-    return Table(np.ascontiguousarray(coefficients), lower, width, moving, constant, nodes, unit, leverage)
+    first, last = separable.grid.min(), separable.grid.max()
+    nodes = np.linspace(first, last, min(len(separable.grid), int((last - first) / _SPACING) + 2))
+    e, _ = _project(*(a[:, moving] for a in _sample(evaluate, separable, nodes)), constant)
+    size = np.linalg.norm(constant)
+    units = np.stack([e.T, np.tile(constant[:, np.newaxis] / size, nodes.size)]) if size else e.T[np.newaxis]
+    free = 1.0 - np.sum(units**2, axis=0)
+    leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
+    return Table(
+        coefficients=np.ascontiguousarray(coefficients),
+        lower=lower,
+        width=width,
+        direction=np.ascontiguousarray(padded),
+        scalars=np.ascontiguousarray(np.einsum("dj,cjk->cdk", to_powers, scalars)),
+        moving=moving,
+        constant=constant,
+        nodes=nodes,
+        unit=np.ascontiguousarray(np.pad(units, ((0, 0), (0, -n % 4), (0, 0)))),
+        leverage=np.ascontiguousarray(leverage),
+    )
 
 
-def _sample(evaluate: Any, separable: Separable, coordinates: np.ndarray) -> np.ndarray:
-    """(..., q, n): the basis at coordinates (...)."""
+def _project(f: np.ndarray, slope: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directions e (..., n) and the scalars (..., 4) that go with them, from f and df/du (..., n) and g (n,).
+
+    Zeros where f and g cannot be told apart.
+    """
+    fg = f @ g
+    squared = g @ g
+    if squared > 0:
+        along = g / squared
+        rest = f - fg[..., np.newaxis] * along
+        rest_slope = slope - (slope @ g)[..., np.newaxis] * along
+    else:
+        rest, rest_slope = f, slope
+    size = np.linalg.norm(rest, axis=-1, keepdims=True)
+    is_seen = size > 1e-7 * np.linalg.norm(f, axis=-1, keepdims=True)
+    safe = np.where(is_seen, size, 1.0)
+    e = np.where(is_seen, rest / safe, 0.0)
+    turn = np.where(is_seen, (rest_slope - np.sum(rest_slope * e, axis=-1, keepdims=True) * e) / safe, 0.0)
+    return e, np.stack([size[..., 0], np.sum(turn**2, axis=-1), fg, np.zeros_like(fg)], axis=-1)
+
+
+def _sample(evaluate: Any, separable: Separable, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The basis and its slope at coordinates (...): (..., q, n) each."""
     n = separable.design.shape[1]
     theta = np.ascontiguousarray(coordinates.reshape(-1, 1))
-    out = np.empty((len(theta), separable.amplitudes, n))
-    sample_basis(evaluate, theta, separable.design, separable.constants, out)
-    return out.reshape(*coordinates.shape, separable.amplitudes, n)
+    basis, slope = (np.zeros((len(theta), separable.amplitudes, n)) for _ in range(2))
+    sample_basis(evaluate, theta, separable.design, separable.constants, basis, slope)
+    shape = (*coordinates.shape, separable.amplitudes, n)
+    return basis.reshape(shape), slope.reshape(shape)
 
 
 @kernel
-def sample_basis(evaluate, theta, design, constants, out):
-    """Write the basis (v, q, n) at theta (v, p)."""
-    v, q, n = out.shape
-    slope = np.zeros((theta.shape[1], q, n))
-    basis = np.zeros((q, n))
+def sample_basis(evaluate, theta, design, constants, basis, slope):
+    """Write the basis (v, q, n) and its slope with respect to the first coordinate at theta (v, p)."""
+    v, q, n = basis.shape
+    one_slope = np.zeros((theta.shape[1], q, n))
+    one_basis = np.zeros((q, n))
     for i in range(v):
-        evaluate(theta[i], design, constants, basis, slope)
+        evaluate(theta[i], design, constants, one_basis, one_slope)
         for k in range(q):
             for j in range(n):
-                out[i, k, j] = basis[k, j]
-
-
-def _orthonormal(moving: np.ndarray, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthonormal basis (q, n, g) from f (g, n) and g (n,), and 1 / (1 - leverage) of each sample (n, g).
-
-    Zeros where the two cannot be told apart.
-    """
-    has_constant = bool(np.any(constant))
-    unit = np.zeros((2 if has_constant else 1, *moving.shape))
-    rest = moving
-    if has_constant:
-        unit[1] = constant / np.linalg.norm(constant)
-        rest = rest - np.sum(rest * unit[1], axis=1, keepdims=True) * unit[1]
-    size = np.linalg.norm(rest, axis=1, keepdims=True)
-    is_seen = size > 1e-7 * np.linalg.norm(moving, axis=1, keepdims=True)
-    unit[0] = np.where(is_seen, rest / np.where(is_seen, size, 1.0), 0.0)
-    free = 1.0 - np.sum(unit**2, axis=0)
-    leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
-    return np.ascontiguousarray(np.swapaxes(unit, 1, 2)), np.ascontiguousarray(leverage.T)
+                basis[i, k, j] = one_basis[k, j]
+                slope[i, k, j] = one_slope[0, k, j]

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from isocenter.fitting.direct import Direct
-from isocenter.fitting.line import finish_line, start_plain, start_robust
+from isocenter.fitting.line import finish_plain, start_plain
+from isocenter.fitting.robust_line import finish_robust, start_robust
 from isocenter.fitting.table import Table
 from isocenter.models.base import Separable
 
@@ -29,40 +30,45 @@ class Tabulated(Direct):
         v = len(work.y)
         work.theta, work.negative = np.empty((v, 1)), np.zeros(v, np.int64)
         work.scale, work.converged = np.full(v, np.nan), np.ones(v, dtype=bool)
+        table, is_magnitude = self.table, self.separable.is_magnitude
         for rows, is_complete in self._parts(work):
             part = _select(work, rows, _STARTED)
             if not is_complete:
                 super().start(part, is_robust)
             elif is_robust:
                 start_robust(
-                    self.cells, self.table.nodes, self.table.unit, self.table.leverage, self.table.constant,
-                    self.has_constant, self.separable.is_magnitude, self.bounds, part.y, part.theta, part.negative,
-                    part.scale,
+                    self.cells, table.nodes, table.unit, table.leverage, table.constant, self.has_constant,
+                    is_magnitude, self.bounds, part.y, part.theta, part.negative, part.scale,
                 )  # fmt: skip
             else:
                 start_plain(
-                    self.cells, self.table.nodes, self.table.unit, self.table.constant, self.has_constant,
-                    self.separable.is_magnitude, self.bounds, part.y, part.theta, part.negative, part.converged,
+                    table.direction, table.lower, table.width, table.nodes, table.unit, is_magnitude, part.y,
+                    part.theta, part.negative, part.converged,
                 )  # fmt: skip
             _put_back(work, rows, part, _STARTED)
 
     def finish(self, work: SimpleNamespace, kind: int) -> None:
         """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
         self._prepare(work)
-        separable = self.separable
-        converged = getattr(work, "converged", np.ones(len(work.y), dtype=bool))
-        work.converged = converged
+        separable, table = self.separable, self.table
+        limits = (self.bounds, separable.visible[0], separable.is_hard[0])
         for rows, is_complete in self._parts(work):
             part = _select(work, rows, (*_STARTED, *_FINISHED))
-            if is_complete:
-                finish_line(
-                    self.report, self.cells, self.table.moving, self.table.constant, self.has_constant, separable.is_magnitude,
-                    self.bounds, separable.visible[0], separable.is_hard[0], separable.constants, part.y, part.theta,
-                    part.negative, part.converged, part.scale, part.known, kind, part.values, part.errors, part.flag,
-                    part.rms, part.outliers, part.freedom,
+            if not is_complete:
+                super().finish(part, kind)
+            elif kind:
+                finish_robust(
+                    self.report, self.cells, table.moving, table.constant, self.has_constant, separable.is_magnitude,
+                    *limits, separable.constants, part.y, part.theta, part.negative, part.scale, kind, part.values,
+                    part.errors, part.flag, part.rms, part.outliers, part.freedom,
                 )  # fmt: skip
             else:
-                super().finish(part, kind)
+                finish_plain(
+                    self.report, table.coefficients, table.direction, table.scalars, table.lower, table.width,
+                    table.moving, table.constant, self.has_constant, separable.is_magnitude, *limits,
+                    separable.constants, part.y, part.theta, part.negative, part.converged, part.known, part.values,
+                    part.errors, part.flag, part.rms, part.freedom,
+                )  # fmt: skip
             _put_back(work, rows, part, _FINISHED)
 
     def _parts(self, work: SimpleNamespace) -> list[tuple[slice | np.ndarray, bool]]:
