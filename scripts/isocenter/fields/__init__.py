@@ -11,7 +11,7 @@ import numpy as np
 
 from isocenter.errors import FitError, explain
 from isocenter.fields.fat_and_water import choose_field
-from isocenter.fields.noise import estimate_noise
+from isocenter.fields.noise import estimate_noise, smooth_field
 from isocenter.fields.phase import evolution_times, measure_field
 from isocenter.fields.unwrapping import unwrap_field
 from isocenter.fitting import Fit, fit
@@ -70,6 +70,8 @@ def fit_volume(
         options = {**options, "start": {"B0": 0.0}}
     elif sigma is None and bound.n < 3:
         inside = np.isfinite(start)
-        sigma = estimate_noise(turned, inside) if np.ptp(np.abs(turned[inside])) > 0 else None
+        # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
+        smooth = np.exp(-2j * np.pi * smooth_field(known, inside)[..., np.newaxis] * evolution_times(bound))
+        sigma = estimate_noise(signal * smooth, inside) if np.ptp(np.abs(signal[inside])) > 0 else None
     found = fit(bound, turned, mask=mask, sigma=sigma, **options)
     return replace(found, value={**found.value, "B0": found.value["B0"] + known})

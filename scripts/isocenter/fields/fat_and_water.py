@@ -17,7 +17,8 @@ from isocenter.models.pdff_complex import echo_period, field_nodes
 #: Nodes over B0 in a period of the phase over the whole train.
 _DENSITY = 16.0
 _RATES = (0.0, 30.0, 80.0, 200.0, 500.0)
-_READOUT_PHASES = (-1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2)
+#: Beyond 45 degrees the readouts' phase is the same as another one with the field half a period away.
+_READOUT_PHASES = (-0.7, -0.35, 0.0, 0.35, 0.7)
 #: Minima kept of each voxel.
 _KEPT = 4
 _CHUNK = 16384

@@ -7,8 +7,9 @@ assumptions  water and fat leave the coil with one phase and decay with one R2*;
 needs        EchoTime [s], at least 4 (3 with a given R2*), MagneticFieldStrength [T]; complex signals
 options      spectrum: mapping of ppm and amplitude (config/spectra.yaml), null for six peaks; temperature [degC] of the
              sample, null for the spectrum's own; R2star [1/s]: a known one instead of a fitted one; bipolar: readouts
-             of alternating polarity, whose phase of odd against even echoes is fitted; clockwise: data whose phase
-             turns the other way round (B0 keeps the sign of the phase in the data)
+             of alternating polarity, whose phase is fitted (within 45 degrees; more reads as another field, half a
+             period away, with the same PDFF); clockwise: data whose phase turns the other way round (B0 keeps the
+             sign of the phase in the data)
 parameters   PDFF [percent, 0-100], R2star [1/s, 0-2000], B0 [Hz], W, F [arbitrary], phase [deg]; readout_phase [deg]
 known bias   a fat-water swap where B0 starts in the wrong minimum: take `isocenter.fields.fit_volume`, which chooses
              the field over the neighborhood; wrong spectrum; T1 weighting
@@ -40,7 +41,7 @@ _LEAST_RATE = -20.0
 _MOST_RATE = 2000.0
 #: R2* of the starting nodes [1/s].
 _RATES = (20.0, 90.0, 300.0)
-_READOUT_PHASES = (0.0, -0.8, 0.8)
+_READOUT_PHASES = (0.0, -0.6, 0.6)
 
 
 @evaluation
