@@ -121,3 +121,13 @@ def test_labels_of_neighbors_agree_where_a_voxel_cannot_tell():
     assert list(choice) == [0, 0, 0, 0, 0]
     cost[2] = [200.0, 0.0]
     assert choose_labels(neighbors, candidates, cost, np.ones(5), np.inf, 20.0, 40.0)[2] == 1
+
+
+def test_slabs_make_no_difference(monkeypatch):
+    body = make_body(20, 50)
+    whole = fit_volume(body.bound, body.signal, mask=body.inside)
+    monkeypatch.setattr(fields, "_SLAB_SAMPLES", 20 * 20 * 6 * 3)
+    slabs = fit_volume(body.bound, body.signal, mask=body.inside)
+    for name in whole.parameters:
+        np.testing.assert_array_equal(slabs.value[name], whole.value[name])
+    np.testing.assert_array_equal(slabs.flag, whole.flag)

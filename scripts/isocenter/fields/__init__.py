@@ -4,7 +4,7 @@
 field over the neighborhood, and for all others it is ``fit`` itself.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ __all__ = ["choose_field", "estimate_noise", "fit_volume", "measure_field", "unw
 
 #: By a model's `field_map`: what finds the field offset over the neighborhood.
 _FINDERS = {"phase": measure_field, "fat_and_water": choose_field}
+#: Samples that are turned back at a time.
+_SLAB_SAMPLES = 4_000_000
 
 
 def fit_volume(
@@ -62,16 +64,58 @@ def fit_volume(
         )
     if not np.iscomplexobj(signal) and bound.separable is None:
         signal = np.exp(1j * signal)
-    start = finder(bound, signal, mask=mask)
-    known = np.nan_to_num(start)
-    # With the field turned back, what is left to fit is near zero: no grid has to reach further.
-    turned = (signal * np.exp(-2j * np.pi * known[..., np.newaxis] * evolution_times(bound))).astype(signal.dtype)
+    field = finder(bound, signal, mask=mask)
+    inside = np.isfinite(field)
+    field = np.nan_to_num(field)
     if bound.separable is not None:
         options = {**options, "start": {"B0": 0.0}}
-    elif sigma is None and bound.n < 3:
-        inside = np.isfinite(start)
-        # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
-        smooth = np.exp(-2j * np.pi * smooth_field(known, inside)[..., np.newaxis] * evolution_times(bound))
-        sigma = estimate_noise(signal * smooth, inside) if np.ptp(np.abs(signal[inside])) > 0 else None
-    found = fit(bound, turned, mask=mask, sigma=sigma, **options)
-    return replace(found, value={**found.value, "B0": found.value["B0"] + known})
+    elif sigma is None and bound.n < 3 and inside.any():
+        sigma = _measure_noise(bound, signal, field, inside)
+    # A robust scale is shared by all voxels of a call.
+    is_pooled = options.get("robust") is not None and sigma is None
+    slices = signal.shape[2]
+    depth = slices if is_pooled else max(1, _SLAB_SAMPLES // max(1, signal[:, :, 0].size))
+    sigma = None if sigma is None else np.broadcast_to(sigma, signal.shape[:3])
+    parts = []
+    for first in range(0, slices, depth):
+        slab = (slice(None), slice(None), slice(first, first + depth))
+        # With the field turned back, what is left to fit is near zero: no grid has to reach further.
+        found = fit(
+            bound,
+            turn_back(bound, signal[slab], field[slab]),
+            mask=None if mask is None else mask[slab],
+            sigma=None if sigma is None else sigma[slab],
+            **options,
+        )
+        parts.append(replace(found, value={**found.value, "B0": found.value["B0"] + field[slab]}))
+    return parts[0] if len(parts) == 1 else _join(parts)
+
+
+def turn_back(bound: Bound, signal: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Signals (..., n) as they would be without a field offset (...,) [Hz]."""
+    turned = np.empty(signal.shape, signal.dtype)
+    for index, time in enumerate(evolution_times(bound)):
+        turned[..., index] = signal[..., index] * np.exp(-2j * np.pi * time * field)
+    return turned
+
+
+def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: np.ndarray) -> float | None:
+    """The noise of complex images; None for phases alone, whose magnitude is one."""
+    if not np.ptp(np.abs(signal[inside])) > 0:
+        return None
+    # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
+    return estimate_noise(turn_back(bound, signal, smooth_field(field, inside)), inside)
+
+
+def _join(parts: list[Fit]) -> Fit:
+    """The fits of slabs as one of the volume."""
+
+    def together(name: str) -> Any:
+        first = getattr(parts[0], name)
+        if isinstance(first, dict):
+            return {key: np.concatenate([getattr(part, name)[key] for part in parts], axis=2) for key in first}
+        if isinstance(first, np.ndarray):
+            return np.concatenate([getattr(part, name) for part in parts], axis=2)
+        return first
+
+    return Fit(**{entry.name: together(entry.name) for entry in fields(Fit)})

@@ -54,7 +54,7 @@ def choose_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = 
     if not inside.any():
         return field
     period = echo_period(te)
-    candidates, misfit, energy = list_candidates(bound, signal[inside])
+    candidates, misfit, energy = list_candidates(bound, signal, inside)
     samples = te.size
     # Both read structure as noise: the smaller one is nearer to the truth.
     freedom = 2 * samples - len(bound.parameters)
@@ -62,7 +62,7 @@ def choose_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = 
     # Two squared standard deviations of one channel; the model's own error is not noise, but limits what a misfit says.
     noise = 2 * (np.nan_to_num(sigma) ** 2 + _MODEL_ERROR**2 * energy / samples)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cost = (misfit - misfit.min(axis=1, keepdims=True)) / noise[:, np.newaxis]
+        cost = (misfit - misfit.min(axis=1, keepdims=True)) / noise[:, np.newaxis].astype(np.float32)
     strength = np.sqrt(energy)
     weight = np.minimum(1, strength / np.median(strength))
     choice = choose_labels(
@@ -73,15 +73,17 @@ def choose_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = 
     return unwrap_field(field, period, _spread(strength, inside), inside) if np.isfinite(period) else field
 
 
-def list_candidates(bound: Bound, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def list_candidates(bound: Bound, signal: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The fields that explain the echoes of each voxel best.
 
     Parameters
     ----------
     bound : Bound
         `pdff_complex`, bound to n echoes.
-    signal : (v, n) complex array [a.u.]
+    signal : (..., n) complex array [a.u.]
         The echoes.
+    inside : (...,) booleans
+        The v voxels to look at.
 
     Returns
     -------
@@ -96,10 +98,12 @@ def list_candidates(bound: Bound, signal: np.ndarray) -> tuple[np.ndarray, np.nd
     nodes = field_nodes(te, _DENSITY)
     basis, levels = _span(bound, nodes)
     is_circular = np.isfinite(echo_period(te))
-    found, left = np.empty((len(signal), _KEPT)), np.empty((len(signal), _KEPT))
-    energy = np.empty(len(signal))
-    for begin in range(0, len(signal), _CHUNK):
-        y = np.nan_to_num(signal[begin : begin + _CHUNK]).astype(np.complex64)
+    flat = signal.reshape(-1, te.size)
+    voxels = np.flatnonzero(inside)
+    found, left = np.empty((voxels.size, _KEPT), np.float32), np.empty((voxels.size, _KEPT), np.float32)
+    energy = np.empty(voxels.size)
+    for begin in range(0, voxels.size, _CHUNK):
+        y = np.nan_to_num(flat[voxels[begin : begin + _CHUNK]]).astype(np.complex64)
         part = slice(begin, begin + len(y))
         energy[part] = np.sum(np.abs(y) ** 2, axis=1)
         explained = np.zeros((len(y), nodes.size), np.float32)
@@ -150,11 +154,14 @@ def _pick_minima(misfit: np.ndarray, nodes: np.ndarray, is_circular: bool) -> tu
 
 def list_neighbors(inside: np.ndarray) -> np.ndarray:
     """(v, 6) integers: numbers of the voxels that touch each voxel of a mask (x, y, z) by a face, -1 for none."""
-    number = np.full(tuple(size + 2 for size in inside.shape), -1, np.int64)
+    number = np.full(tuple(size + 2 for size in inside.shape), -1, np.int32)
     core = tuple(slice(1, -1) for _ in inside.shape)
     number[core][inside] = np.arange(inside.sum())
-    sides = [np.roll(number, step, axis=axis)[core][inside] for axis in range(inside.ndim) for step in (1, -1)]
-    return np.stack(sides, axis=1)
+    sides = np.empty((inside.sum(), 2 * inside.ndim), np.int32)
+    for axis in range(inside.ndim):
+        for side, step in enumerate((1, -1)):
+            sides[:, 2 * axis + side] = np.roll(number, step, axis=axis)[core][inside]
+    return sides
 
 
 def _fat_shift(bound: Bound) -> float:

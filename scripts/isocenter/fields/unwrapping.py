@@ -10,6 +10,8 @@ from isocenter.models.compiled import kernel
 
 #: Classes that edges are sorted into by quality.
 _CLASSES = 4096
+#: Edges graded at a time.
+_CHUNK = 1 << 20
 
 
 def unwrap_field(field: np.ndarray, period: float, magnitude: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -33,7 +35,7 @@ def unwrap_field(field: np.ndarray, period: float, magnitude: np.ndarray, mask: 
         periods is not in the data.
     """
     inside = np.asarray(mask, dtype=bool) & np.isfinite(field)
-    number = np.full(field.shape, -1, np.int64)
+    number = np.full(field.shape, -1, np.int32)
     number[inside] = np.arange(inside.sum())
     turns = field[inside] / period
     strength = magnitude[inside].astype(float)
@@ -42,7 +44,7 @@ def unwrap_field(field: np.ndarray, period: float, magnitude: np.ndarray, mask: 
     order = np.argsort(_grade(turns, strength / strong, first, second), kind="stable")
     offset = np.zeros(turns.size, np.int64)
     root = np.arange(turns.size)
-    _join(turns, first[order], second[order], offset, root)
+    _join(turns, first, second, order, offset, root)
     turns = turns + offset
     # The middle member of each region, by sorting all voxels by region and value.
     ranked = np.lexsort((turns, root))
@@ -68,19 +70,23 @@ def list_edges(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _grade(turns: np.ndarray, strength: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Edges (e,) to classes, 0 the surest: a small step between two strong and equally strong voxels."""
-    step = turns[second] - turns[first]
-    smooth = 1 - 2 * np.abs(step - np.round(step))
-    weaker = np.minimum(strength[first], strength[second])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        alike = np.nan_to_num(weaker / np.maximum(strength[first], strength[second]))
-    quality = smooth * alike * (0.5 + 0.5 * np.minimum(1, weaker))
-    return ((1 - quality) * (_CLASSES - 1)).astype(np.int16)
+    classes = np.empty(first.size, np.int16)
+    for begin in range(0, first.size, _CHUNK):
+        a, b = first[begin : begin + _CHUNK], second[begin : begin + _CHUNK]
+        step = turns[b] - turns[a]
+        smooth = 1 - 2 * np.abs(step - np.round(step))
+        weaker = np.minimum(strength[a], strength[b])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            alike = np.nan_to_num(weaker / np.maximum(strength[a], strength[b]))
+        quality = smooth * alike * (0.5 + 0.5 * np.minimum(1, weaker))
+        classes[begin : begin + a.size] = ((1 - quality) * (_CLASSES - 1)).astype(np.int16)
+    return classes
 
 
 @kernel
-def _join(turns, first, second, offset, root):
-    """Join regions along edges in order; writes whole turns to add (v,) and each voxel's region (v,)."""
-    for e in range(first.size):
+def _join(turns, first, second, order, offset, root):
+    """Join regions along edges in order (e,); writes whole turns to add (v,) and each voxel's region (v,)."""
+    for e in order:
         a = _find(root, offset, first[e])
         b = _find(root, offset, second[e])
         if a == b:
