@@ -25,7 +25,7 @@ from scipy.optimize import minimize_scalar
 
 from isocenter.errors import ConfigError, explain
 
-#: Steps of constant B1 that stand for a pulse, and terms of the series in B1 (errors below 1e-5 and 1e-9: tests).
+#: Steps of constant B1 that stand for a pulse, and terms of the series in B1 (errors of w below 2e-4 and 1e-8: tests).
 STEPS = 256
 TERMS = 14
 SHAPES = ("sinc", "slr", "gaussian")
