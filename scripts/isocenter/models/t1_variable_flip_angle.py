@@ -41,10 +41,21 @@ _B1_RANGE = (0.2, 5.0)
 @kernel
 def steady_state(x, versine):
     """(1 - E) / (1 - E cos a) and the slope of its logarithm by log T1; x = TR/T1, versine = 1 - cos a."""
-    e = np.exp(-x)
     rest = -np.expm1(-x)
+    e = 1.0 - rest
     below = rest + e * versine
     return rest / below, -versine * e * x / (below * rest)
+
+
+@kernel
+def reference_state(rate, constants):
+    """The steady state at the reference angle, as signal over M0, and the slope of its logarithm by log T1."""
+    sine, versine = constants[3], constants[4]
+    if constants[2] != 0.0:
+        sine = np.sin(constants[2] * constants[1])
+        versine = 2.0 * np.sin(0.5 * constants[2] * constants[1]) ** 2
+    state, slope = steady_state(constants[0] * rate, versine)
+    return sine * state, slope
 
 
 @evaluation
@@ -52,13 +63,12 @@ def evaluate_spoiled(theta, design, constants, basis, slope):
     """The signal over the one at the reference angle, and its slope with respect to log T1.
 
     design : TR, nominal angle [rad], sine and versine (with the B1 of all voxels)
-    constants : TR and angle of the reference, the voxel's B1 (0: the sine and versine hold)
+    constants : TR and angle of the reference, the voxel's B1 (0: all sines and versines hold), sine and versine of
+        the reference
     """
     rate = np.exp(-theta[0])
     b1 = constants[2]
-    factor = b1 if b1 != 0.0 else 1.0
-    middle, middle_slope = steady_state(constants[0] * rate, 2.0 * np.sin(0.5 * factor * constants[1]) ** 2)
-    middle *= np.sin(factor * constants[1])
+    middle, middle_slope = reference_state(rate, constants)
     for i in range(design.shape[1]):
         if b1 != 0.0:
             sine = np.sin(b1 * design[1, i])
@@ -75,9 +85,7 @@ def evaluate_spoiled(theta, design, constants, basis, slope):
 def report_spoiled(theta, amplitudes, constants, covariance, values, errors):
     """T1 and M0 from log T1 and the signal at the reference angle."""
     t1 = np.exp(theta[0])
-    angle = constants[1] * (constants[2] if constants[2] != 0.0 else 1.0)
-    middle, slope = steady_state(constants[0] / t1, 2.0 * np.sin(0.5 * angle) ** 2)
-    middle *= np.sin(angle)
+    middle, slope = reference_state(1.0 / t1, constants)
     m0 = amplitudes[0] / middle
     values[0] = t1
     values[1] = m0
@@ -128,6 +136,7 @@ class T1VariableFlipAngle:
         angle = nominal if is_map else nominal * typical
         shortest, longest = self._visible(np.median(tr), nominal * typical)
         low, high = self.parameters[0].lower, self.parameters[0].upper
+        middle = np.sort(angle)[angle.size // 2]
         nodes = np.linspace(np.log(max(low, shortest / 2)), np.log(min(high, longest * 2)), 64)
 
         def forward(p: dict[str, np.ndarray]) -> np.ndarray:
@@ -151,7 +160,9 @@ class T1VariableFlipAngle:
                 evaluate=evaluate_spoiled,
                 report=report_spoiled,
                 design=np.stack([tr, angle, np.sin(angle), 2 * np.sin(angle / 2) ** 2]),
-                constants=np.array([np.median(tr), np.sort(angle)[angle.size // 2], typical if is_map else 0.0]),
+                constants=np.array(
+                    [np.median(tr), middle, typical if is_map else 0.0, np.sin(middle), 2 * np.sin(middle / 2) ** 2]
+                ),
                 lower=np.log([low]),
                 upper=np.log([high]),
                 is_hard=np.array([[True, True]]),
