@@ -8,7 +8,7 @@ decided over the neighborhood (Hernando et al. 2010, doi 10.1002/mrm.22177, with
 import numpy as np
 
 from isocenter.fields.labeling import choose_labels
-from isocenter.fields.noise import estimate_noise
+from isocenter.fields.noise import estimate_noise, find_signal
 from isocenter.fields.unwrapping import unwrap_field
 from isocenter.models import Bound
 from isocenter.models.fat_spectrum import read_spectrum
@@ -48,8 +48,7 @@ def choose_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = 
         NaN outside. With equally spaced echoes it is unwrapped over space, up to whole periods of a connected region.
     """
     te = bound.acquisition["EchoTime"]
-    inside = np.any(np.isfinite(signal) & (signal != 0), axis=-1)
-    inside &= np.ones(inside.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
+    inside = find_signal(signal, mask)
     field = np.full(inside.shape, np.nan)
     if not inside.any():
         return field

@@ -58,24 +58,31 @@ def choose_labels(neighbors, candidates, cost, weight, period, scale, most):
     """
     count = candidates.shape[0]
     choice = np.full(count, -1, np.int64)
-    gaps = np.empty(count)
+    gaps = np.empty(count, np.float32)
     price = np.empty(candidates.shape[1])
-    heap = [(0.0, np.int64(-1))]
+    # Single precision: the heap is the largest thing in memory here.
+    heap = [(np.float32(0.0), np.int32(-1))]
     heap.pop()
     for v in range(count):
         _, gaps[v] = _price(v, neighbors, candidates, cost, weight, choice, period, scale, most, price)
-        heap.append((-gaps[v], np.int64(v)))
+        heap.append((-gaps[v], np.int32(v)))
     heapq.heapify(heap)
     while len(heap) > 0:
         key, v = heapq.heappop(heap)
-        if choice[v] >= 0 or -key != gaps[v]:
+        if choice[v] >= 0:
+            continue
+        if -key > gaps[v]:
+            # It has become less sure since: back into the queue.
+            heapq.heappush(heap, (-gaps[v], np.int32(v)))
             continue
         choice[v], _ = _price(v, neighbors, candidates, cost, weight, choice, period, scale, most, price)
         for m in range(neighbors.shape[1]):
             w = neighbors[v, m]
             if w >= 0 and choice[w] < 0:
+                before = gaps[w]
                 _, gaps[w] = _price(w, neighbors, candidates, cost, weight, choice, period, scale, most, price)
-                heapq.heappush(heap, (-gaps[w], np.int64(w)))
+                if gaps[w] > before:
+                    heapq.heappush(heap, (-gaps[w], np.int32(w)))
     for _ in range(_MOST_SWEEPS):
         is_changed = False
         for v in range(count):

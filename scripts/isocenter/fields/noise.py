@@ -1,4 +1,4 @@
-"""The noise of complex images from the images themselves."""
+"""Which voxels of complex images hold signal, and their noise from the images themselves."""
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -30,3 +30,11 @@ def smooth_field(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
     count = uniform_filter(mask.astype(float), size, mode="constant")
     total = uniform_filter(np.where(mask, field, 0.0), size, mode="constant")
     return np.where(mask, total / np.where(mask, count, 1.0), 0.0)
+
+
+def find_signal(signal: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """(...,) booleans: voxels of a mask where any of the samples (..., n) is finite and not zero."""
+    found = np.zeros(signal.shape[:-1], bool)
+    for i in range(signal.shape[-1]):
+        found |= np.isfinite(signal[..., i]) & (signal[..., i] != 0)
+    return found if mask is None else found & np.asarray(mask, dtype=bool)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from isocenter.fields.noise import find_signal
 from isocenter.fields.unwrapping import unwrap_field
 from isocenter.models import Bound
 from isocenter.models.b0_dual_echo import shortest_spacing, solve_field
@@ -25,9 +26,8 @@ def measure_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None =
         NaN outside.
     """
     times = evolution_times(bound)
-    magnitude = np.sqrt(np.nan_to_num(np.abs(signal) ** 2).sum(axis=-1))
-    inside = magnitude > 0
-    inside &= np.ones(inside.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
+    inside = find_signal(signal, mask)
+    magnitude = np.sqrt(sum(np.nan_to_num(np.abs(signal[..., i]) ** 2) for i in range(bound.n)))
     field = np.full(inside.shape, np.nan)
     samples = signal[inside]
     if times.size > 2:
