@@ -47,29 +47,37 @@ def choose_field(bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = 
     (x, y, z) array [Hz]
         NaN outside. With equally spaced echoes it is unwrapped over space, up to whole periods of a connected region.
     """
-    te = bound.acquisition["EchoTime"]
     inside = find_signal(signal, mask)
     field = np.full(inside.shape, np.nan)
     if not inside.any():
         return field
-    period = echo_period(te)
+    period = echo_period(bound.acquisition["EchoTime"])
+    strength = np.zeros(inside.shape)
+    field[inside], strength[inside] = _choose(bound, signal, inside, period)
+    return unwrap_field(field, period, strength, inside) if np.isfinite(period) else field
+
+
+def _choose(bound: Bound, signal: np.ndarray, inside: np.ndarray, period: float) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen field (v,) [Hz] of the voxels inside, and how strong their signal is (v,) [a.u.]."""
     candidates, misfit, energy = list_candidates(bound, signal, inside)
-    samples = te.size
     # Both read structure as noise: the smaller one is nearer to the truth.
-    freedom = 2 * samples - len(bound.parameters)
+    freedom = 2 * bound.n - len(bound.parameters)
     sigma = np.fmin(estimate_noise(signal, inside), np.sqrt(np.median(misfit[:, 0]) / freedom))
     # Two squared standard deviations of one channel; the model's own error is not noise, but limits what a misfit says.
-    noise = 2 * (np.nan_to_num(sigma) ** 2 + _MODEL_ERROR**2 * energy / samples)
+    noise = 2 * (np.nan_to_num(sigma) ** 2 + _MODEL_ERROR**2 * energy / bound.n)
     with np.errstate(invalid="ignore", divide="ignore"):
         cost = (misfit - misfit.min(axis=1, keepdims=True)) / noise[:, np.newaxis].astype(np.float32)
     strength = np.sqrt(energy)
-    weight = np.minimum(1, strength / np.median(strength))
     choice = choose_labels(
-        list_neighbors(inside), candidates, np.nan_to_num(cost, nan=np.inf, posinf=np.inf), weight, period,
-        _SMOOTH_SHARE * _fat_shift(bound), _MOST_DIFFERENCE,
-    )  # fmt: skip
-    field[inside] = candidates[np.arange(choice.size), choice]
-    return unwrap_field(field, period, _spread(strength, inside), inside) if np.isfinite(period) else field
+        list_neighbors(inside),
+        candidates,
+        np.nan_to_num(cost, nan=np.inf, posinf=np.inf),
+        np.minimum(1, strength / np.median(strength)),
+        period,
+        _SMOOTH_SHARE * _fat_shift(bound),
+        _MOST_DIFFERENCE,
+    )
+    return candidates[np.arange(choice.size), choice], strength
 
 
 def list_candidates(bound: Bound, signal: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,9 +175,3 @@ def _fat_shift(bound: Bound) -> float:
     """The distance of fat's strongest peak from water [Hz]."""
     spectrum = read_spectrum(bound.model, bound.acquisition, bound.options)
     return float(abs(spectrum.frequency[np.argmax(spectrum.amplitude)]))
-
-
-def _spread(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    whole = np.zeros(inside.shape)
-    whole[inside] = values
-    return whole
