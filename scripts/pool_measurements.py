@@ -56,7 +56,6 @@ def pool_measurements(
     `sites` is in the order of the per-site files; `suffixes` maps each biomarker to the series it is fitted to.
     """
     pooled = _pool(rois, COLUMNS)
-    biomarker_of_suffix = {suffix: name for name, suffix in suffixes.items()}
     left_out, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
     for site, *paths in zip(sites, scans, intake_exclusions, vials, participants, strict=True):
         scan, unreadable, vial, people = (read_table(path, text=TEXT) for path in paths)
@@ -70,7 +69,7 @@ def pool_measurements(
     excluded = excluded.reindex(columns=list(EXCLUSION_COLUMNS)).sort_values(
         ["site", "stage", "participant_id", "session", "run", "biomarker", "series"], kind="stable"
     )
-    counts = [trial_flow.count_flow(*t, pooled, excluded, biomarker_of_suffix) for t in site_tables]
+    counts = [trial_flow.count_flow(*t, pooled, excluded, suffixes) for t in site_tables]
 
     write_table(measurements, pooled)
     write_table(exclusions, excluded)

@@ -43,7 +43,7 @@ FIT_FAILED = pd.DataFrame(
 
 
 def count(exclusions=FIT_FAILED):
-    suffixes = {"IRT1": "T1", "MESE": "T2"}
+    suffixes = {"T1": "IRT1", "T2": "MESE"}
     return flow.count_flow("A", SCANS, UNREADABLE, VIALS, MEASUREMENTS, exclusions, suffixes)
 
 

@@ -103,12 +103,14 @@ def count_flow(
     vials: pd.DataFrame,
     measurements: pd.DataFrame,
     exclusions: pd.DataFrame,
-    biomarker_of_suffix: dict[str, str],
+    suffixes: dict[str, str],
 ) -> pd.DataFrame:
     """Counts per stage of one site. In each row n_in = n_ignored + n_excluded + n_out.
 
     Entities: ``file`` (as sent), ``series`` (DICOM), ``acquisition`` (one biomarker of one run of a person; each
     stage starts with what the stage before let through) and ``phantom`` (one biomarker of one phantom session).
+
+    suffixes : biomarker → the series that it is fitted to; several may be fitted to one
     """
     n_files = int(scans["n_files"].astype(int).sum())
     n_unreadable = int(unreadable_files(scans, unreadable)["series"].fillna("").ne("").sum())
@@ -127,8 +129,8 @@ def count_flow(
             len(scans) - n_ignored - n_quarantined,
         ),
     ]
-    used = scans[(disposition == Disposition.USED) & scans["suffix"].isin(biomarker_of_suffix)]
-    used = used.assign(biomarker=used["suffix"].map(biomarker_of_suffix))
+    needs = pd.DataFrame({"biomarker": list(suffixes), "suffix": list(suffixes.values())})
+    used = scans[disposition == Disposition.USED].merge(needs, on="suffix")
     keys = [*RUN, "biomarker"]
     people = used[used["kind"] != Kind.PHANTOM]
     remaining = {tuple(row) for row in people[keys].astype(str).itertuples(index=False)}

@@ -83,8 +83,9 @@ class Plan:
         return self.biomarkers[self.biomarker_of_map(map_name)]
 
     def biomarker_of_suffix(self, suffix: str) -> dict[str, Any]:
-        """The config block of the first biomarker that is fitted to series of this suffix."""
-        return next(block for block in self.biomarkers.values() if block["suffix"] == suffix)
+        """The config block that decides how series of this suffix are aligned: the first one that wants it."""
+        blocks = [block for block in self.biomarkers.values() if block["suffix"] == suffix]
+        return next((block for block in blocks if block["align"] != "none"), blocks[0])
 
     def biomarker_of_map(self, map_name: str) -> str:
         """The biomarker whose map is called `map_name`."""
