@@ -221,7 +221,8 @@ def test_b1_at_180_degrees_is_a_result_and_low_b1_a_bound():
     signal = TRAIN.predict({"T2": 0.08, "B1": [1.0, 1.1, 0.4], "S0": 1000.0})
     fit = fitting.fit(TRAIN, signal)
     assert list(fit.flag) == [Flag.OK, Flag.OK, Flag.AT_BOUND]
-    np.testing.assert_allclose(fit.value["B1"][:2], [1.0, 0.9], atol=1e-5)
+    # At 180 degrees B1 changes as the root of what is searched: 1e-9 there, the plane's error, is 2e-5 here.
+    np.testing.assert_allclose(fit.value["B1"][:2], [1.0, 0.9], atol=1e-4)
     np.testing.assert_allclose(fit.value["T2"][:2], 0.08, rtol=1e-6)
 
 

@@ -2,16 +2,29 @@
 
 import numpy as np
 
-from isocenter.models.compiled import kernel
+from isocenter.models.compiled import vector_kernel
 
 
-@kernel
+@vector_kernel
 def invert(matrix, inverse):
     """Write the inverse of a symmetric positive definite (m, m) matrix; False when it is numerically singular.
 
     The matrix is scaled to a unit diagonal first, so parameters of any unit are treated alike.
     """
     m = matrix.shape[0]
+    if m == 1:
+        if not matrix[0, 0] > 0.0:
+            return False
+        inverse[0, 0] = 1.0 / matrix[0, 0]
+        return True
+    if m == 2:
+        a, b, d = matrix[0, 0], matrix[0, 1], matrix[1, 1]
+        det = a * d - b * b
+        if not (a > 0.0 and d > 0.0 and det > 1e-14 * a * d):
+            return False
+        inverse[0, 0], inverse[1, 1] = d / det, a / det
+        inverse[0, 1] = inverse[1, 0] = -b / det
+        return True
     scale = np.empty(m)
     for i in range(m):
         if not matrix[i, i] > 0.0:
@@ -47,7 +60,7 @@ def invert(matrix, inverse):
     return True
 
 
-@kernel
+@vector_kernel
 def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
     """Weighted least squares of y on a few basis functions: the sum of squares, infinite when singular.
 
@@ -106,6 +119,12 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
             for m in range(q):
                 amplitudes[k] += gram_inverse[k, m] * right[m]
     cost = 0.0
+    if q == 1:
+        c = amplitudes[0]
+        for i in range(n):
+            r = y[i] - c * basis[0, i]
+            cost += weight[i] * r * r
+        return cost
     for i in range(n):
         r = y[i]
         for k in range(q):

@@ -1,5 +1,6 @@
 """The voxels of a fit in batches: gathered, fitted, put back. What does not fit in the cache is never held at once."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.direct import Direct
+from isocenter.fitting.planar import Planar
+from isocenter.fitting.plane import build_plane
 from isocenter.fitting.table import build_table
 from isocenter.fitting.tabulated import Tabulated
 from isocenter.models.base import Bound
@@ -19,11 +22,26 @@ _BATCH = 4096
 _OK = int(Flag.OK)
 
 
+#: Tables of the last acquisitions: a volume that is fitted slab by slab needs its own only once.
+_TABLES: OrderedDict[tuple, Any] = OrderedDict()
+_MOST_TABLES = 8
+
+
 def choose_engine(bound: Bound) -> Direct:
     """The quickest engine that can fit a model."""
     separable, reported = bound.separable, len(bound.parameters)
-    table = build_table(separable)
-    return Direct(separable, reported) if table is None else Tabulated(separable, reported, table)
+    arrays = (separable.design, separable.constants, separable.lower, separable.upper, separable.grid)
+    key = (separable.evaluate, separable.amplitudes, bool(separable.varying), *(a.tobytes() for a in arrays))
+    if key not in _TABLES:
+        _TABLES[key] = build_table(separable), build_plane(separable)
+        while len(_TABLES) > _MOST_TABLES:
+            _TABLES.popitem(last=False)
+    table, plane = _TABLES[key]
+    if table is not None:
+        return Tabulated(separable, reported, table)
+    if plane.coefficients.size and not separable.is_magnitude:
+        return Planar(separable, reported, plane)
+    return Direct(separable, reported, plane)
 
 
 class Batches:

@@ -1,4 +1,4 @@
-"""The engine for any separable model: its own compiled basis is called wherever the search goes."""
+"""The engine for any separable model: its basis, or a plane of it, is computed wherever the search goes."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.passes import finish_voxels, start_voxels
+from isocenter.fitting.plane import NONE, Plane
 from isocenter.fitting.problem import Problem, tabulate_grid
 from isocenter.fitting.rician import maximize_voxels, tabulate_information
 from isocenter.models.base import Separable
@@ -14,7 +15,7 @@ from isocenter.models.base import Separable
 class Direct:
     """A model prepared for fits; batches are passed as namespaces of arrays (see `batches`)."""
 
-    def __init__(self, separable: Separable, reported: int):
+    def __init__(self, separable: Separable, reported: int, plane: Plane = NONE):
         self.separable, self.reported = separable, reported
         self.evaluate, self.report = separable.evaluate.address, separable.report.address
         self.problem = Problem(
@@ -28,6 +29,9 @@ class Direct:
             grid_basis=np.empty((separable.amplitudes, separable.design.shape[1], len(separable.grid))),
             is_magnitude=separable.is_magnitude,
             varying_index=np.array([index for index, _ in separable.varying], np.int64),
+            plane=plane.coefficients,
+            plane_lower=plane.lower,
+            plane_width=plane.width,
         )
         tabulate_grid(self.evaluate, self.problem)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert, solve_amplitudes
-from isocenter.fitting.problem import make_solution, own_constants, predict_sample
+from isocenter.fitting.problem import evaluate_at, make_solution, own_constants, predict_sample
 from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import OUTLIER_WEIGHT, SPARE, estimate_scale, slope_of_influence, weigh
 from isocenter.fitting.search import search
@@ -155,7 +155,7 @@ def _start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind)
     """The amplitudes at the start; for a robust fit without the sample that stands off the most."""
     q, n = solution.basis.shape
     gram_inverse = np.empty((q, q))
-    evaluate(solution.theta, problem.design, problem.constants, solution.basis, solution.slope)
+    evaluate_at(evaluate, problem, solution.theta, solution)
     worst = -1
     if kind:
         best = np.inf

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from isocenter.fitting.plane import expand_plane
 from isocenter.models.compiled import kernel
 
 
@@ -13,6 +14,7 @@ class Problem(NamedTuple):
     lower, upper : (p,); is_hard : (p, 2); visible : (p, 2); design : (m, n); constants : (k,)
     grid : (g, p); grid_basis : (q, n, g), the basis on every node; is_magnitude : whether signs were lost
     varying_index : (m,), the constants that differ from voxel to voxel
+    plane, plane_lower, plane_width : a `plane` that stands for the model's own basis; empty where there is none
     """
 
     lower: np.ndarray
@@ -25,6 +27,9 @@ class Problem(NamedTuple):
     grid_basis: np.ndarray
     is_magnitude: bool
     varying_index: np.ndarray
+    plane: np.ndarray
+    plane_lower: np.ndarray
+    plane_width: np.ndarray
 
 
 class Solution(NamedTuple):
@@ -56,7 +61,19 @@ def own_constants(problem):
         problem.grid_basis,
         problem.is_magnitude,
         problem.varying_index,
+        problem.plane,
+        problem.plane_lower,
+        problem.plane_width,
     )
+
+
+@kernel
+def evaluate_at(evaluate, problem, theta, solution):
+    """Write the solution's basis and slope at theta (p,): from the plane where there is one."""
+    if problem.plane.size > 0:
+        expand_plane(problem.plane, problem.plane_lower, problem.plane_width, theta, solution.basis, solution.slope)
+    else:
+        evaluate(theta, problem.design, problem.constants, solution.basis, solution.slope)
 
 
 @kernel
@@ -92,7 +109,7 @@ def tabulate_grid(evaluate, problem):
     for s in range(g):
         for j in range(problem.lower.size):
             node.theta[j] = problem.grid[s, j]
-        evaluate(node.theta, problem.design, problem.constants, node.basis, node.slope)
+        evaluate_at(evaluate, problem, node.theta, node)
         for k in range(q):
             for i in range(n):
                 problem.grid_basis[k, i, s] = node.basis[k, i]

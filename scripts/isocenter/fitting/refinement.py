@@ -8,15 +8,15 @@ leaves out of the curvature is learned from the change of the gradient.
 import numpy as np
 
 from isocenter.fitting.algebra import invert, solve_amplitudes
-from isocenter.fitting.problem import copy_solution, make_solution, predict_sample
-from isocenter.models.compiled import kernel
+from isocenter.fitting.problem import copy_solution, evaluate_at, make_solution
+from isocenter.models.compiled import vector_kernel
 
 _STEP_TOLERANCE = 1e-11
 _LEAST_DAMPING = 1e-12
 _MOST_DAMPING = 1e8
 
 
-@kernel
+@vector_kernel
 def refine(evaluate, problem, y, weight, solution, tolerance, most_steps):
     """Move `solution` from its theta to the nearest optimum in the box.
 
@@ -38,13 +38,15 @@ def refine(evaluate, problem, y, weight, solution, tolerance, most_steps):
     gradient = np.empty(p)
     before = np.zeros(p)
     moved = np.zeros(p)
-    evaluate(theta, problem.design, problem.constants, solution.basis, solution.slope)
+    scratch = np.empty(n)
+    dots = np.empty(q)
+    evaluate_at(evaluate, problem, theta, solution)
     cost = solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)
     if not np.isfinite(cost):
         return np.inf, False
     damping = 1e-4
     for iteration in range(most_steps):
-        _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient)
+        _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient, scratch, dots)
         if iteration > 0:
             _learn_curvature(normal, bend, gradient, before, moved)
         for j in range(p):
@@ -83,7 +85,7 @@ def refine(evaluate, problem, y, weight, solution, tolerance, most_steps):
                 gain += (trial.theta[j] - theta[j]) * gradient[j]
             if longest < _STEP_TOLERANCE or gain <= tolerance * cost:
                 return cost, True
-            evaluate(trial.theta, problem.design, problem.constants, trial.basis, trial.slope)
+            evaluate_at(evaluate, problem, trial.theta, trial)
             trial_cost = solve_amplitudes(trial.basis, weight, y, trial.amplitudes, gram_inverse)
             # Near the optimum the sum of squares is flat to its last bits, while the step still improves theta.
             if trial_cost <= cost * (1.0 + 1e-14):
@@ -99,41 +101,49 @@ def refine(evaluate, problem, y, weight, solution, tolerance, most_steps):
     return cost, False
 
 
-@kernel
-def _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient):
+@vector_kernel
+def _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient, scratch, dots):
     """Write the reduced Jacobian (p, n), its normal matrix, and minus the gradient of half the sum of squares."""
     p, q, n = solution.slope.shape
-    dot = np.empty(q)
-    for j in range(p):
-        for k in range(q):
-            dot[k] = 0.0
+    residual, basis, slope, amplitudes = scratch, solution.basis, solution.slope, solution.amplitudes
+    for i in range(n):
+        residual[i] = y[i]
+    for k in range(q):
+        c = amplitudes[k]
         for i in range(n):
-            v = 0.0
-            for k in range(q):
-                v += solution.slope[j, k, i] * solution.amplitudes[k]
-            jacobian[j, i] = v
-            for k in range(q):
-                dot[k] += weight[i] * solution.basis[k, i] * v
+            residual[i] -= c * basis[k, i]
+    for j in range(p):
+        for i in range(n):
+            jacobian[j, i] = 0.0
+        for k in range(q):
+            c = amplitudes[k]
+            for i in range(n):
+                jacobian[j, i] += c * slope[j, k, i]
         # What the amplitudes can follow is no information on theta: project it out.
+        for k in range(q):
+            dots[k] = 0.0
+            for i in range(n):
+                dots[k] += weight[i] * basis[k, i] * jacobian[j, i]
         for k in range(q):
             along = 0.0
             for m in range(q):
-                along += gram_inverse[k, m] * dot[m]
+                along += gram_inverse[k, m] * dots[m]
             for i in range(n):
-                jacobian[j, i] -= along * solution.basis[k, i]
-        gradient[j] = 0.0
-        for m in range(p):
-            normal[j, m] = 0.0
-    for i in range(n):
-        r = y[i] - predict_sample(solution, i)
-        for j in range(p):
-            u = weight[i] * jacobian[j, i]
-            gradient[j] += u * r
-            for m in range(p):
-                normal[j, m] += u * jacobian[m, i]
+                jacobian[j, i] -= along * basis[k, i]
+    for j in range(p):
+        g = 0.0
+        for i in range(n):
+            g += weight[i] * jacobian[j, i] * residual[i]
+        gradient[j] = g
+        for m in range(j + 1):
+            g = 0.0
+            for i in range(n):
+                g += weight[i] * jacobian[j, i] * jacobian[m, i]
+            normal[j, m] = g
+            normal[m, j] = g
 
 
-@kernel
+@vector_kernel
 def _learn_curvature(normal, bend, gradient, before, moved):
     """Update what the normal matrix misses of the curvature (symmetric rank one); noisy data crawl without it."""
     p = gradient.size

@@ -5,13 +5,13 @@ import numpy as np
 from isocenter.fitting.algebra import invert
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.refinement import refine
-from isocenter.models.compiled import kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Typed, since numba would compile a second `refine` for a literal.
 _MOST_STEPS = np.int64(100)
 
 
-@kernel
+@vector_kernel
 def scan_grid(problem, y, weight, nodes, best_node, best_score):
     """The best starting node for each number of leading samples taken as negative.
 
@@ -66,7 +66,7 @@ def scan_grid(problem, y, weight, nodes, best_node, best_score):
                 best_node[negative] = s
 
 
-@kernel
+@vector_kernel
 def _scan_many(problem, y, weight, nodes, best_node, best_score):
     """The same for more than two amplitudes, of signals that keep their sign."""
     basis = problem.grid_basis
@@ -98,7 +98,7 @@ def _scan_many(problem, y, weight, nodes, best_node, best_score):
             best_node[0] = s
 
 
-@kernel
+@vector_kernel
 def search(evaluate, problem, y, weight, nodes, solution, tolerance):
     """Write the best solution; returns its sum of squares and the number of leading negative samples."""
     p, q, n = solution.slope.shape
