@@ -37,6 +37,8 @@ _LEAST_RATE = -20.0
 _MOST_RATE = 2000.0
 #: The box of the fat share: noise may carry pure water and pure fat a little outside of 0 and 1.
 _SHARES = (-0.5, 1.5)
+#: The least R2* times the last TE: noise may make it negative.
+_LEAST_DECAY = -1.5
 #: R2* of the starting nodes [1/s]: so dense that the nearest node on the right side beats the best on the other.
 _RATES = np.array([0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0, 105.0, 120.0, 160.0, 220.0, 300.0])
 #: Nodes of the table of ambiguity.
@@ -50,38 +52,40 @@ _DOMINANT = {"either": _SHARES, "water": (-0.5, 0.5), "fat": (0.5, 1.5)}
 
 @evaluation
 def evaluate_magnitude(theta, design, constants, basis, slope):
-    """|1 - f + f c(TE)| exp(-R2* TE) and its slopes by the fat share f and R2*."""
-    f = theta[0]
+    """|1 - f + f c(TE)| exp(-R2* TE) and its slopes by R2* (times the last TE, constants[1]) and the fat share f."""
+    f = theta[1]
     for i in range(design.shape[1]):
-        t = design[0, i]
+        t = design[0, i] / constants[1]
         real = 1.0 - f + f * design[1, i]
         imaginary = f * design[2, i]
         size = np.sqrt(real * real + imaginary * imaginary)
-        e = np.exp(-theta[1] * t)
+        e = np.exp(-theta[0] * t)
         basis[0, i] = size * e
         # At a perfect null the slope has no sign; 0 lets the other samples decide.
         along = (real * (design[1, i] - 1.0) + imaginary * design[2, i]) / size if size > 0.0 else 0.0
-        slope[0, 0, i] = along * e
-        slope[1, 0, i] = -t * size * e
+        slope[0, 0, i] = -t * size * e
+        slope[1, 0, i] = along * e
 
 
 @reporting
 def report_magnitude(theta, amplitudes, constants, covariance, values, errors):
     """PDFF, R2star, W and F; singular where the other side explains the samples as well.
 
-    constants : whether ambiguity is judged, then the table's squared distances to the other side, and after these the
-        logarithms of the amplitude's variance, both for unit signal and unit noise (shares slowest, then rates)
+    constants : whether ambiguity is judged, the last TE, then the table's squared distances to the other side, and
+        after these the logarithms of the amplitude's variance, both for unit signal and unit noise (shares slowest,
+        then rates)
     """
-    f, s = theta[0], amplitudes[0]
+    f, s = theta[1], amplitudes[0]
+    rate = theta[0] / constants[1]
     values[0] = 100.0 * f
-    errors[0] = 100.0 * np.sqrt(covariance[0, 0])
-    values[1] = theta[1]
-    errors[1] = np.sqrt(covariance[1, 1])
+    errors[0] = 100.0 * np.sqrt(covariance[1, 1])
+    values[1] = rate
+    errors[1] = np.sqrt(covariance[0, 0]) / constants[1]
     values[2] = s * (1.0 - f)
     values[3] = s * f
-    common = s * s * covariance[0, 0]
-    errors[2] = np.sqrt(common - 2.0 * s * (1.0 - f) * covariance[0, 2] + (1.0 - f) ** 2 * covariance[2, 2])
-    errors[3] = np.sqrt(common + 2.0 * s * f * covariance[0, 2] + f * f * covariance[2, 2])
+    common = s * s * covariance[1, 1]
+    errors[2] = np.sqrt(common - 2.0 * s * (1.0 - f) * covariance[1, 2] + (1.0 - f) ** 2 * covariance[2, 2])
+    errors[3] = np.sqrt(common + 2.0 * s * f * covariance[1, 2] + f * f * covariance[2, 2])
     if not s > 0.0:
         return _NO_SIGNAL
     if values[0] + 3.0 * errors[0] < _LEAST_PDFF or values[0] - 3.0 * errors[0] > _MOST_PDFF:
@@ -93,15 +97,15 @@ def report_magnitude(theta, amplitudes, constants, covariance, values, errors):
         step = _TABLE_SHARES[1] - _TABLE_SHARES[0]
         row = int(min(max((f - _TABLE_SHARES[0]) / step, 0.0), shares - 1.001))
         column = 0
-        while column < rates - 2 and _TABLE_RATES[column + 1] < theta[1]:
+        while column < rates - 2 and _TABLE_RATES[column + 1] < rate:
             column += 1
         # Of the four nodes around: the nearest other side, and the variance nearest to the voxel's own.
         apart = np.inf
         for i in range(2):
             for j in range(2):
                 node = (row + i) * rates + column + j
-                unit = np.exp(constants[1 + shares * rates + node])
-                apart = min(apart, constants[1 + node] * s * s * unit / covariance[2, 2])
+                unit = np.exp(constants[2 + shares * rates + node])
+                apart = min(apart, constants[2 + node] * s * s * unit / covariance[2, 2])
         if apart < _APART**2:
             return _SINGULAR
     return _OK
@@ -154,7 +158,8 @@ class PDFFMagnitude:
                 )
             )
         low, high = _DOMINANT[options["dominant"]]
-        mesh = np.meshgrid(np.linspace(max(low, -0.03), min(high, 1.03), 48), _RATES, indexing="ij")
+        last = te.max()
+        mesh = np.meshgrid(_RATES * last, np.linspace(max(low, -0.03), min(high, 1.03), 48), indexing="ij")
 
         def forward(p: dict[str, np.ndarray]) -> np.ndarray:
             amounts = check_amounts(p)
@@ -177,11 +182,11 @@ class PDFFMagnitude:
                 evaluate=evaluate_magnitude,
                 report=report_magnitude,
                 design=np.stack([te, fat.real, fat.imag]),
-                constants=np.append(float(is_judged), table),
-                lower=np.array([low, -_MOST_RATE]),
-                upper=np.array([high, _MOST_RATE]),
+                constants=np.append([float(is_judged), last], table),
+                lower=np.array([_LEAST_DECAY, low]),
+                upper=np.array([_MOST_RATE * last, high]),
                 is_hard=np.array([[True, True], [True, True]]),
-                visible=np.array([[-np.inf, np.inf], [-np.inf, 3.0 / np.sort(te)[2]]]),
+                visible=np.array([[-np.inf, 3.0 * last / np.sort(te)[2]], [-np.inf, np.inf]]),
                 grid=np.ascontiguousarray(np.stack([m.ravel() for m in mesh], axis=1)),
                 order=np.arange(te.size),
                 amplitudes=1,
