@@ -161,7 +161,7 @@ def test_a_pdff_that_contradicts_its_amounts_is_refused(name):
         bound.predict({**models.get(name).typical, "PDFF": 21.0})
 
 
-@pytest.mark.parametrize("pdff", [0, 2, 10, 20, 30, 90, 100])
+@pytest.mark.parametrize("pdff", [0, 2, 10, 20, 30, 40, 70, 80, 90, 100])
 def test_magnitude_fits_of_known_truth(pdff):
     bound = models.get("pdff_magnitude").bind(THREE_TESLA)
     truth = {"R2star": 45.0, **amounts(pdff), "PDFF": float(pdff)}
