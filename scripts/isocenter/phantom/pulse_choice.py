@@ -206,8 +206,9 @@ def choose_pulses(
     ]
     best = entries[ranked[0][1]]
     rivals = np.array([entries[k][1].t2 for residual, k in ranked if residual <= _RIVAL * ranked[0][0]])
-    with np.errstate(invalid="ignore"):
-        spread = np.sqrt(np.nanmean((rivals - best[1].t2) ** 2, axis=0))
+    squares = (rivals - best[1].t2) ** 2
+    fitted = np.isfinite(squares)
+    spread = np.sqrt(np.where(fitted, squares, 0.0).sum(axis=0) / np.maximum(fitted.sum(axis=0), 1))
     return PulseChoice(
         options={**shared, **best[0]},
         table=table,

@@ -1,0 +1,205 @@
+"""T2 through a slice profile: against isochromats turned one by one, and with known truth; options of the T2 models."""
+
+import numba
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from isocenter import models
+from isocenter.errors import ConfigError
+from isocenter.fitting import fit
+from isocenter.models.slice_profile import shape_pulse
+
+TE = 0.01 * np.arange(1, 33)
+MODEL = models.get("t2_extended_phase_graph")
+SLR = {"profile": "slr", "time_bandwidth": (5.0, 5.0), "thickness_ratio": 1.2}
+
+
+def simulate_train(pulses, time_bandwidth, ratio, b1, t1, t2, spacing, n):
+    """Isochromats across the whole slice and over one turn of a crusher, each turned by the real pulses.
+
+    Nothing of the theory is used: no phase graph, no symmetry, no refocusing angle; both halves of the slice.
+    """
+    positions, weights = np.polynomial.legendre.leggauss(80)
+    edge = 0.5 + 1.5 / time_bandwidth[0]
+    positions, weights = edge * positions, edge * weights
+    # The echo is order 0 of a sum over the crusher's phase, which 4 n phases resolve without aliasing.
+    crusher = np.arange(4 * n) * 2 * np.pi / (4 * n)
+
+    def rotate(pulse, angle, turns):
+        total = Rotation.identity()
+        for part in pulse:
+            total = Rotation.from_rotvec([part * angle, 0.0, 2 * np.pi * turns / pulse.size]) * total
+        return total.as_matrix()
+
+    def excite(scale):
+        return [rotate(pulses[0], scale * np.pi / 2, time_bandwidth[0] * z)[:, 2] for z in positions]
+
+    def rephase(excited, area):
+        return [Rotation.from_rotvec([0, 0, -2 * np.pi * area * time_bandwidth[0] * z]).as_matrix() @ m
+                for z, m in zip(positions, excited, strict=True)]  # fmt: skip
+
+    # Along -y after a turn about x: a quarter turn about z brings it onto x, the axis of the refocusing pulses.
+    nominal = excite(1.0)
+    areas = np.linspace(0.45, 0.55, 201)
+    totals = [-weights @ np.array([m[1] for m in rephase(nominal, area)]) for area in areas]
+    area, total = areas[np.argmax(totals)], np.max(totals)
+    quarter = Rotation.from_rotvec([0, 0, np.pi / 2]).as_matrix()
+    half_t2, half_t1 = np.exp(-spacing / 2 / t2), np.exp(-spacing / 2 / t1)
+    signal = np.zeros(n, complex)
+    for z, weight, m in zip(positions, weights, rephase(excite(b1), area), strict=True):
+        refocus = rotate(pulses[1], b1 * np.pi, time_bandwidth[1] * z / ratio)
+        state = np.repeat((quarter @ m)[:, np.newaxis], crusher.size, axis=1)
+
+        def half_spacing(state):
+            turned = (state[0] + 1j * state[1]) * np.exp(1j * crusher) * half_t2
+            return np.stack([turned.real, turned.imag, 1 + (state[2] - 1) * half_t1])
+
+        for k in range(n):
+            state = half_spacing(refocus @ half_spacing(state))
+            signal[k] += weight * np.mean(state[0] + 1j * state[1])
+    return np.abs(signal) / total
+
+
+@pytest.mark.parametrize(
+    ("shape", "tb", "ratio", "b1", "t2"),
+    [("sinc", (3.0, 3.0), 1.0, 0.85, 0.05), ("slr", (5.0, 5.0), 1.2, 1.0, 0.1), ("slr", (3.0, 4.0), 1.0, 1.15, 0.02)],
+)
+def test_train_equals_isochromats_under_real_pulses(shape, tb, ratio, b1, t2):
+    n = 12
+    pulses = shape_pulse(shape, tb[0], np.pi / 2), shape_pulse(shape, tb[1], np.pi)
+    expected = simulate_train(pulses, tb, ratio, b1, 0.6, t2, 0.01, n)
+    bound = MODEL.bind({"EchoTime": TE[:n]}, profile=shape, time_bandwidth=tb, thickness_ratio=ratio, slices=24, t1=0.6)
+    found = bound.predict({"T2": t2, "B1": b1, "S0": 1.0})
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_twelve_positions_are_enough():
+    for options in (SLR, {"profile": "sinc", "time_bandwidth": (3.0, 3.0)}):
+        truth = {"T2": np.array([0.02, 0.08, 0.3]), "B1": 0.9, "S0": 1.0}
+        dense = MODEL.bind({"EchoTime": TE}, slices=40, **options).predict(truth)
+        found = fit(MODEL.bind({"EchoTime": TE}, b1_bounds=(0.5, 1.0), **options), dense)
+        np.testing.assert_allclose(found.value["T2"], truth["T2"], rtol=0.005)
+
+
+@pytest.mark.parametrize("offset", [False, True, "quadrature"])
+@pytest.mark.parametrize("options", [{}, {**SLR, "pulse_duration": 0.003}])
+def test_slopes_are_those_of_the_basis(options, offset):
+    separable = MODEL.bind({"EchoTime": TE}, offset=offset, **options).separable
+    evaluate = separable.evaluate.address
+
+    @numba.njit
+    def call(theta, design, constants, basis, slope):
+        evaluate(theta, design, constants, basis, slope)
+
+    def at(theta):
+        basis = np.empty((separable.amplitudes, TE.size))
+        slope = np.empty((theta.size, separable.amplitudes, TE.size))
+        call(theta, separable.design, separable.constants, basis, slope)
+        return basis, slope
+
+    theta = np.array([np.log(0.06), 0.8 if options else 0.1, np.log(0.02)])[: separable.lower.size]
+    for j in range(theta.size):
+        step = np.zeros(theta.size)
+        step[j] = 1e-5
+        numeric = (at(theta + step)[0] - at(theta - step)[0]) / 2e-5
+        np.testing.assert_allclose(at(theta)[1][j], numeric, atol=1e-7)
+
+
+MIRROR = pytest.mark.xfail(
+    strict=True,
+    reason="near B1 = 1 trains of slightly more and slightly less than 180 degrees differ by less than the noise of "
+    "SNR 100: both are optima, and a standard error from the curvature of one does not know of the other",
+)
+
+
+@pytest.mark.parametrize(
+    ("t2", "b1", "side"),
+    [
+        (0.05, 0.8, (0.5, 1.0)),
+        (0.08, 0.9, (0.5, 1.0)),
+        (0.15, 0.8, (0.5, 1.0)),
+        (0.08, 1.1, (1.0, 1.3)),
+        pytest.param(0.05, 1.0, (0.5, 1.3), marks=MIRROR),
+    ],
+)
+def test_known_truth_at_snr_100(t2, b1, side):
+    """Bias and coverage of T2 with the pulses and the side of B1 known; its value is free."""
+    bound = MODEL.bind({"EchoTime": TE}, b1_bounds=side, **SLR)
+    clean = bound.predict({"T2": t2, "B1": b1, "S0": 1000.0})
+    rng = np.random.default_rng(7)
+    n = 1000
+    found = fit(bound, clean + rng.normal(0, 10, (n, TE.size)))
+    assert found.ok.mean() > 0.99
+    error = (found.value["T2"] - t2)[found.ok]
+    assert abs(np.mean(error)) < 0.005 * t2
+    # 95 % of 1000 has a standard error of 0.7 %: the interval of the project, 93 to 97 %, is three of them each way.
+    inside = np.abs(error) < 2.045 * found.stderr["T2"][found.ok]
+    assert 0.93 <= inside.mean() <= 0.97
+
+
+def test_the_wrong_profile_biases_t2():
+    signal = MODEL.bind({"EchoTime": TE}, **SLR).predict({"T2": 0.08, "B1": 1.0, "S0": 1.0})
+    ideal = fit(MODEL.bind({"EchoTime": TE}), signal[np.newaxis]).value["T2"][0]
+    plain = fit(models.get("t2_multi_echo").bind({"EchoTime": TE}), signal[np.newaxis]).value["T2"][0]
+    assert ideal > 1.04 * 0.08
+    assert plain > 1.04 * 0.08
+
+
+def test_a_floor_in_quadrature_is_fitted():
+    bound = MODEL.bind({"EchoTime": TE}, offset="quadrature", **SLR)
+    assert bound.names == ("T2", "B1", "S0", "floor")
+    truth = {"T2": 0.04, "B1": 0.95, "S0": 1000.0, "floor": 20.0}
+    found = fit(bound, bound.predict(truth)[np.newaxis])
+    for name, value in truth.items():
+        assert found.value[name][0] == pytest.approx(value, rel=1e-4), name
+
+
+def test_a_pulse_that_lasts_holds_up_the_decay():
+    instant = MODEL.bind({"EchoTime": TE}, t1=1.0, **SLR)
+    lasting = MODEL.bind({"EchoTime": TE}, t1=1.0, pulse_duration=0.003, **SLR)
+    found = fit(instant, lasting.predict({"T2": 0.05, "B1": 1.0, "S0": 1.0})[np.newaxis]).value["T2"][0]
+    # 4.5 % of 3 ms out of each 10 ms.
+    assert found / 0.05 - 1 == pytest.approx(0.0137 * (1 - 0.05), abs=0.001)
+
+
+def test_t1_may_differ_from_train_to_train():
+    t1 = np.array([0.2, 2.0])
+    bound = MODEL.bind({"EchoTime": TE}, t1=t1, **SLR)
+    signal = bound.predict({"T2": 0.05, "B1": 0.85, "S0": 1.0})
+    found = fit(bound, signal)
+    np.testing.assert_allclose(found.value["T2"], 0.05, rtol=1e-4)
+    fixed = fit(MODEL.bind({"EchoTime": TE}, t1=1.0, **SLR), signal).value["T2"]
+    assert np.abs(fixed / 0.05 - 1).max() > 0.002
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"profile": "square"},
+        {"profile": "sinc", "time_bandwidth": 0.2},
+        {"profile": "sinc", "thickness_ratio": 0},
+        {"profile": "sinc", "pulse_duration": 2.5},
+        {"b1_bounds": (0.9, 0.8)},
+        {"offset": "cubic"},
+    ],
+)
+def test_options_without_meaning_are_refused(options):
+    with pytest.raises(ConfigError, match="t2_extended_phase_graph"):
+        MODEL.bind({"EchoTime": TE}, **options)
+
+
+def test_plain_fit_without_the_first_or_the_odd_echoes():
+    plain = models.get("t2_multi_echo")
+    clean = 100 * np.exp(-TE / 0.08)
+    first, odd = clean.copy(), clean.copy()
+    first[0] *= 0.5
+    odd[::2] *= 0.8
+    shuffled = np.random.default_rng(1).permutation(TE.size)
+    for options, signal in (({"skip_first": True}, first), ({"even_echoes": True}, odd)):
+        bound = plain.bind({"EchoTime": TE[shuffled]}, **options)
+        found = fit(bound, signal[shuffled][np.newaxis])
+        assert found.value["T2"][0] == pytest.approx(0.08, rel=1e-6)
+        assert bound.predict({"T2": 0.08, "S0": 1.0}).shape == TE.shape
+    with pytest.raises(ConfigError, match="too few samples"):
+        plain.bind({"EchoTime": TE[:4]}, even_echoes=True)
