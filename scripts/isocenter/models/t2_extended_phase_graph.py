@@ -183,9 +183,12 @@ class T2ExtendedPhaseGraph:
             lowest = max(np.cos(min(high_b1 * angle, np.pi) / 2) ** 2, 0.0)
             if lowest < 1e-12:
                 lowest = 0.0
-        # Echo k turns with B1 as cos(k angle): nodes further apart than this would step over a whole optimum.
-        steps = max(5, int(np.ceil((high_b1 - low_b1) / _B1_STEP)) + 1)
-        nodes = [np.linspace(np.log(spacing / 5), np.log(te.max() * 40), 30), np.linspace(lowest, highest, steps)]
+        # Across a profile echo k turns with B1 as cos(k angle): nodes further apart would step over a whole optimum.
+        steps = max(5, int(np.ceil((high_b1 - low_b1) / _B1_STEP)) + 1) if has_profile else 6
+        nodes = [
+            np.linspace(np.log(spacing / 5), np.log(te.max() * 40), 30 if has_profile else 36),
+            np.linspace(lowest, highest, steps),
+        ]
         lower, upper = [bounds[0], lowest], [bounds[1], highest]
         # See exponential_decay: one visible sample on the short side, 2 % of decay on the long side.
         visible = [[np.log(te.min() / 4), np.log((te.max() - te.min()) * 50)], [-np.inf, np.inf]]
