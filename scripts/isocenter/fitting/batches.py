@@ -39,7 +39,7 @@ def choose_engine(bound: Bound) -> Direct:
     table, plane = _TABLES[key]
     if table is not None:
         return Tabulated(separable, reported, table)
-    if plane.coefficients.size and not separable.is_magnitude:
+    if plane.coefficients.size and separable.sides >= 0:
         return Planar(separable, reported, plane)
     return Direct(separable, reported, plane)
 

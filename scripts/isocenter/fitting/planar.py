@@ -1,7 +1,8 @@
 """Starts for models with two nonlinear coordinates and an acquisition that all voxels share.
 
-The second coordinate of an echo train (the transmit field) has two sides that look almost alike: the nodes are sorted
-into levels of it, and from every level that beats its neighbors an optimum is sought.
+Such models may have optima that look almost alike, as the two sides of the transmit field of an echo train do. The
+nodes are sorted into levels of the coordinate along which they lie (`Separable.sides`); the best fit on each level
+makes a profile, and from each of its tops an optimum is sought.
 """
 
 from types import SimpleNamespace
@@ -18,10 +19,12 @@ from isocenter.fitting.robust import estimate_scale
 from isocenter.models.base import Separable
 from isocenter.models.compiled import vector_kernel
 
-#: Nodes along the first coordinate this far apart, and so many levels of the second.
+#: Nodes on a level this far apart, and so many levels.
 _SPACING, _LEVELS = 0.42, 14
 #: Levels from which an optimum is sought, at most.
 _MOST_CANDIDATES = 3
+#: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
+_EDGE = 4.0
 #: Fraction of the sum of squares: to rank starts.
 _ROUGH = 1e-4
 _MOST_STEPS = 60
@@ -38,10 +41,11 @@ class Planar(Direct):
         lower, upper = np.array([separable.lower, separable.upper])
         first = np.maximum(separable.grid.min(axis=0), lower)
         last = np.minimum(separable.grid.max(axis=0), upper)
-        inner = np.linspace(first[0], last[0], int((last[0] - first[0]) / _SPACING) + 2)
-        levels = np.linspace(first[1], last[1], _LEVELS)
-        self.nodes = np.stack(np.meshgrid(levels, inner, indexing="ij")[::-1], axis=-1).reshape(-1, 2)
-        self.nodes = np.ascontiguousarray(self.nodes)
+        side, other = separable.sides, 1 - separable.sides
+        inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / _SPACING) + 2)
+        nodes = np.stack(np.meshgrid(np.linspace(first[side], last[side], _LEVELS), inner, indexing="ij"), axis=-1)
+        self.nodes = np.empty((_LEVELS * inner.size, 2))
+        self.nodes[:, [side, other]] = nodes.reshape(-1, 2)
         n = separable.design.shape[1]
         basis = np.empty((len(self.nodes), separable.amplitudes, n))
         sample_plane(self.evaluate, self.nodes, separable.design, separable.constants, basis)
@@ -155,6 +159,9 @@ def start_planar(
             for j in range(p):
                 solution.theta[j] = nodes[s, j]
             value, _ = refine(evaluate, problem, y, weight, solution, _ROUGH, _MOST_STEPS)
+            for j in range(p):
+                if solution.theta[j] <= problem.lower[j] or solution.theta[j] >= problem.upper[j]:
+                    value *= 1.0 + _EDGE / (n - p - q)
             if value < found:
                 found = value
                 for j in range(p):

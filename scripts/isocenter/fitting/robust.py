@@ -6,7 +6,7 @@ iteratively reweighted least squares goes to the nearest optimum with the scale 
 doi 10.1002/9780470434697).
 """
 
-from isocenter.models.compiled import kernel
+from isocenter.models.compiled import kernel, vector_kernel
 
 #: The number by which kernels know the option ``robust``.
 KINDS = {None: 0, "tukey": 1, "huber": 2}
@@ -48,19 +48,24 @@ def slope_of_influence(u, kind):
     return 1.0
 
 
-@kernel
+@vector_kernel
 def estimate_scale(absolute, count, parameters):
-    """A robust standard deviation from the first `count` absolute residuals, which are sorted in place.
+    """A robust standard deviation from the first `count` absolute residuals.
 
     A fit with p parameters makes p residuals small whatever the noise: the median is taken over the others.
     """
-    for i in range(1, count):
-        x = absolute[i]
-        j = i - 1
-        while j >= 0 and absolute[j] > x:
-            absolute[j + 1] = absolute[j]
-            j -= 1
-        absolute[j + 1] = x
     m = count - parameters
-    middle = 0.5 * (absolute[parameters + (m - 1) // 2] + absolute[parameters + m // 2])
+    low, high = parameters + (m - 1) // 2, parameters + m // 2
+    middle = 0.0
+    for i in range(count):
+        # The place of each in the order, by counting: quicker than sorting a few numbers.
+        rank = 0
+        for j in range(count):
+            rank += absolute[j] < absolute[i]
+        for j in range(i):
+            rank += absolute[j] == absolute[i]
+        if rank == low:
+            middle += 0.5 * absolute[i]
+        if rank == high:
+            middle += 0.5 * absolute[i]
     return 1.4826 * middle

@@ -17,6 +17,9 @@ _OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
 _MOST_STEPS = 60
 #: Steps below this are enough for a start.
 _SMALL = 1e-3
+#: Splits of the signs that are tried, and times that the sample left out may change.
+_MOST_CANDIDATES = 3
+_MOST_SWAPS = 3
 _MOST_REWEIGHTINGS = 200
 _SETTLED = 1e-7
 
@@ -173,6 +176,7 @@ def start_robust(
     absolute = np.empty(n)
     p0, p1 = np.zeros(size), np.zeros(size)
     squares, most = np.empty(size), np.empty(size)
+    best_cost, best_node, best_start = np.full(n, np.inf), np.zeros(n, np.int64), np.empty(n)
     f, f1, f2 = np.empty(n), np.empty(n), np.empty(n)
     spacing = nodes[1] - nodes[0] if size > 1 else bounds[1] - bounds[0]
     for v in range(signal.shape[0]):
@@ -188,9 +192,6 @@ def start_robust(
             if q == 2:
                 for s in range(size):
                     p1[s] += x * unit[1, i, s]
-        least = np.inf
-        node = 0
-        split_best = 0
         for split in range(n if is_magnitude else 1):
             if split > 0:
                 x = 2.0 * y[split - 1]
@@ -215,42 +216,75 @@ def start_robust(
                         r = x - p0[s] * unit[0, i, s]
                         squares[s] += r * r
                         most[s] = max(most[s], r * r * leverage[i, s])
+            best_cost[split] = np.inf
             for s in range(size):
-                if squares[s] - most[s] < least:
-                    least = squares[s] - most[s]
-                    node = s
-                    split_best = split
+                if squares[s] - most[s] < best_cost[split]:
+                    best_cost[split] = squares[s] - most[s]
+                    best_node[split] = s
+            s = best_node[split]
+            best_start[split] = nodes[s]
+            if 0 < s < size - 1:
+                left, right = squares[s - 1] - most[s - 1], squares[s + 1] - most[s + 1]
+                bend = left - 2.0 * best_cost[split] + right
+                if bend > 0.0:
+                    best_start[split] += 0.5 * (left - right) / bend * spacing
+        # The nodes are coarse: the best few splits of the signs are tried to the end.
+        found = np.inf
+        for _ in range(_MOST_CANDIDATES if is_magnitude else 1):
+            split = np.argmin(best_cost)
+            if not best_cost[split] < np.inf:
+                break
+            best_cost[split] = np.inf
+            for i in range(n):
+                y[i] = -signal[v, i] if i < split else signal[v, i]
+            u, worst, off = best_start[split], -1, -2
+            for _ in range(_MOST_SWAPS):
+                off = _stand_off(table, y, u, worst, weight, absolute, f, f1, f2, g, has_constant)
+                if off == worst:
+                    break
+                worst, off = off, -2
+                for i in range(n):
+                    weight[i] = 0.0 if i == worst else 1.0
+                u, _, _ = climb(table, y, weight, u, bounds, spacing, -1.0, f, f1, f2, g, has_constant)
+            if off != worst or off < 0:
+                _stand_off(table, y, u, worst, weight, absolute, f, f1, f2, g, has_constant)
+            squared = 0.0
+            for i in range(n):
+                squared += weight[i] * absolute[i] ** 2
+            if squared < found:
+                found = squared
+                theta[v, 0] = u
+                negative[v] = split
+                scale[v] = estimate_scale(absolute, n, free)
+
+
+@vector_kernel
+def _stand_off(table, y, u, worst, weight, absolute, f, f1, f2, g, has_constant):
+    """Write the absolute residuals at u; returns the sample without which the fit there is the best.
+
+    worst : the sample that is left out already, -1 for none (then all weights count as one)
+    """
+    coefficients, lower, width = table
+    n = y.size
+    if worst < 0:
         for i in range(n):
-            y[i] = -signal[v, i] if i < split_best else signal[v, i]
-        c0 = 0.0
-        c1 = 0.0
-        for i in range(n):
-            c0 += y[i] * unit[0, i, node]
-            if q == 2:
-                c1 += y[i] * unit[1, i, node]
-        worst = 0
-        off = -1.0
-        for i in range(n):
-            r = y[i] - c0 * unit[0, i, node]
-            if q == 2:
-                r -= c1 * unit[1, i, node]
-            r = r * r * leverage[i, node]
             weight[i] = 1.0
-            if r > off:
-                off = r
-                worst = i
-        weight[worst] = 0.0
-        u, _, _ = climb(table, y, weight, nodes[node], bounds, spacing, -1.0, f, f1, f2, g, has_constant)
-        theta[v, 0] = u
-        negative[v] = split_best
-        p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-        c = p / a
-        for i in range(n):
-            r = y[i] - c * f[i]
-            if has_constant:
-                r -= (yg - c * fg) / gg * g[i]
-            absolute[i] = abs(r)
-        scale[v] = estimate_scale(absolute, n, free)
+    expand(coefficients, lower, width, u, f, f1, f2)
+    p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
+    c = p / a
+    c_g = (yg - c * fg) / gg if has_constant else 0.0
+    q = fg / gg if has_constant else 0.0
+    off, most = 0, -1.0
+    for i in range(n):
+        r = y[i] - c * f[i] - c_g * g[i]
+        absolute[i] = abs(r)
+        leverage = (f[i] - q * g[i]) ** 2 / a + g[i] * g[i] / gg
+        # Of a sample inside the fit the residual is too small by its leverage, of the one outside it is whole.
+        gain = r * r / (1.0 + leverage) if i == worst else r * r / max(1.0 - leverage, 1e-9)
+        if gain > most:
+            most = gain
+            off = i
+    return off
 
 
 @vector_kernel
@@ -262,6 +296,7 @@ def finish_robust(
     n = signal.shape[1]
     q = 2 if has_constant else 1
     y = np.empty(n)
+    absolute = np.empty(n)
     weight = np.ones(n)
     f, f1, f2 = np.empty(n), np.empty(n), np.empty(n)
     covariance = np.empty((1 + q, 1 + q))
@@ -272,7 +307,21 @@ def finish_robust(
             y[i] = -signal[v, i] if i < negative[v] else signal[v, i]
             weight[i] = 1.0
         u, c, c_g, done = _settle(
-            table, y, signal[v], weight, theta[v, 0], bounds, scale[v], kind, f, f1, f2, g, has_constant, is_magnitude
+            table,
+            y,
+            signal[v],
+            weight,
+            absolute,
+            theta[v, 0],
+            bounds,
+            scale[v],
+            kind,
+            f,
+            f1,
+            f2,
+            g,
+            has_constant,
+            is_magnitude,
         )
         theta[v, 0] = u
         squares, influence, bend = 0.0, 0.0, 0.0
@@ -319,30 +368,19 @@ def finish_robust(
 
 
 @vector_kernel
-def _settle(table, y, magnitude, weight, u, bounds, scale, kind, f, f1, f2, g, has_constant, is_magnitude):
+def _settle(table, y, magnitude, weight, absolute, u, bounds, scale, kind, f, f1, f2, g, has_constant, is_magnitude):
     """Reweight and step in turns until nothing moves: the coordinate, both amplitudes, and rest or not.
 
     `weight` holds ones at first; the sample that stands off the most is left out of the first step.
     """
     coefficients, lower, width = table
     n = y.size
-    expand(coefficients, lower, width, u, f, f1, f2)
-    p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
-    c = p / a
-    c_g = (yg - c * fg) / gg if has_constant else 0.0
-    q = fg / gg if has_constant else 0.0
-    worst = 0
-    most = -1.0
-    for i in range(n):
-        r = y[i] - c * f[i] - c_g * g[i]
-        r = r * r / (1.0 - (f[i] - q * g[i]) ** 2 / a - g[i] * g[i] / gg)
-        if r > most:
-            most = r
-            worst = i
+    worst = _stand_off(table, y, u, -1, weight, absolute, f, f1, f2, g, has_constant)
     weight[worst] = 0.0
     p, _, _, a, _, _, _, yg, fg, _, gg = look(y, weight, f, f1, f2, g, has_constant)
     c = p / a
     c_g = (yg - c * fg) / gg if has_constant else 0.0
+    before = 0.0
     for turn in range(_MOST_REWEIGHTINGS):
         for i in range(n):
             x = c * f[i] + c_g * g[i]
@@ -361,6 +399,10 @@ def _settle(table, y, magnitude, weight, u, bounds, scale, kind, f, f1, f2, g, h
         if not abs(step) < np.inf:
             return u, c, c_g, False
         step = min(max(step, -0.5), 0.5)
+        # Reweighting closes in by a constant share: two steps tell where it leads (Aitken's extrapolation).
+        if turn % 3 == 2 and abs(step) < 0.7 * abs(before):
+            step /= 1.0 - step / before
+        before = step
         target = min(max(u + step, bounds[0]), bounds[1])
         step = target - u
         u = target

@@ -52,6 +52,7 @@ class Separable:
     is_magnitude : whether the sign of the signal was lost and is to be searched
     varying : constants that differ from voxel to voxel, as (index in `constants`, (...,) array or number): a map of B1;
         `constants` holds a typical value, on which the grid is computed
+    sides : of two nonlinear coordinates the one along which several optima may lie, to be looked for; -1 for neither
     window : samples whose first row of `design` lies beyond this many exp(theta[0]) are left out in a second fit,
         where at least `window_least` samples remain
     """
@@ -71,6 +72,7 @@ class Separable:
     is_complex: bool = False
     starts: Mapping[str, int] = field(default_factory=dict)
     varying: tuple[tuple[int, Any], ...] = ()
+    sides: int = -1
     window: float = np.inf
     window_least: int = 5
 
