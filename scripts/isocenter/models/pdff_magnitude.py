@@ -190,6 +190,7 @@ class PDFFMagnitude:
                 upper=np.array([_MOST_RATE * last, high]),
                 is_hard=np.array([[True, True], [True, True]]),
                 visible=np.array([[-np.inf, 3.0 * last / np.sort(te)[2]], [-np.inf, np.inf]]),
+                sides=1,
                 grid=np.ascontiguousarray(np.stack([m.ravel() for m in mesh], axis=1)),
                 order=np.arange(te.size),
                 amplitudes=1,
