@@ -10,8 +10,9 @@ import logging
 import numpy as np
 
 from isocenter.fitting.maps import describe_fit, fit_series, select_parameter, stack_layers
-from isocenter.io.nifti import read_series, read_sidecar, write_image, write_map
+from isocenter.io.nifti import read_sidecar, write_image, write_map
 from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
+from isocenter.io.series import read_parts
 from isocenter.step import Ins, Out, run_step
 
 log = logging.getLogger("isocenter")
@@ -35,7 +36,7 @@ def fit_map(
     try:
         exclusion = next(filter(None, (read_exclusion(read_sidecar(path)) for path in series)), None)
         if exclusion is None:
-            acquired = read_series(series)
+            acquired = read_parts(series)
             bound, found = fit_series(acquired, model, options, threads)
             fitted = select_parameter(bound, found, acquired, parameter, unit, plausible_range)
             sidecar = describe_fit(bound, acquired, series, options)

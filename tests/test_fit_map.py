@@ -64,7 +64,7 @@ def test_a_series_becomes_a_map_with_its_history(tmp_path):
     assert sidecar["InversionTime"] == TI
     assert sidecar["RepetitionTime"] == 4.5
     assert sidecar["Manufacturer"] == "ACME"
-    assert sidecar["Options"] == {"window": 8.0, "robust": "tukey"}
+    assert sidecar["Options"] == {"data": "magnitude", "window": 8.0, "robust": "tukey"}
     assert sidecar["EstimationReference"].endswith("10.1002/mrm.22497")
     layers = read_sidecar(files["fit"])["Parameters"]
     assert layers[:4] == ["T1", "M0", "inversion_efficiency", "residual"]

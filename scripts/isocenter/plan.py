@@ -67,12 +67,15 @@ class Plan:
         return sorted(keys)
 
     # One acquisition ------------------------------------------------------------------------------
-    def raw_files(self, site: str, participant: str, session: str, run: str, suffix: str) -> list[str]:
-        """The BIDS files of one acquisition, in the order of its inversion or echo times."""
+    def raw_files(
+        self, site: str, participant: str, session: str, run: str, suffix: str, *, with_phase: bool = False
+    ) -> list[str]:
+        """The BIDS files of one acquisition, in the order of its values; those of the phase only when asked for."""
         rows = self.acquisitions(site).get((RunKey(site, participant, session, run), suffix), [])
         folder = layout.fill(layout.BIDS, site=site)
         names = {name for row in rows for name in row["files"].split("|") if name.endswith(".nii.gz")}
-        return [str(folder / name) for name in sorted(names, key=_natural)]
+        wanted = [name for name in names if with_phase or "_part-phase_" not in name]
+        return [str(folder / name) for name in sorted(wanted, key=_natural)]
 
     def phantom_series(self, wildcards: Any) -> list[str]:
         """The raw files of the phantom acquisition that a map was fitted to."""
@@ -98,6 +101,8 @@ class Plan:
         """What a map is fitted to: the aligned series, or the raw one where nothing can have moved."""
         block = self.block_of_map(wildcards.map)
         values = _entities(wildcards)
+        if block["signal"] == "complex":
+            return self.raw_files(**values, suffix=block["suffix"], with_phase=True)
         if block["align"] == "none" or self.is_phantom(values["site"], values["participant"]):
             return self.raw_files(**values, suffix=block["suffix"])
         return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]

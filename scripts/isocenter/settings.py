@@ -278,6 +278,14 @@ def _select_biomarkers(
                 found=block["plausible_range"],
                 remedy="swap the two numbers",
             )
+        if block["signal"] == "complex" and block["align"] != "none":
+            complaints.add(
+                f"Complex images of {name} cannot be aligned",
+                where=f"{where}, key {name}.align",
+                expected="none",
+                found=block["align"],
+                remedy="set align to none, or fit magnitudes",
+            )
         if block["suffix"] not in SUFFIXES:
             complaints.add(
                 f"The intake cannot convert the series of {name}",

@@ -6,8 +6,10 @@ from small_trials import PHANTOM, SMALL, hash_files
 
 from index_site import index_site
 from isocenter import layout, models
+from isocenter.fields import fit_volume
 from isocenter.fitting import fit
 from isocenter.io.nifti import read_labels, read_series
+from isocenter.io.series import read_parts
 from isocenter.io.tables import read_table
 from isocenter.rois import place_labels
 from simulate_trial import simulate_trial
@@ -92,6 +94,29 @@ def test_muscle_fat_is_recovered_in_each_dialect(trial, site):
     found = fit(bound, series.data, mask=labels > 0)
     truth = true_value(trial, site, "PDFF", "thigh_muscle")
     assert np.median(found.value["PDFF"][found.ok]) == pytest.approx(truth, abs=0.1)
+
+
+@pytest.mark.parametrize("site", SITES, ids=DIALECTS)
+def test_magnitude_and_phase_come_together_in_each_dialect(trial, site):
+    """Phase in radians, whatever the vendor stores: water, fat and field from the complex echoes."""
+    scans, bids = take_in(trial, site)
+    rows = scans.query("suffix == 'MEGRE' and run == '1'")
+    assert set(rows["disposition"]) == {"used"}
+    assert len(rows) == (2 if site == "siteA" else 1)  # Siemens keeps phase in a series of its own
+    names = [name for row in rows.itertuples() for name in row.files.split("|")]
+    assert sorted(name.split("run-1_")[1] for name in names) == sorted(
+        f"echo-{echo}_part-{part}_MEGRE.nii.gz" for echo in range(1, 7) for part in ("mag", "phase")
+    )
+    series = read_parts([bids / name for name in names])
+    assert series.data.dtype.kind == "c"
+    _, labels = read_arm(trial, site, "MEGRE")
+    field = series.acquisition["ImagingFrequency"] / 42.577
+    bound = models.get("pdff_complex").bind({**series.acquisition, "MagneticFieldStrength": field})
+    found = fit_volume(bound, series.data, mask=np.abs(series.data[..., 0]) > 0.1 * np.abs(series.data).max())
+    inside = found.ok & (labels > 0)
+    assert np.count_nonzero(inside) > 0.99 * np.count_nonzero(labels)
+    truth = true_value(trial, site, "PDFF", "thigh_muscle")
+    assert np.median(found.value["PDFF"][inside]) == pytest.approx(truth, abs=0.1)
 
 
 def test_a_trial_of_t1_and_t2_ignores_the_arms(trial):

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.io.nifti import sidecar_path, write_image
 from isocenter.io.tables import write_table
 
+#: The BIDS entity of images that come as magnitude and phase.
+MAGNITUDE, PHASE = "_part-mag", "_part-phase"
 README = (
     "Raw quantitative MRI of one site, converted from DICOM by Isocenter. One file per inversion or echo time; every\n"
     "sidecar holds the acquisition values of its source. Which series was used or left out, and why, stands in\n"
@@ -33,10 +36,16 @@ def name_volumes(acquisition: AcquisitionSet, prefix: str) -> dict[float, str]:
     start = prefix.format(
         participant=acquisition.participant, session=acquisition.session, run=acquisition.run, folder=kind.folder
     )
+    part = MAGNITUDE if acquisition.phases else ""
     return {
-        value: f"{start}{f'_{kind.entity}-{number}' if kind.entity else ''}_{acquisition.suffix}.nii.gz"
+        value: f"{start}{f'_{kind.entity}-{number}' if kind.entity else ''}{part}_{acquisition.suffix}.nii.gz"
         for number, value in enumerate(sorted(acquisition.volumes), start=1)
     }
+
+
+def name_phase(name: str) -> str:
+    """The BIDS path of the phase that belongs to a magnitude."""
+    return name.replace(f"{MAGNITUDE}_", f"{PHASE}_")
 
 
 def write_volumes(
@@ -86,6 +95,10 @@ def write_volumes(
         for companion, text in _companions(acquisition.suffix, values).items():
             write_if_changed(_beside(path, companion), text.encode())
         entries[name] = entry
+    if acquisition.phases:
+        part = replace(acquisition, volumes=acquisition.phases, phases={}, part="phase")
+        renamed = {value: name_phase(name) for value, name in names.items()}
+        entries |= write_volumes(part, renamed, source, bids, scanner, known)
     return entries
 
 

@@ -34,7 +34,8 @@ class Frame:
 
     Times [s], b-value [s/mm²], angle [deg], positions [mm, DICOM patient axes].
 
-    slope, intercept : stored integer to comparable value, by the vendor's rule; display_slope, display_intercept :
+    slope, intercept : stored integer to comparable value, by the vendor's rule; of a phase to radians where
+    is_radians says that the rule is known; display_slope, display_intercept :
     the plain rescaling of the header; minimum, maximum, total, at_ceiling : of the stored integers
     """
 
@@ -53,6 +54,7 @@ class Frame:
     intercept: float
     display_slope: float
     display_intercept: float
+    is_radians: bool = False
     minimum: int | None = None
     maximum: int | None = None
     total: int | None = None
@@ -180,7 +182,9 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
 
 def _read_frame(header: Header) -> Frame:
     vendor = find_vendor(header)
-    scaling, display = vendor.read_scaling(header), read_scaling(header)
+    component, display = vendor.read_component(header), read_scaling(header)
+    phase = vendor.read_phase_scaling(header) if component == "P" else None
+    scaling = phase or vendor.read_scaling(header)
     inversion, weighting = vendor.read_inversion_time(header), vendor.read_b_value(header)
     return Frame(
         position=read_numbers(header, "ImagePositionPatient", 3),
@@ -193,11 +197,12 @@ def _read_frame(header: Header) -> Frame:
         echo_time=_seconds(header, "EchoTime"),
         repetition_time=_seconds(header, "RepetitionTime"),
         flip_angle=read_number(header, "FlipAngle"),
-        component=vendor.read_component(header),
+        component=component,
         slope=scaling.slope,
         intercept=scaling.intercept,
         display_slope=display.slope,
         display_intercept=display.intercept,
+        is_radians=phase is not None,
     )
 
 

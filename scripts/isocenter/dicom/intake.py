@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from isocenter.dicom.bids import name_volumes, remove_stale, write_dataset, write_volumes
+from isocenter.dicom.bids import name_phase, name_volumes, remove_stale, write_dataset, write_volumes
 from isocenter.dicom.deidentify import Redactor
-from isocenter.dicom.group import Duplicate, Series, find_copies, group_series
+from isocenter.dicom.group import Duplicate, Member, Series, find_copies, group_series
 from isocenter.dicom.headers import Image
 from isocenter.dicom.index import read_images
 from isocenter.dicom.people import Roster
@@ -249,13 +249,9 @@ def _scan_row(
     scanner, advice = find_scanner(one, site)
     is_used = recognition.disposition is Disposition.USED
     if is_used and acquisition is not None and acquisition.volumes:
-        files = list(
-            dict.fromkeys(
-                acquisition.files[value]
-                for value, members in acquisition.volumes.items()
-                if any(m.image.series_uid == one.uid for m in members)
-            )
-        )
+        own = [acquisition.files[value] for value, m in acquisition.volumes.items() if _is_of(one, m)]
+        own += [name_phase(acquisition.files[value]) for value, m in acquisition.phases.items() if _is_of(one, m)]
+        files = list(dict.fromkeys(own))
         reason, action = acquisition.note, advice
     elif is_used:  # recognized, yet no set took it: say so rather than lose it
         recognition = Recognition(
@@ -282,6 +278,10 @@ def _scan_row(
         "date": place.date.isoformat() if is_dated else None,
         "time": _clock(one.time),
     }
+
+
+def _is_of(series: Series, members: list[Member]) -> bool:
+    return any(member.image.series_uid == series.uid for member in members)
 
 
 def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates: str) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def recognize(series: Series, needed: Collection[str]) -> Recognition:
         )
     if "LOCALIZER" in about.image_type:
         return _ignore("", "A localizer (Image Type (0008,0008))", NOT_NEEDED)
+    if is_phase_part(series, needed):
+        return Recognition("MEGRE", reason="The phase of a multi-echo gradient echo")
     if series.images and not series.members():
         return _ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
     recognition = _recognize_technique(series)
@@ -69,6 +71,16 @@ def recognize(series: Series, needed: Collection[str]) -> Recognition:
     if recognition.disposition is Disposition.IGNORED:
         return recognition
     return _check_files(series, recognition.suffix) or recognition
+
+
+def is_phase_part(series: Series, needed: Collection[str]) -> bool:
+    """Whether a series holds nothing but the phase of echoes whose magnitude stands in another."""
+    about, phases = series.description, series.members("P")
+    if not phases or series.members() or series.damaged or about.is_echo_planar or not about.is_gradient_echo:
+        return False
+    echoes = {m.frame.echo_time for m in phases}
+    whole = all(None not in (m.frame.position, m.frame.orientation, m.frame.spacing) for m in phases)
+    return "MEGRE" in needed and None not in echoes and len(echoes) >= SUFFIXES["MEGRE"].fewest and whole
 
 
 def _recognize_technique(series: Series) -> Recognition:

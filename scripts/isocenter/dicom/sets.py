@@ -20,18 +20,21 @@ class AcquisitionSet:
 
     volumes : acquisition value (a time [s], a b-value [s/mm²]) → the planes of that volume, sorted along the slice
         normal; empty when unusable
-    files : acquisition value → the BIDS path of the converted volume
+    phases : the same for phase images in radians; empty unless every volume has them
+    files : acquisition value → the BIDS path of the converted volume (of its magnitude)
     """
 
     suffix: str
     series: list[Series]
     outcomes: dict[str, Recognition]
     volumes: dict[float, list[Member]] = field(default_factory=dict)
+    phases: dict[float, list[Member]] = field(default_factory=dict)
     files: dict[float, str] = field(default_factory=dict)
     note: str = ""
     participant: str = ""
     session: str = ""
     run: str = ""
+    part: str = "mag"
 
     @property
     def kind(self) -> Convertible:
@@ -52,7 +55,7 @@ class AcquisitionSet:
         """Give every series that was to be used the same outcome."""
         for series in self.used:
             self.outcomes[series.uid] = Recognition(self.suffix, disposition, reason, action)
-        self.volumes = {}
+        self.volumes, self.phases = {}, {}
 
 
 def value_of(suffix: str, member: Member) -> float | None:
@@ -75,9 +78,43 @@ def form_sets(series: list[Series], recognized: dict[str, Recognition]) -> list[
             sets.append(AcquisitionSet(suffix, [one], {one.uid: recognized[one.uid]}))
     for (suffix, *_), family in alike.items():
         sets += _split_runs(suffix, sorted(family, key=lambda s: (s.time, s.uid)), recognized)
+    sets = _join_phases(sets)
     for one in sets:
         _fill_volumes(one)
+        _fill_phases(one)
     return sorted(sets, key=lambda s: (s.time, s.series[0].uid))
+
+
+def _join_phases(sets: list[AcquisitionSet]) -> list[AcquisitionSet]:
+    """Series of phase alone join the set of their magnitude: the same echoes and planes, scanned at the same time."""
+    alone = [one for one in sets if one.kind.has_phase and not one.series[0].members() and one.series[0].members("P")]
+    whole = [one for one in sets if one not in alone]
+    for one in alone:
+        part = one.series[0]
+        partners = [
+            other
+            for other in whole
+            if other.kind.has_phase
+            and _layout_of(other.suffix, other.series[0], "M") == _layout_of(one.suffix, part, "P")
+        ]
+        nearest = min(partners, key=lambda other: abs(other.time - part.time), default=None)
+        if nearest is not None and len(nearest.series) == 1:
+            nearest.series.append(part)
+            nearest.outcomes[part.uid] = one.outcomes[part.uid]
+        else:
+            one.reject(Disposition.IGNORED, "Phase images without magnitude", NOT_NEEDED)
+            whole.append(one)
+    return whole
+
+
+def _layout_of(suffix: str, series: Series, component: str) -> tuple:
+    """What magnitude and phase of one scan share: size of the images, planes and values."""
+    members = series.members(component)
+    return (
+        {(m.image.n_rows, m.image.n_columns) for m in members},
+        set(plane_keys(members)) if all(m.frame.position for m in members) else None,
+        {value_of(suffix, m) for m in members},
+    )
 
 
 def _prefer_trace(series: list[Series], recognized: dict[str, Recognition]) -> None:
@@ -184,6 +221,30 @@ def _fill_volumes(one: AcquisitionSet) -> None:
         one.reject(Disposition.QUARANTINED, f"Images of unlike size stand in one set: {sorted(shapes)}", SEND_WHOLE)
         return
     one.volumes = {value: sorted(volumes[value], key=slice_position) for value in sorted(volumes)}
+
+
+def _fill_phases(one: AcquisitionSet) -> None:
+    """Sort phase images beside the volumes; they are left out unless they are whole and their unit is known."""
+    if not one.kind.has_phase or not one.volumes:
+        return
+    phases: dict[float, list[Member]] = {}
+    for series in one.used:
+        for member in series.members("P"):
+            phases.setdefault(round(value_of(one.suffix, member) or 0.0, VALUE_DIGITS), []).append(member)
+    is_whole = set(phases) == set(one.volumes) and all(
+        sorted(plane_keys(phases[value])) == sorted(plane_keys(one.volumes[value])) for value in phases
+    )
+    if is_whole and all(m.frame.is_radians for members in phases.values() for m in members):
+        one.phases = {value: sorted(phases[value], key=slice_position) for value in sorted(phases)}
+        return
+    for series in one.used:
+        if not series.members():
+            one.outcomes[series.uid] = Recognition(
+                one.suffix,
+                Disposition.IGNORED,
+                "Phase images that are not whole, or in a unit that is not known for this vendor; magnitudes are used",
+                "Nothing, unless a biomarker is fitted to complex images",
+            )
 
 
 def slice_position(member: Member) -> float:

@@ -34,7 +34,9 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
     sidecar |= {key: number for key, number in timing.items() if number is not None}
     if about.is_spin_echo and (frame.flip_angle or 0.0) >= SMALLEST_REFOCUSING_ANGLE:
         sidecar["RefocusingFlipAngle"] = frame.flip_angle
-    if volume.saturation is not None:
+    if acquisition.part == "phase":
+        sidecar["Units"] = "rad"
+    if volume.saturation is not None and acquisition.part != "phase":
         sidecar["SaturationValue"] = volume.saturation
     sidecar |= {
         "AcquisitionTimeOfDay": round(min(m.image.time for m in members), 3),

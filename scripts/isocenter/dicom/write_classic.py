@@ -17,6 +17,7 @@ from isocenter.dicom.write_headers import (
     GE_CREATOR,
     PHILIPS_CREATOR,
     SIEMENS_CREATOR,
+    choose_phase_scaling,
     choose_scaling,
     clock,
     decimal,
@@ -24,6 +25,7 @@ from isocenter.dicom.write_headers import (
     make_uid,
     plane_directions,
     slice_step,
+    store_phase,
     store_volume,
     study_attributes,
 )
@@ -41,26 +43,34 @@ def write_classic(folder: Path, plan: Acquisition, series: SimulatedSeries) -> I
     """One file per slice and time; Siemens makes one series per inversion time, the others one of all."""
     is_split = plan.site.dialect == "siemens" and plan.suffix == "IRT1"
     slices = series.data.shape[2]
-    encoder, last_part = None, -1
-    for index, time in enumerate(series.times):
-        part = index if is_split else 0
+    encoder, last_part = None, ()
+    n = len(series.times)
+    for count, time in enumerate([*series.times, *(series.times if series.phase is not None else ())]):
+        index, is_phase = count % n, count >= n
+        part = index if is_split else int(is_phase and plan.site.dialect == "siemens")
         number = plan.number + part
         series_uid = make_uid("series", *plan.key, part)
-        if part != last_part:
-            encoder, last_part = Encoder(_constant_attributes(plan, series, time, number, series_uid)), part
+        if (part, is_phase) != last_part:
+            encoder = Encoder(_constant_attributes(plan, series, time, number, series_uid, is_phase))
+            last_part = (part, is_phase)
         # Each inversion time takes a minute or so; all echoes of a train come with one excitation. Philips writes
         # the start of the series into all its images.
         is_stepped = plan.suffix == "IRT1" and plan.site.dialect != "philips"
         started = plan.start + 60.0 * index * is_stepped
-        scaling = choose_scaling(plan, index)
-        stored = store_volume(plan, series.data[..., index], scaling)
+        if is_phase:
+            scaling = choose_phase_scaling(plan)
+            stored = store_phase(plan, series.phase[..., index], scaling)
+        else:
+            scaling = choose_scaling(plan, index)
+            stored = store_volume(plan, series.data[..., index], scaling)
         for place in range(slices):
-            instance = place + 1 + (0 if is_split else index * slices)
+            instance = place + 1 + (0 if is_split else (count - n * part) * slices)
             varying = _varying_attributes(plan, series, index, place, instance, started, series_uid)
             private: dict[tuple[int, str], Any] = {}
-            if scaling.scale_slope is not None:
+            if scaling.is_written:
                 varying["RescaleIntercept"] = decimal(scaling.intercept)
                 varying["RescaleSlope"] = decimal(scaling.slope)
+            if scaling.scale_slope is not None:
                 private = {(0x2005100D, "FL"): 0.0, (0x2005100E, "FL"): scaling.scale_slope}
             private |= _private_weighting(plan, float(time))
             path = folder / _file_name(plan, number, instance)
@@ -69,7 +79,7 @@ def write_classic(folder: Path, plan: Acquisition, series: SimulatedSeries) -> I
             yield path
 
 
-def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
+def _constant_attributes(plan, series, time, number, series_uid, is_phase=False) -> Dataset:
     dataset = Dataset()
     technique = TECHNIQUES.get(plan.suffix)  # a vendor's own map has none
     is_echo = technique is not None and technique.is_echo
@@ -82,7 +92,7 @@ def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
         "ProtocolName": describe(plan, time),
         "AcquisitionDate": f"{plan.day:%Y%m%d}",
         "ContentDate": f"{plan.day:%Y%m%d}",
-        "ImageType": _image_type(plan),
+        "ImageType": _image_type(plan, is_phase),
         "MRAcquisitionType": technique.acquisition_type if technique else "2D",
         "ScanningSequence": _words(technique.scanning_sequence) if technique else "SE",
         "SequenceVariant": _sequence_variant(plan),
@@ -123,7 +133,7 @@ def _constant_attributes(plan, series, time, number, series_uid) -> Dataset:
         dataset.add_new(0x00190010, "LO", "GEMS_ACQU_01")
         dataset.add_new(0x0019109C, "LO", GE_SEQUENCES.get(plan.suffix, "fse-ir"))
         dataset.add_new(0x00430010, "LO", GE_CREATOR)
-        dataset.add_new(0x0043102F, "SS", 0)
+        dataset.add_new(0x0043102F, "SS", int(is_phase))
     if plan.site.dialect == "philips":
         dataset.add_new(0x20050010, "LO", PHILIPS_CREATOR)
     if plan.site.dialect == "siemens" and plan.suffix == "dwi":
@@ -176,7 +186,7 @@ def _varying_attributes(plan, series, index, place, instance, started, series_ui
     return values
 
 
-def _image_type(plan: Acquisition) -> list[str]:
+def _image_type(plan: Acquisition, is_phase: bool) -> list[str]:
     if plan.is_derived:
         return ["DERIVED", "PRIMARY", "T1 MAP", "ND"]
     kind = PHILIPS_KINDS[plan.suffix]
@@ -184,9 +194,9 @@ def _image_type(plan: Acquisition) -> list[str]:
     return {
         "siemens": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "ND"]
         if is_trace
-        else ["ORIGINAL", "PRIMARY", "M", "ND"],
+        else ["ORIGINAL", "PRIMARY", "P" if is_phase else "M", "ND"],
         "ge": ["ORIGINAL", "PRIMARY", "OTHER"],
-        "philips": ["ORIGINAL", "PRIMARY", f"M_{kind}", "M", kind],
+        "philips": ["ORIGINAL", "PRIMARY", *(("PHASE MAP", "P") if is_phase else (f"M_{kind}", "M")), kind],
     }[plan.site.dialect]
 
 

@@ -17,6 +17,7 @@ from isocenter.dicom.write_elements import (
 )
 from isocenter.dicom.write_headers import (
     PHILIPS_CREATOR,
+    choose_phase_scaling,
     choose_scaling,
     clock,
     date_time,
@@ -25,6 +26,7 @@ from isocenter.dicom.write_headers import (
     make_uid,
     plane_directions,
     slice_step,
+    store_phase,
     store_volume,
     study_attributes,
 )
@@ -52,11 +54,15 @@ def write_enhanced(folder: Path, plan: Acquisition, series: SimulatedSeries) -> 
     instance_uid = make_uid(series_uid, 1)
     scalings = [choose_scaling(plan, index) for index in range(len(series.times))]
     stored = [store_volume(plan, series.data[..., index], scaling) for index, scaling in enumerate(scalings)]
+    if series.phase is not None:
+        phase = choose_phase_scaling(plan)
+        stored += [store_phase(plan, series.phase[..., index], phase) for index in range(len(scalings))]
+        scalings += [phase] * len(scalings)
     slices = series.data.shape[2]
     dataset = _file_attributes(plan, series, series_uid, instance_uid)
     dataset.SharedFunctionalGroupsSequence = Sequence([_shared_groups(plan, series)])
     # Frames run through the times of one slice before the next slice, as the vendor orders echoes.
-    order = [(place, index) for place in range(slices) for index in range(len(series.times))]
+    order = [(place, index) for place in range(slices) for index in range(len(scalings))]
     elements = encode_dataset(dataset)
     elements[PER_FRAME] = encode_value(PER_FRAME, "SQ", _encode_frames(plan, series, order, scalings))
     pixels = np.stack([stored[index][place] for place, index in order])
@@ -91,7 +97,7 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
         "PixelPresentation": "MONOCHROME",
         "VolumetricProperties": "VOLUME",
         "VolumeBasedCalculationTechnique": "NONE",
-        "ComplexImageComponent": "MAGNITUDE",
+        "ComplexImageComponent": "MAGNITUDE" if series.phase is None else "MIXED",
         "AcquisitionContrast": contrast,
         "ContentQualification": "RESEARCH",
         "MagneticFieldStrength": 3.0,
@@ -116,7 +122,7 @@ def _file_attributes(plan, series, series_uid, instance_uid) -> Dataset:
         "SegmentedKSpaceTraversal": "SINGLE",
         "CoverageOfKSpace": "FULL",
         "NumberOfKSpaceTrajectories": 1,
-        "NumberOfFrames": series.data.shape[2] * len(series.times),
+        "NumberOfFrames": series.data.shape[2] * len(series.times) * (1 if series.phase is None else 2),
         "Rows": series.data.shape[1],
         "Columns": series.data.shape[0],
         "BurnedInAnnotation": "NO",
@@ -228,6 +234,8 @@ def _time_groups(plan, series, index, scaling) -> Dataset:
     technique = _technique(plan)
     is_echo = technique.is_echo
     is_inversion = technique.is_inversion and not plan.is_derived
+    component = "MAGNITUDE" if index < len(series.times) else "PHASE"
+    index %= len(series.times)
     time = milliseconds_from_seconds(float(series.times[index]))
     echo_time = time if is_echo else milliseconds_from_seconds(series.echo_time)
     modifier = {
@@ -253,7 +261,7 @@ def _time_groups(plan, series, index, scaling) -> Dataset:
             PixelPresentation="MONOCHROME",
             VolumetricProperties="VOLUME",
             VolumeBasedCalculationTechnique="NONE",
-            ComplexImageComponent="MAGNITUDE",
+            ComplexImageComponent=component,
             AcquisitionContrast=technique.contrast,
         ),
         MREchoSequence=_sequence(EffectiveEchoTime=echo_time),

@@ -35,7 +35,7 @@ def make_uid(*parts: object) -> str:
 class Scaling:
     """How one volume is stored.
 
-    stored = round(signal * gain); a reader shows stored * slope + intercept. On Philips the signal is
+    stored = round(signal * gain + offset); a reader shows stored * slope + intercept. On Philips the signal is
     stored / scale_slope.
     """
 
@@ -43,6 +43,29 @@ class Scaling:
     slope: float = 1.0
     intercept: float = 0.0
     scale_slope: float | None = None
+    offset: float = 0.0
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the header has to say how to read the integers."""
+        return self.slope != 1.0 or self.intercept != 0.0
+
+
+def choose_phase_scaling(plan: Acquisition) -> Scaling:
+    """How a vendor stores phase [rad]: Siemens 4096, GE and Philips 1000 pi steps for half a turn."""
+    if plan.site.dialect == "siemens":
+        return Scaling(2048.0 / np.pi, 2.0, -4096.0, offset=2048.0)
+    if plan.site.dialect == "ge":
+        return Scaling(1000.0)
+    slope = round(2000.0 * np.pi / TOP[plan.site.dialect], 9)
+    return Scaling(1000.0 / slope, slope, -1000.0 * round(np.pi, 6), offset=1000.0 * np.pi / slope)
+
+
+def store_phase(plan: Acquisition, volume: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """(slices, rows, columns) integers of one (columns, rows, slices) volume of phase [rad]."""
+    lowest = -TOP["ge"] if plan.site.dialect == "ge" else 0
+    stored = np.clip(np.rint(volume * scaling.gain + scaling.offset), lowest, TOP[plan.site.dialect])
+    return np.ascontiguousarray(stored.transpose(2, 1, 0)).astype("<i2").view("<u2")
 
 
 def choose_scaling(plan: Acquisition, index: int) -> Scaling:

@@ -60,7 +60,8 @@ def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping
             )
         )
     spectrum = options["spectrum"] if options["spectrum"] is not None else SIX_PEAK
-    if not isinstance(spectrum, Mapping) or set(spectrum) - {*_KEYS, *_WORDS} or not {"ppm", "amplitude"} <= set(spectrum):
+    known = isinstance(spectrum, Mapping) and not set(spectrum) - {*_KEYS, *_WORDS}
+    if not known or not {"ppm", "amplitude"} <= set(spectrum):
         _refuse(model, spectrum)
     try:
         ppm = np.asarray(spectrum["ppm"], dtype=float)

@@ -208,7 +208,7 @@ def _schedule(settings, site, participants, bad) -> list[Acquisition]:
                             lacks_regions=(*where, "missing_regions") in marks,
                         )
                     )
-                    number += len(settings.inversion_times) if suffix == "IRT1" else 1
+                    number += {"IRT1": len(settings.inversion_times), "MEGRE": 2}.get(suffix, 1)
                     clock += 600.0 if suffix in CORE else 180.0
             if (participant, label, "1", "", "derived_map") in marks:
                 found.append(

@@ -4,13 +4,19 @@ from typing import Any
 
 from isocenter.dicom.values import Header, as_number, read_private, read_private_count, read_words
 from isocenter.dicom.vendors import generic
-from isocenter.dicom.vendors.generic import Reading, Vendor
+from isocenter.dicom.vendors.generic import Reading, Scaling, Vendor
 
 #: Image type (0043,102F): what the reconstruction wrote.
 COMPONENT_NUMBERS = {0: "M", 1: "P", 2: "R", 3: "I"}
 
 #: Multi-b protocols add a thousand million to the b-value in (0043,1039); no b-value [s/mm²] reaches this.
 B_VALUE_OFFSET = 100_000
+
+
+def read_phase_scaling(header: Header) -> Scaling:
+    """Phase images hold thousandths of a radian."""
+    plain = generic.read_scaling(header)
+    return Scaling(plain.slope / 1000.0, plain.intercept / 1000.0, plain.source)
 
 
 def read_b_value(header: Header) -> Reading:
@@ -46,6 +52,7 @@ def read_details(header: Header) -> dict[str, Any]:
 VENDOR = Vendor(
     "GE",
     ("ge medical", "ge healthcare", "general electric"),
+    read_phase_scaling=read_phase_scaling,
     read_b_value=read_b_value,
     read_component=read_component,
     read_details=read_details,

@@ -43,6 +43,11 @@ def read_scaling(header: Header) -> Scaling:
     return Scaling(slope, intercept or 0.0, "RescaleSlope, RescaleIntercept")
 
 
+def read_phase_scaling(header: Header) -> Scaling | None:
+    """Stored integer to radians; None, for the standard names no unit of phase that scanners keep to."""
+    return None
+
+
 def read_inversion_time(header: Header) -> Reading:
     """Inversion Time (0018,0082) in seconds."""
     value = read_number(header, "InversionTime")
@@ -94,6 +99,7 @@ class Vendor:
     name: str
     keys: tuple[str, ...]
     read_scaling: Callable[[Header], Scaling] = read_scaling
+    read_phase_scaling: Callable[[Header], Scaling | None] = read_phase_scaling
     read_inversion_time: Callable[[Header], Reading] = read_inversion_time
     read_b_value: Callable[[Header], Reading] = read_b_value
     read_component: Callable[[Header], str] = read_component

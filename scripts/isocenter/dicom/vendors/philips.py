@@ -29,6 +29,12 @@ def read_scaling(header: Header) -> Scaling:
     )
 
 
+def read_phase_scaling(header: Header) -> Scaling:
+    """The rescaled phase is in thousandths of a radian; the scale slope is for magnitudes."""
+    plain = generic.read_scaling(header)
+    return Scaling(plain.slope / 1000.0, plain.intercept / 1000.0, plain.source)
+
+
 def read_inversion_time(header: Header) -> Reading:
     """Inversion time, else the prepulse delay (2001,101B), else the trigger time (0018,1060).
 
@@ -81,6 +87,7 @@ VENDOR = Vendor(
     "Philips",
     ("philips",),
     read_scaling=read_scaling,
+    read_phase_scaling=read_phase_scaling,
     read_inversion_time=read_inversion_time,
     read_b_value=read_b_value,
     read_component=read_component,

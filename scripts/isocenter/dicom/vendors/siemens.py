@@ -2,12 +2,24 @@
 
 from typing import Any
 
+import numpy as np
+
 from isocenter.dicom.values import Header, read_private_count, read_text, read_words
 from isocenter.dicom.vendors import generic
-from isocenter.dicom.vendors.generic import Reading, Vendor
+from isocenter.dicom.vendors.generic import Reading, Scaling, Vendor
 
+#: Half a turn of phase, in rescaled units.
+PHASE_STEPS = 4096.0
 #: Words of ImageType: not distorted back, corrected in plane, corrected in three dimensions.
 DISTORTION_WORDS = {"ND": "none", "DIS2D": "2D", "DIS3D": "3D"}
+
+
+def read_phase_scaling(header: Header) -> Scaling:
+    """The rescaled phase runs from -4096 to 4096 for one turn."""
+    plain = generic.read_scaling(header)
+    if plain.source == "none":  # older software leaves the 12 bits as they are, half a turn in the middle
+        plain = Scaling(2.0, -PHASE_STEPS, "12 bits")
+    return Scaling(plain.slope * np.pi / PHASE_STEPS, plain.intercept * np.pi / PHASE_STEPS, plain.source)
 
 
 def read_b_value(header: Header) -> Reading:
@@ -34,4 +46,6 @@ def read_details(header: Header) -> dict[str, Any]:
     return details
 
 
-VENDOR = Vendor("Siemens", ("siemens",), read_b_value=read_b_value, read_details=read_details)
+VENDOR = Vendor(
+    "Siemens", ("siemens",), read_phase_scaling=read_phase_scaling, read_b_value=read_b_value, read_details=read_details
+)
