@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from isocenter import layout
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import NONE, SUFFIXES
 from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
@@ -193,6 +193,15 @@ def _check_site(
                 expected=f"a row {participant} with kind phantom in {table}",
                 found=f"kind {kinds[participant]}" if participant in kinds else "no such row",
                 remedy="add the row, or mend the label",
+            )
+    for index, rule in enumerate(site["series"]):
+        if rule["suffix"] not in (*SUFFIXES, NONE):
+            complaints.add(
+                "A rule names an unknown kind of series",
+                where=f"{where}, key series[{index}].suffix",
+                expected=f"one of {', '.join(SUFFIXES)}, or {NONE}",
+                found=rule["suffix"],
+                remedy="mend the suffix",
             )
     for phantom in site["phantoms"]:
         if phantom.get("thermometer_stderr", 0.0) > phantom["temperature_stderr"]:

@@ -1,10 +1,12 @@
 """Gradient echoes told apart by what varies between them: flip angles, repetition times, time itself."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from dicom.small import header, write_classic
 
+from isocenter.dicom.sets import frame_starts
 from isocenter.io.nifti import read_series
 
 ANGLES = (2, 10, 25)  # deg
@@ -119,3 +121,145 @@ def test_a_whole_series_of_flip_angles_without_repetition_time(site):
     table = site.take_in(**VFA)
     assert set(table.disposition) == {"quarantined"}
     assert table.reason.str.contains("(0018,0080)", regex=False).all()
+
+
+B1 = {"suffixes": ["VFA", "TB1DAM", "TB1AFI"]}
+DYNAMIC = {"suffixes": ["VFA", "DCE"]}
+
+
+def add_rule(site, name, suffix):
+    path = site.folder / "site.yaml"
+    path.write_text(path.read_text() + f'series:\n  - {{name: "{name}", suffix: {suffix}}}\n')
+
+
+@pytest.mark.parametrize("elements", [{"RepetitionTime": "5000"}, {"RepetitionTime": "30"}])
+def test_an_angle_and_its_double_are_a_map_of_b1(site, elements):
+    """Either there is time to recover, or (with a pulse that resets) the angle is beyond any T1 series."""
+    angles = (60, 120)
+    write_spread(site, angles, MRAcquisitionType="2D", **elements)
+    table = site.take_in(**B1)
+    assert set(table.suffix) == {"TB1DAM"}
+    assert set(table.disposition) == {"used"}
+    assert sorted(table.files)[0] == "sub-P01/ses-01/fmap/sub-P01_ses-01_run-1_flip-1_TB1DAM.nii.gz"
+    assert sidecar_of(site, sorted(table.files)[1])["FlipAngle"] == 120.0
+
+
+def test_two_small_angles_without_time_to_recover_are_a_t1_series(site):
+    write_spread(site, (5, 10))
+    assert set(site.take_in(**B1).suffix) == {"VFA"}
+
+
+def test_two_repetition_times_in_one_series_are_a_map_of_b1(site):
+    times = [{"RepetitionTime": "20"}, {"RepetitionTime": "100"}]
+    write_classic(site.dicom / "a", spoiled("afi", FlipAngle="60"), times)
+    row = only(site.take_in(**B1))
+    assert (row.disposition, row.suffix) == ("used", "TB1AFI")
+    names = row.files.split("|")
+    assert names[1] == "sub-P01/ses-01/fmap/sub-P01_ses-01_acq-tr2_run-1_TB1AFI.nii.gz"
+    series = read_series([site.bids / name for name in names])
+    assert series.acquisition["RepetitionTimeExcitation"].tolist() == [0.02, 0.1]
+    assert series.acquisition["FlipAngle"] == 60.0
+
+
+def test_a_rule_of_the_site_names_what_tags_cannot_tell(site):
+    """Two series that differ in TR alone may be anything."""
+    for number, time in enumerate(("20", "100")):
+        base = spoiled(f"afi{number}", FlipAngle="60", RepetitionTime=time, SeriesDescription=f"B1 AFI part {number}")
+        write_classic(site.dicom / f"s{number}", base, [{}])
+    assert set(site.take_in(**B1).disposition) == {"ignored"}
+    add_rule(site, "*afi*", "TB1AFI")
+    table = site.take_in(**B1)
+    assert set(table.suffix) == {"TB1AFI"}
+    assert set(table.disposition) == {"used"}
+    assert set(table.run) == {"1"}
+
+
+def test_a_rule_names_a_kind_and_never_a_value(site):
+    add_rule(site, "*afi*", "TB1AFI")
+    base = spoiled("afi", RepetitionTime=None, ProtocolName="AFI_60", FlipAngle="60")
+    write_classic(site.dicom / "a", base, [{}, {}])
+    row = only(site.take_in(**B1))
+    assert (row.disposition, row.suffix) == ("quarantined", "TB1AFI")
+    assert "Repetition Time (0018,0080) is missing" in row.reason
+
+
+def test_a_rule_leaves_a_series_out(site):
+    add_rule(site, "*scout*", "none")
+    write_spread(site, SeriesDescription="scout for angles")
+    table = site.take_in(**VFA)
+    assert set(table.disposition) == {"ignored"}
+    assert table.reason.str.contains("rule of site.yaml").all()
+
+
+def test_the_names_that_people_gave_are_not_written(site):
+    write_spread(site, SeriesDescription="Quillfeather flip")
+    site.take_in(**VFA)
+    for path in (site.folder / "results").rglob("*"):
+        assert not path.is_file() or path.suffix == ".gz" or "Quillfeather" not in path.read_text()
+
+
+def write_dynamic(site, n=6, slices_apart=0.0, elements=None, **base):
+    def stamp(dataset, index):
+        plane = (int(dataset.InstanceNumber) - 1) % 2
+        seconds = 36 * 3600 // 2 + 7.5 * index + slices_apart * plane
+        whole = int(seconds)
+        dataset.AcquisitionTime = (
+            f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{round((seconds - whole) * 1e6):06d}"
+        )
+        for key, value in (elements(index) if elements else {}).items():
+            setattr(dataset, key, value)
+
+    write_classic(site.dicom / "dce", spoiled("dce", FlipAngle="15", **base), [{}] * n, scale=stamp)
+
+
+@pytest.mark.parametrize("apart", [0.0, 3.75], ids=["3D", "slice by slice"])
+def test_a_gradient_echo_repeated_in_time_is_a_dynamic_series(site, apart):
+    write_dynamic(site, slices_apart=apart)
+    row = only(site.take_in(**DYNAMIC))
+    assert (row.disposition, row.suffix) == ("used", "DCE"), row.reason
+    assert row.files == "sub-P01/ses-01/perf/sub-P01_ses-01_run-1_DCE.nii.gz"
+    sidecar = sidecar_of(site, row.files)
+    assert sidecar["FrameTimesStart"] == [0.0, 7.5, 15.0, 22.5, 30.0, 37.5]
+    assert (sidecar["FlipAngle"], sidecar["RepetitionTimeExcitation"]) == (15.0, 0.0073)
+    assert read_series([site.bids / row.files]).data.shape == (8, 10, 2, 6)
+    assert "*_DCE.*" in (site.bids / ".bidsignore").read_text()
+
+
+def test_frames_across_midnight_keep_their_order():
+    times = [86390.0, 86395.0, 0.0, 5.0]
+    members = [SimpleNamespace(frame=SimpleNamespace(frame_time=t, position=(0.0, 0.0, 0.0))) for t in times]
+    assert frame_starts(members) == [0.0, 5.0, 10.0, 15.0]
+
+
+def test_ge_keeps_the_time_of_a_frame_in_the_trigger_time(site):
+    def same_clock(index):
+        return {"AcquisitionTime": "100000", "TriggerTime": str(6000 * index), "NumberOfTemporalPositions": "6"}
+
+    write_dynamic(site, elements=same_clock, Manufacturer="GE MEDICAL SYSTEMS")
+    row = only(site.take_in(**DYNAMIC))
+    assert sidecar_of(site, row.files)["FrameTimesStart"] == [0.0, 6.0, 12.0, 18.0, 24.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("elements", "base", "words"),
+    [
+        (lambda index: {"AcquisitionTime": "100000"}, {}, "same Acquisition Time (0008,0032)"),
+        (None, {"RepetitionTime": None}, "Repetition Time (0018,0080) is missing"),
+        (lambda index: {"FlipAngle": ""}, {}, "Flip Angle (0018,1314) is missing"),
+    ],
+)
+def test_a_dynamic_series_without_its_values_is_quarantined(site, elements, base, words):
+    write_dynamic(site, elements=elements, **base)
+    row = only(site.take_in(**DYNAMIC))
+    assert (row.disposition, row.suffix) == ("quarantined", "DCE")
+    assert words in row.reason
+
+
+def test_a_beating_heart_is_no_dynamic_series(site):
+    write_dynamic(site, elements=lambda index: {"NominalInterval": "900"})
+    assert only(site.take_in(**DYNAMIC)).disposition == "ignored"
+
+
+def test_a_few_repeats_are_no_dynamic_series(site):
+    write_dynamic(site, n=3)
+    assert only(site.take_in(**DYNAMIC)).disposition == "ignored"

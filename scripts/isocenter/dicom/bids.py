@@ -37,10 +37,15 @@ def name_volumes(acquisition: AcquisitionSet, prefix: str) -> dict[float, str]:
         participant=acquisition.participant, session=acquisition.session, run=acquisition.run, folder=kind.folder
     )
     part = MAGNITUDE if acquisition.phases else ""
-    return {
-        value: f"{start}{f'_{kind.entity}-{number}' if kind.entity else ''}{part}_{acquisition.suffix}.nii.gz"
-        for number, value in enumerate(sorted(acquisition.volumes), start=1)
-    }
+    names = {}
+    for number, value in enumerate(sorted(acquisition.volumes), start=1):
+        if "-" in kind.entity:  # a label stands before the run
+            head, tail = start.rsplit("_run-", 1)
+            stem = f"{head}_{kind.entity}{number}_run-{tail}"
+        else:
+            stem = f"{start}_{kind.entity}-{number}" if kind.entity else start
+        names[value] = f"{stem}{part}_{acquisition.suffix}.nii.gz"
+    return names
 
 
 def name_phase(name: str) -> str:

@@ -67,12 +67,16 @@ HEART_ELEMENTS = ("NominalInterval", "HeartRate", "LowRRValue", "HighRRValue")
 
 @dataclass
 class Description:
-    """What the header of a series says. `date` is None when no element tells; `patient_id` never leaves memory."""
+    """What the header of a series says. `date` is None when no element tells.
+
+    `patient_id` and the `names` that people gave the series never leave memory.
+    """
 
     modality: str
     vendor: Vendor
     date: datetime.date | None
     patient_id: str
+    names: tuple[str, ...]
     identifying: tuple[str, ...]
     image_type: tuple[str, ...]
     derivation: str
@@ -104,6 +108,7 @@ def describe_series(path: Path) -> Description:
             vendor=vendor,
             date=_read_date(header),
             patient_id=read_text(header, "PatientID"),
+            names=tuple(filter(None, (read_text(header, key) for key in ("SeriesDescription", "ProtocolName")))),
             identifying=_read_identifying(dataset),
             image_type=read_words(header, "ImageType"),
             derivation=vendor.read_derivation(header),

@@ -28,6 +28,8 @@ PLACES = {
     "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
     "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
     "EchoTrainLength": ("MRTimingAndRelatedParametersSequence", "EchoTrainLength"),
+    "FrameAcquisitionDateTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+    "TemporalPositionTimeOffset": ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
     "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "DiffusionDirectionality": ("MRDiffusionSequence", "DiffusionDirectionality"),
     "FrameType": ("MRImageFrameTypeSequence", "FrameType"),

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.pixels import PixelReport, report_pixels, stored_ceiling, summarize
-from isocenter.dicom.values import Header, read_number, read_numbers, read_text
+from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
 from isocenter.dicom.walk import Found
@@ -32,7 +32,8 @@ LEAVE_OUT = "Nothing, if it belongs to no series; otherwise send the image again
 class Frame:
     """One image plane; None where the header is silent.
 
-    Times [s], b-value [s/mm²], angle [deg], positions [mm, DICOM patient axes].
+    Times [s], b-value [s/mm²], angle [deg], positions [mm, DICOM patient axes]. frame_time : when a plane of a dynamic
+    series was acquired, on any one clock of the series
 
     slope, intercept : stored integer to comparable value, by the vendor's rule; of a phase to radians where
     is_radians says that the rule is known; display_slope, display_intercept :
@@ -49,6 +50,7 @@ class Frame:
     echo_time: float | None
     repetition_time: float | None
     flip_angle: float | None
+    frame_time: float | None
     component: str
     slope: float
     intercept: float
@@ -197,6 +199,7 @@ def _read_frame(header: Header) -> Frame:
         echo_time=_seconds(header, "EchoTime"),
         repetition_time=_seconds(header, "RepetitionTime"),
         flip_angle=read_number(header, "FlipAngle"),
+        frame_time=vendor.read_frame_time(header),
         component=component,
         slope=scaling.slope,
         intercept=scaling.intercept,
@@ -230,20 +233,5 @@ def _seconds(header: Header, keyword: str) -> float | None:
 
 def _read_time(header: Header) -> float:
     """Time of day of the acquisition [s after midnight]; 0 when no element tells."""
-    for keyword in ("AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "ContentTime", "StudyTime"):
-        text = read_text(header, keyword).replace(":", "")
-        text = text[8:] if keyword == "AcquisitionDateTime" else text
-        if len(text) >= 4 and text[:4].isdigit():
-            seconds = as_seconds(text)
-            if seconds is not None:
-                return seconds
-    return 0.0
-
-
-def as_seconds(text: str) -> float | None:
-    """A DICOM time ``HHMMSS.FFFFFF`` [s after midnight]."""
-    digits = text.split("+")[0].split("-")[0]
-    try:
-        return int(digits[:2]) * 3600.0 + int(digits[2:4]) * 60.0 + float(digits[4:] or 0)
-    except ValueError:
-        return None
+    keywords = ("AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "ContentTime", "StudyTime")
+    return read_clock(header, keywords) or 0.0

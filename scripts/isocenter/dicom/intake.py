@@ -84,7 +84,7 @@ def take_in(
         {text for one in series for text in _identifying(one)} | roster.identifiers(), keep=roster.labels()
     )
     result = Intake(index={**index, "files": entries, "volumes": {}})
-    recognized = recognize_all(series, suffixes)
+    recognized = recognize_all(series, suffixes, site.get("series") or ())
     for uid, kept in find_copies(series).items():
         recognized[uid] = Recognition(
             recognized[uid].suffix,

@@ -1,13 +1,16 @@
 """What a series is for, from its tags: one of the kinds of `suffixes`, or nothing this trial needs.
 
-Names of series and files are never asked: a protocol may be called anything.
+Names of files are never asked, and names of series only by a rule that the site itself wrote: a protocol may be called
+anything.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from isocenter.dicom.gradient_echoes import recognize_families
 from isocenter.dicom.group import Member, Series, plane_keys
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, count, ignore, quarantine
+from isocenter.dicom.site_rules import apply_rules
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition
 
@@ -16,12 +19,14 @@ UNEXPLAINED = ignore("", "Gradient echo with one flip angle and one echo time")
 TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
 
 
-def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Recognition]:
+def recognize_all(
+    series: list[Series], needed: Collection[str], rules: Sequence[dict[str, Any]] = ()
+) -> dict[str, Recognition]:
     """Recognize each series, and those that only their neighbors explain: flip angles spread over several series.
 
-    needed : the suffixes that the trial's biomarkers are fitted to
+    needed : the suffixes that the trial's biomarkers are fitted to; rules : of ``site.yaml``, for what tags cannot tell
     """
-    recognized = {one.uid: recognize(one, needed) for one in series}
+    recognized = {one.uid: recognize(one, needed, rules) for one in series}
     candidates = [one for one in series if recognized[one.uid] == UNEXPLAINED]
     by_uid = {one.uid: one for one in candidates}
     for uid, found in recognize_families(candidates).items():
@@ -32,7 +37,7 @@ def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Re
     return recognized
 
 
-def recognize(series: Series, needed: Collection[str]) -> Recognition:
+def recognize(series: Series, needed: Collection[str], rules: Sequence[dict[str, Any]] = ()) -> Recognition:
     """Recognize one series; whether a set of series is complete is judged later, in `sets`."""
     about = series.description
     if about.modality != "MR" or not any(image.frames for image in [*series.images, *series.damaged]):
@@ -53,7 +58,7 @@ def recognize(series: Series, needed: Collection[str]) -> Recognition:
         return Recognition("MEGRE", reason="The phase of a multi-echo gradient echo")
     if series.images and not series.members():
         return ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
-    recognition = _recognize_technique(series)
+    recognition = apply_rules(series, rules) or _recognize_technique(series)
     if recognition.suffix in SUFFIXES and recognition.suffix not in needed:
         return ignore(recognition.suffix, recognition.reason or SUFFIXES[recognition.suffix].title, NOT_NEEDED)
     if recognition.disposition is Disposition.IGNORED:

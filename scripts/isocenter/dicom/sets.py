@@ -11,6 +11,8 @@ from isocenter.entities import Disposition
 
 #: Values that agree to this many digits (times [s] to a microsecond) are the same.
 VALUE_DIGITS = 6
+#: Seconds.
+DAY = 86_400.0
 SEND_WHOLE = "Send the series again whole from the scanner or the picture archive"
 
 
@@ -79,13 +81,27 @@ def form_sets(series: list[Series], recognized: dict[str, Recognition]) -> list[
         else:
             sets.append(AcquisitionSet(suffix, [one], {one.uid: recognized[one.uid]}))
     for (suffix, *_), members in alike.items():
-        for family in split_families(members) if SUFFIXES[suffix].is_spoiled else [members]:
+        for family in _split_alike(suffix, members):
             sets += _split_runs(suffix, sorted(family, key=lambda s: (s.time, s.uid)), recognized)
     sets = _join_phases(sets)
     for one in sets:
         _fill_volumes(one)
         _fill_phases(one)
     return sorted(sets, key=lambda s: (s.time, s.series[0].uid))
+
+
+def _split_alike(suffix: str, members: list[Series]) -> list[list[Series]]:
+    """Series of one kind by what must not vary between them."""
+    kind = SUFFIXES[suffix]
+    if not kind.is_spoiled:
+        return [members]
+    if kind.axis != "repetition_time":
+        return split_families(members)
+    alike: dict[tuple, list[Series]] = {}
+    for one in members:
+        key = acquisition_key(one)
+        alike.setdefault((*key[:-2], key[-1]), []).append(one)
+    return list(alike.values())
 
 
 def _join_phases(sets: list[AcquisitionSet]) -> list[AcquisitionSet]:
@@ -189,18 +205,19 @@ def _fill_volumes(one: AcquisitionSet) -> None:
         one.note = f"{len(bad)} of the {len(one.series)} series of this set could not be used"
     volumes: dict[float, list[Member]] = {}
     for series in one.used:
-        for member in series.members():
-            value = value_of(one.suffix, member)
+        members = series.members()
+        values = frame_starts(members) if one.kind.is_time else [value_of(one.suffix, member) for member in members]
+        for member, value in zip(members, values, strict=True):
             volumes.setdefault(round(value or 0.0, VALUE_DIGITS), []).append(member)
     if not volumes:
         return
     kind, name = one.kind, _name(one.kind)
     if len(volumes) < kind.fewest:
-        one.reject(
-            Disposition.IGNORED,
-            f"{len(volumes)} {kind.noun}{'' if len(volumes) == 1 else 's'} in the set: a fit needs {kind.fewest}",
-            NOT_NEEDED,
-        )
+        reason = f"{len(volumes)} {kind.noun}{'' if len(volumes) == 1 else 's'} in the set: a fit needs {kind.fewest}"
+        if kind.is_spoiled:  # it was told by its several values: some of them could not be used
+            one.reject(Disposition.QUARANTINED, reason, SEND_WHOLE)
+        else:
+            one.reject(Disposition.IGNORED, reason, NOT_NEEDED)
         return
     planes = {value: plane_keys(members) for value, members in volumes.items()}
     whole = set().union(*planes.values())
@@ -248,6 +265,26 @@ def _fill_phases(one: AcquisitionSet) -> None:
                 "Phase images that are not whole, or in a unit that is not known for this vendor; magnitudes are used",
                 "Nothing, unless a biomarker is fitted to complex images",
             )
+
+
+def frame_starts(members: list[Member]) -> list[float]:
+    """When the frame of each plane of a dynamic series begins [s after the first].
+
+    The n-th image of each place belongs to the n-th frame, which begins with its earliest plane.
+    """
+    clock = [member.frame.frame_time or 0.0 for member in members]
+    if max(clock) - min(clock) > DAY / 2:  # past midnight
+        clock = [time + DAY if time < DAY / 2 else time for time in clock]
+    count: Counter[tuple] = Counter()
+    ranks = [0] * len(members)
+    places = plane_keys(members)
+    for index in sorted(range(len(members)), key=clock.__getitem__):
+        ranks[index] = count[places[index]]
+        count[places[index]] += 1
+    first: dict[int, float] = {}
+    for rank, time in zip(ranks, clock, strict=True):
+        first[rank] = min(time, first.get(rank, time))
+    return [round(first[rank] - min(clock), VALUE_DIGITS) for rank in ranks]
 
 
 def slice_position(member: Member) -> float:

@@ -15,11 +15,14 @@ class Convertible:
     axis : the field of :class:`isocenter.dicom.headers.Frame` that varies over its volumes
     noun, tag, unit : the name of that value, the DICOM element that holds it, its unit
     key : the sidecar key that holds it
-    entity : the BIDS entity that numbers one file per value; "" where all volumes stand in one 4D file
+    entity : the BIDS entity that numbers one file per value; "" where all volumes stand in one 4D file; with a word
+        behind a hyphen (acq-tr) it is a label that the number completes
     folder : the BIDS folder
     fewest : how many different values a fit needs at least
     may_spread : whether scanners may send one series per value
     may_be_zero : whether zero is a value rather than an empty element
+    is_time : whether the value is the start of a frame, which every slice has for itself: the n-th image of each
+        slice makes the n-th volume, whose time counts from the first
     has_phase : whether phase images are kept beside the magnitude
     is_bids : whether the suffix is in the BIDS standard; others are listed in ``.bidsignore``
     is_spoiled : whether it is a spoiled gradient echo, whose repetition time is that between excitations
@@ -37,6 +40,7 @@ class Convertible:
     fewest: int = 3
     may_spread: bool = False
     may_be_zero: bool = False
+    is_time: bool = False
     has_phase: bool = False
     is_bids: bool = True
     is_spoiled: bool = False
@@ -46,6 +50,9 @@ class Convertible:
         """Whether a header's value is one."""
         return value is not None and (value > 0 or (self.may_be_zero and value == 0))
 
+
+#: The word of a site's rule for a series that is not to be used.
+NONE = "none"
 
 _INVERSION = {
     "axis": "inversion_time", "noun": "inversion time", "tag": "Inversion Time (0018,0082)", "unit": "s",
@@ -68,6 +75,37 @@ SUFFIXES: dict[str, Convertible] = {
     # The amplitude and T1: two angles determine them, and nothing is left to judge the fit by.
     "VFA": Convertible("Spoiled gradient echo with several flip angles", **_FLIP, fewest=2, may_spread=True),
     "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),
+    # Two unknowns from two images: the field of the transmitter.
+    "TB1DAM": Convertible("B1 by two flip angles", **_FLIP, folder="fmap", fewest=2, may_spread=True),
+    "TB1AFI": Convertible(
+        "B1 by two repetition times",
+        axis="repetition_time",
+        noun="repetition time",
+        tag="Repetition Time (0018,0080)",
+        unit="s",
+        key="RepetitionTimeExcitation",
+        entity="acq-tr",
+        folder="fmap",
+        fewest=2,
+        may_spread=True,
+        is_spoiled=True,
+    ),
+    "DCE": Convertible(
+        "Dynamic gradient echo",
+        axis="frame_time",
+        noun="frame at",
+        tag="Acquisition Time (0008,0032), or the vendor's own element",
+        unit="s",
+        key="FrameTimesStart",
+        entity="",
+        folder="perf",
+        fewest=5,
+        may_be_zero=True,
+        is_time=True,
+        is_bids=False,
+        is_spoiled=True,
+        on_repeats="Ask the site for the time of each image of the dynamic series",
+    ),
     "dwi": Convertible(
         "Echo-planar images (diffusion or functional)",
         axis="b_value",

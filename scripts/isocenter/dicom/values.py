@@ -87,3 +87,24 @@ def find_private(header: Header, group: int, creator: str, element: int) -> Any:
             block = candidate
             break
     return header.get((group, block << 8 | element))
+
+
+def read_clock(header: Header, keywords: tuple[str, ...]) -> float | None:
+    """The time of day [s after midnight] of the first element that tells one; dates are left out."""
+    for keyword in keywords:
+        text = read_text(header, keyword).replace(":", "")
+        text = text[8:] if keyword.endswith("DateTime") else text
+        if len(text) >= 4 and text[:4].isdigit():
+            seconds = as_seconds(text)
+            if seconds is not None:
+                return seconds
+    return None
+
+
+def as_seconds(text: str) -> float | None:
+    """A DICOM time ``HHMMSS.FFFFFF`` [s after midnight]."""
+    digits = text.split("+")[0].split("-")[0]
+    try:
+        return int(digits[:2]) * 3600.0 + int(digits[2:4]) * 60.0 + float(digits[4:] or 0)
+    except ValueError:
+        return None

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from isocenter.dicom.values import Header, as_number, read_private, read_private_count, read_words
+from isocenter.dicom.values import Header, as_number, read_number, read_private, read_private_count, read_words
 from isocenter.dicom.vendors import generic
 from isocenter.dicom.vendors.generic import Reading, Scaling, Vendor
+from isocenter.units import seconds_from_milliseconds
 
 #: Image type (0043,102F): what the reconstruction wrote.
 COMPONENT_NUMBERS = {0: "M", 1: "P", 2: "R", 3: "I"}
@@ -26,6 +27,14 @@ def read_b_value(header: Header) -> Reading:
         return standard
     value = read_private_count(header, 0x0043, "GEMS_PARM_01", 0x39)
     return generic.as_weighting(None if value is None else value % B_VALUE_OFFSET, "GE b-value (0043,1039)")
+
+
+def read_frame_time(header: Header) -> float | None:
+    """Of several temporal positions the trigger time [ms] since the first; all images may share one time of day."""
+    trigger = read_number(header, "TriggerTime")
+    if trigger is not None and (read_number(header, "NumberOfTemporalPositions") or 0) > 1:
+        return seconds_from_milliseconds(trigger)
+    return generic.read_frame_time(header)
 
 
 def read_component(header: Header) -> str:
@@ -54,6 +63,7 @@ VENDOR = Vendor(
     ("ge medical", "ge healthcare", "general electric"),
     read_phase_scaling=read_phase_scaling,
     read_b_value=read_b_value,
+    read_frame_time=read_frame_time,
     read_component=read_component,
     read_details=read_details,
 )

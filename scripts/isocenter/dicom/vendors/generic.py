@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from isocenter.dicom.values import Header, read_number, read_text, read_words
+from isocenter.dicom.values import Header, read_clock, read_number, read_text, read_words
 from isocenter.units import seconds_from_milliseconds
 
 COMPONENTS = {
@@ -59,6 +59,14 @@ def read_b_value(header: Header) -> Reading:
     return as_weighting(read_number(header, "DiffusionBValue"), "DiffusionBValue (0018,9087)")
 
 
+def read_frame_time(header: Header) -> float | None:
+    """When a plane of a dynamic series was acquired [s]: the offset that enhanced files name, else the time of day."""
+    offset = read_number(header, "TemporalPositionTimeOffset")
+    if offset is not None:
+        return offset
+    return read_clock(header, ("FrameAcquisitionDateTime", "AcquisitionTime", "AcquisitionDateTime"))
+
+
 def as_weighting(value: float | None, source: str) -> Reading:
     """A b-value with its source; what cannot be one counts as absent."""
     return Reading(value, source) if value is not None and value >= 0 else Reading(None, "")
@@ -102,6 +110,7 @@ class Vendor:
     read_phase_scaling: Callable[[Header], Scaling | None] = read_phase_scaling
     read_inversion_time: Callable[[Header], Reading] = read_inversion_time
     read_b_value: Callable[[Header], Reading] = read_b_value
+    read_frame_time: Callable[[Header], float | None] = read_frame_time
     read_component: Callable[[Header], str] = read_component
     read_derivation: Callable[[Header], str] = read_derivation
     read_details: Callable[[Header], dict[str, Any]] = read_details

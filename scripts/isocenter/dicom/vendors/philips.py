@@ -60,6 +60,14 @@ def read_b_value(header: Header) -> Reading:
     return generic.as_weighting(read_private(header, 0x2001, CREATOR_IMAGING, 0x03), "Philips b-value (2001,1003)")
 
 
+def read_frame_time(header: Header) -> float | None:
+    """The begin of the dynamic scan (2005,10A0) [s], as all images of a series share one time of day."""
+    begin = read_private(header, 0x2005, CREATOR_MR, 0xA0)
+    if begin is not None and (read_number(header, "NumberOfTemporalPositions") or 0) > 1:
+        return begin
+    return generic.read_frame_time(header)
+
+
 def read_component(header: Header) -> str:
     """The fourth word of ImageType (``M``, ``P`` …); the third carries the technique too (``M_SE``)."""
     for word in reversed(read_words(header, "ImageType")[2:4]):
@@ -90,6 +98,7 @@ VENDOR = Vendor(
     read_phase_scaling=read_phase_scaling,
     read_inversion_time=read_inversion_time,
     read_b_value=read_b_value,
+    read_frame_time=read_frame_time,
     read_component=read_component,
     read_details=read_details,
     fills_stored_range=True,
