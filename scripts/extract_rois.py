@@ -101,7 +101,8 @@ def _measure(
                 )
             )
             continue
-        rows.append(_describe(biomarker, name, found, parameter_map.unit, curve, stem))
+        row = _describe(biomarker, name, found, parameter_map.unit, curve, stem)
+        rows.append({**row, "lent_maps": _name_lent(sidecar)})
     if curve is not None and curve.refused and rows:
         reasons.append(
             Exclusion(
@@ -111,6 +112,15 @@ def _measure(
             )
         )
     return rows, reasons
+
+
+def _name_lent(sidecar: dict[str, Any]) -> str:
+    """Which maps the fit made use of, and which it did without: ``b1: TB1map``, ``b1: none``."""
+    words = {}
+    if "b1" in sidecar.get("Options", {}):  # a model whose values depend on B1 says so, lent or not
+        words["b1"] = sidecar["Options"]["b1"]
+    words |= {key.lower(): word for key, word in sidecar.get("LentMaps", {}).items()}
+    return "; ".join(f"{key}: {word}" for key, word in words.items())
 
 
 def _exclude(reason: str, action: str) -> Exclusion:

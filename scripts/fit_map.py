@@ -2,24 +2,33 @@
 
 Reads a series (one 4D file, or one file per value, each with its sidecar), leaves out air and clipped samples, fits
 every voxel, and writes the parameter with its standard error and flag, and all parameters with the residual as one
-4D image. A series that cannot be fitted gives maps of one masked voxel whose sidecar says why.
+4D image. Maps of other biomarkers of the run are lent to the fit (B1, T1), or are what a derived biomarker is computed
+from (R2'). A series that cannot be fitted gives maps of one masked voxel whose sidecar says why.
 """
 
 import logging
 
 import numpy as np
 
+from isocenter.fitting.derived import DERIVED, derive_map
 from isocenter.fitting.maps import describe_fit, fit_series, select_parameter, stack_layers
-from isocenter.io.nifti import read_sidecar, write_image, write_map
+from isocenter.io.nifti import read_map, read_sidecar, write_image, write_map
 from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
 from isocenter.io.series import read_parts
 from isocenter.step import Ins, Out, run_step
+from isocenter.volume import ParameterMap
+
+#: No map is lent.
+NOTHING: dict[str, str] = {}
 
 log = logging.getLogger("isocenter")
 
 
 def fit_map(
     series: Ins,
+    lent: Ins = (),
+    lent_stderrs: Ins = (),
+    lent_flags: Ins = (),
     *,
     map: Out,
     stderr: Out,
@@ -30,25 +39,51 @@ def fit_map(
     unit: str,
     options: dict,
     plausible_range: list,
+    uses_maps: dict = NOTHING,
     threads: int = 1,
 ) -> None:
-    """Fit `model` to a series and write `parameter` [unit]; values outside `plausible_range` are flagged."""
+    """Fit `model` to a series and write `parameter` [unit]; values outside `plausible_range` are flagged.
+
+    `uses_maps` says by the name that the model knows (B1, T1) which map is lent, by the ending of its file: those of
+    `lent`; a map that is wanted and is not among them, or holds no value, stands as ``none`` in the sidecar.
+    """
     try:
         exclusion = next(filter(None, (read_exclusion(read_sidecar(path)) for path in series)), None)
         if exclusion is None:
-            acquired = read_parts(series)
-            bound, found = fit_series(acquired, model, options, threads)
-            fitted = select_parameter(bound, found, acquired, parameter, unit, plausible_range)
-            sidecar = describe_fit(bound, acquired, series, options)
+            maps, words = _read_lent(lent, lent_stderrs, lent_flags, uses_maps)
+            said = {"LentMaps": words} if words else {}
+            if model in DERIVED:
+                fitted = derive_map(model, maps, parameter, unit, plausible_range)
+                sidecar = {"Model": model, "Options": options, "Sources": [path.name for path in lent], **said}
+                layers = np.stack([fitted.value], axis=-1).astype(np.float32)
+                names = {"Parameters": [parameter], "ParameterUnits": [unit]}
+            else:
+                acquired = read_parts(series)
+                bound, found = fit_series(acquired, model, options, threads, lent=maps)
+                fitted = select_parameter(bound, found, acquired, parameter, unit, plausible_range)
+                chosen = {key.lower(): words[key] for key in maps}
+                sidecar = {**describe_fit(bound, acquired, series, {**options, **chosen}), **said}
+                layers, names = stack_layers(found)
             log.info("%s: %d voxels with a value, %d without", model, fitted.ok.sum(), (~fitted.ok).sum())
             write_map(map, fitted, stderr, flag, sidecar)
-            layers, names = stack_layers(found)
-            write_image(fit, layers, acquired.affine, {**sidecar, **names})
+            write_image(fit, layers, fitted.affine, {**sidecar, **names})
             return
     except Exception as error:
         exclusion = Exclusion.from_error("fit", error)
     write_excluded_map(map, stderr, flag, exclusion, unit)
     write_image(fit, np.full((1, 1, 1, 1), np.nan, np.float32), np.eye(4), read_sidecar(map))
+
+
+def _read_lent(paths: Ins, stderrs: Ins, flags: Ins, uses_maps: dict) -> tuple[dict[str, ParameterMap], dict[str, str]]:
+    """The maps that hold a value, by the name that the model knows, and a word for each that is wanted."""
+    found = {}
+    for name, ending in uses_maps.items():
+        for path, *others in zip(paths, stderrs, flags, strict=True):
+            if path.name.endswith(f"_{ending}.nii.gz"):
+                one, sidecar = read_map(path, *others)
+                if read_exclusion(sidecar) is None:
+                    found[name] = one
+    return found, {name: uses_maps[name] if name in found else "none" for name in uses_maps}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ TEXT = (
     "stage",
     "calibration",
     "calibrated_flag",
+    "lent_maps",
     "map",
     "unit",
     "disposition",

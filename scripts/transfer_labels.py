@@ -42,7 +42,8 @@ def transfer_labels(
 ) -> None:
     """Label the regions in every usable map of a run.
 
-    Of the maps with the template's tissues the first, T1 before others, is registered to the template. `regions` says
+    Of the maps with the template's tissues the first, T1 before others, is registered to the template; a map that gives
+    no T1-weighted image (Ktrans, B1, R2') takes the labels of the first one at its own place. `regions` says
     by map where its labels come from: ``{"regions": "template" or "site", "suffix": of its series, "contrast": the
     scale of its T1-weighted-like image or None}``; a map that it does not name has the template's.
     """
@@ -53,12 +54,17 @@ def transfer_labels(
     from_template = [pair for pair in pairs if pair not in from_site]
     if from_template:
         try:
-            images = _find_images(from_template, regions)
+            images, others = _find_images(from_template, regions)
             found = transfer_tissues([image for _, image in images], _read_template(template), seed=seed)
             log.info("The template fits with a correlation of %.2f", found.correlation)
             outcome["Correlation"] = round(found.correlation, 4)
             for (name, (_, affine)), probabilities in zip(images, found.probabilities, strict=True):
                 write_image(labels / f"{name}_dseg.nii.gz", label_tissues(probabilities), affine)
+            for name, path in others:
+                _, affine = images[0][1]
+                first, other = label_tissues(found.probabilities[0]), read_volume(path)
+                placed = place_labels(first, affine, other.data.shape, other.affine)
+                write_image(labels / f"{name}_dseg.nii.gz", placed, other.affine)
         except Exception as error:  # one bad run must not stop the others
             outcome["Outcome"] = asdict(Exclusion.from_error("regions", error))
     names = list(TISSUES)
@@ -81,9 +87,12 @@ def _name_of(path: Path) -> str:
 
 def _find_images(
     pairs: list[tuple[str, Path, Path]], regions: dict[str, Any]
-) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
-    """Name, synthetic image and affine of each usable map: in the order of `CONTRAST_TIMES`, then as configured."""
-    found, reasons, ranks = [], [], list(CONTRAST_TIMES)
+) -> tuple[list[tuple[str, tuple[np.ndarray, np.ndarray]]], list[tuple[str, Path]]]:
+    """Name, synthetic image and affine of each usable map: in the order of `CONTRAST_TIMES`, then as configured.
+
+    And name and path of the usable maps that give no such image.
+    """
+    found, others, reasons, ranks = [], [], [], list(CONTRAST_TIMES)
     for name, path, fit in pairs:
         sidecar = read_sidecar(fit)
         exclusion = read_exclusion(sidecar)
@@ -96,6 +105,7 @@ def _find_images(
         amplitude = next((a for a in AMPLITUDES if a in layers), None)
         if parameter is None or amplitude is None:
             reasons.append(f"{name}: {', '.join(layers)} give no T1-weighted image")
+            others.append((name, path))
             continue
         image = synthesize_contrast(layers[parameter], layers[amplitude], parameter, scale)
         rank = ranks.index(parameter) if parameter in ranks else len(ranks)
@@ -104,7 +114,7 @@ def _find_images(
         raise RegistrationError(
             explain("No map of this run can be registered to the template", found="; ".join(reasons))
         )
-    return [image for _, image in sorted(found, key=lambda pair: pair[0])]
+    return [image for _, image in sorted(found, key=lambda pair: pair[0])], others
 
 
 def _place_sent(path: Path, suffix: str, sent: list[Path], names: list[str]) -> tuple[np.ndarray | None, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 from isocenter import layout
 from isocenter.documents import read_document, read_rows
 from isocenter.errors import ConfigError
+from isocenter.plan import Plan
 from isocenter.settings import load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -303,3 +304,78 @@ def test_a_label_with_a_line_break_is_refused(tmp_path):
     path.write_text('site: "siteA\\n"\nsource: dicom\nscanners: [{id: a, field_strength: 3}]\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="key site"):
         read_document(path, "site")
+
+
+LENDING = """
+{name}:
+  title: A helper
+  suffix: MEGRE
+  model: t2star_multi_echo
+  parameter: T2star
+  map: {name}map
+  unit: "{unit}"
+  plausible_range: [0.001, 2]
+  align: none
+  rois: [white_matter]
+  calibration: none
+  uses_maps: {uses}
+"""
+
+
+def add_blocks(trial, *blocks):
+    """Blocks that use one another's maps, selected beside T1 and T2."""
+    path = trial / "config/biomarkers.yaml"
+    path.write_text(path.read_text() + "".join(LENDING.format(name=n, unit=u, uses=m) for n, u, m in blocks))
+    names = ", ".join(name for name, *_ in blocks)
+    replace(trial / layout.CONFIG, "[T1, T2]", f"[T1, T2, {names}]")
+    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
+    for site in (trial / "sites").glob("*/site.yaml"):
+        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
+
+
+def test_a_block_may_use_another_blocks_map(trial):
+    add_blocks(trial, ("B1a", "1", "{}"), ("Star", "s", "{B1: B1a, T1: T1}"))
+    assert load_settings(trial).biomarkers["Star"]["uses_maps"] == {"B1": "B1a", "T1": "T1"}
+
+
+@pytest.mark.parametrize(
+    ("uses", "words"),
+    [
+        ("{B1: Nobody}", "is not known"),
+        ("{B1: ADC}", "is not selected"),
+        ("{B1: T1}", "cannot use the map of T1 as its B1"),
+        ("{B1: Star}", "in a circle"),
+    ],
+)
+def test_a_map_that_cannot_be_lent_is_refused(trial, uses, words):
+    add_blocks(trial, ("Star", "1", uses))
+    assert words in complaint(trial)
+
+
+def test_a_circle_of_maps_is_shown(trial):
+    add_blocks(trial, ("A", "s", "{T1: B}"), ("B", "s", "{T1: C}"), ("C", "s", "{T1: A}"))
+    assert "found: A -> B -> C -> A" in complaint(trial)
+
+
+def test_options_may_name_an_entry_of_a_file(trial):
+    replace(trial / layout.CONFIG, "[T1, T2]", "[T1, T2, PDFF]")
+    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
+    for site in (trial / "sites").glob("*/site.yaml"):
+        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
+    blocks = trial / "config/biomarkers.yaml"
+    before = blocks.read_text()
+    head, tail = before.split("PDFF:\n")
+    blocks.write_text(f"{head}PDFF:\n{tail.replace('options: {}', 'options: {spectrum: six_peak}', 1)}")
+    plan = Plan(load_settings(trial))
+    assert len(plan.fit_options("PDFFmap")["spectrum"]["ppm"]) == 6
+    assert plan.biomarkers["PDFF"]["options"] == {"spectrum": "six_peak"}  # what the report prints
+    blocks.write_text(f"{head}PDFF:\n{tail.replace('options: {}', 'options: {spectrum: five}', 1)}")
+    assert "names nothing that is known" in complaint(trial)
+
+
+def test_a_rule_of_a_site_names_a_known_kind_of_series(trial):
+    path = trial / "sites/siteA/site.yaml"
+    path.write_text(path.read_text() + 'series:\n  - {name: "*afi*", suffix: TB1AFI}\n  - {name: x, suffix: none}\n')
+    assert load_settings(trial).site("siteA")["series"][0]["suffix"] == "TB1AFI"
+    replace(path, "suffix: TB1AFI", "suffix: TB1AFJ")
+    assert "A rule names an unknown kind of series" in complaint(trial)

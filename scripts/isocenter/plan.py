@@ -107,6 +107,26 @@ class Plan:
             return self.raw_files(**values, suffix=block["suffix"])
         return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]
 
+    def used_maps(self, map_name: str) -> dict[str, str]:
+        """The maps that a fit makes use of: the name that its model knows to the map's own."""
+        used = self.block_of_map(map_name)["uses_maps"]
+        return {key: self.biomarkers[name]["map"] for key, name in used.items()}
+
+    def fit_options(self, map_name: str) -> dict[str, Any]:
+        """The options of a fit, with what they name (an arterial input, a spectrum) in place of the name."""
+        named = self.settings.named
+        return {
+            key: named[key][value] if key in named and isinstance(value, str) else value
+            for key, value in self.block_of_map(map_name)["options"].items()
+        }
+
+    def lent_maps(self, wildcards: Any, pattern: str) -> list[str]:
+        """The maps of the same run that a fit makes use of, as far as the run holds their series."""
+        have = self.run_biomarkers(wildcards)
+        names = self.block_of_map(wildcards.map)["uses_maps"].values()
+        maps = [self.biomarkers[name]["map"] for name in dict.fromkeys(names) if name in have]
+        return [str(layout.fill(pattern, **_entities(wildcards), map=one)) for one in maps]
+
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""
         key = _key(wildcards)
@@ -241,9 +261,10 @@ class Plan:
 
     def per_aligned(self, pattern: str, *, site: str | None = None) -> list[str]:
         """One path an aligned series, from a pattern with ``{suffix}``."""
-        return self._per_biomarker(
+        aligned = self._per_biomarker(
             lambda name: pattern if self.biomarkers[name]["align"] != "none" else None, False, site
         )
+        return list(dict.fromkeys(aligned))  # several biomarkers may be fitted to one series
 
     def report_maps(self) -> list[str]:
         """The maps that the report shows: calibrated where the biomarker is calibrated, raw where it is not."""

@@ -37,6 +37,7 @@ COLUMNS = (
     "field_strength",
     "calibrated_flag",
     "flags",
+    "lent_maps",
 )
 #: A region with fewer voxels that hold a value has no row but an exclusion: a few voxels at the tissue's border
 #: would speak for all of it.

@@ -4,18 +4,18 @@ Files of the trial are found relative to its folder; schemas in the repository. 
 at once, one line each, before any job starts.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from isocenter import layout
+from isocenter.biomarker_blocks import read_named, select_biomarkers
+from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import NONE, SUFFIXES
 from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Settings:
     protocol : the trial's protocol
     sites : names of the sites to run
     phantoms : the phantom definitions in use, by type
+    named : what an option of a biomarker may name, by option and name: an arterial input, a spectrum of fat
     """
 
     root: Path
@@ -38,6 +39,7 @@ class Settings:
     protocol: dict[str, Any]
     sites: list[str]
     phantoms: dict[str, dict[str, Any]]
+    named: dict[str, dict[str, Any]]
     _sites: dict[str, dict[str, Any]]
     _participants: dict[str, list[dict[str, str]]]
     _sessions: dict[str, list[dict[str, str]]]
@@ -60,30 +62,6 @@ class Settings:
         return name
 
 
-class _Complaints:
-    """Collects ConfigErrors, so that a person reads all of them at once."""
-
-    def __init__(self):
-        self.lines: list[str] = []
-
-    def collect(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
-        """What `function` gives; None when it raises ConfigError, which is kept."""
-        try:
-            return function(*args, **kwargs)
-        except ConfigError as error:
-            self.lines += str(error).splitlines()
-            return None
-
-    def add(self, what: str, **parts: Any) -> None:
-        """Keep one complaint."""
-        self.lines.append(explain(what, **parts))
-
-    def raise_if_any(self) -> None:
-        """Raise ConfigError with one line a complaint; nothing when there is none."""
-        if self.lines:
-            raise ConfigError("\n".join(dict.fromkeys(self.lines)))
-
-
 def load_settings(root: Path) -> Settings:
     """Every file that a person wrote for the trial in `root`, validated against schemas and one another.
 
@@ -92,7 +70,7 @@ def load_settings(root: Path) -> Settings:
     root = Path(root)
     config = read_document(root / layout.CONFIG, "config", name=layout.CONFIG)
     files = config["files"]
-    complaints = _Complaints()
+    complaints = Complaints()
     known = complaints.collect(read_document, root / files["biomarkers"], "biomarkers", name=files["biomarkers"])
     claims = complaints.collect(read_document, root / files["claims"], "claims", name=files["claims"])
     protocol = complaints.collect(read_document, root / files["protocol"], "protocol", name=files["protocol"])
@@ -108,10 +86,13 @@ def load_settings(root: Path) -> Settings:
             sites[name], participants[name], sessions[name] = site, people, visits
             _check_site(name, site, people, visits, protocol, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
-    biomarkers = _select_biomarkers(config, known, protocol, complaints)
+    biomarkers = select_biomarkers(config, known, protocol, complaints)
+    named = read_named(root, files, biomarkers, complaints)
     chosen = _check_claims(files["claims"], claims, known, biomarkers, complaints)
     complaints.raise_if_any()
-    return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, sites, participants, sessions)
+    return Settings(
+        root, config, biomarkers, chosen, protocol, list(names), phantoms, named, sites, participants, sessions
+    )
 
 
 def find_sites(root: Path, chosen: Iterable[str] | None) -> list[str]:
@@ -158,7 +139,7 @@ def _check_site(
     participants: list[dict[str, str]],
     sessions: list[dict[str, str]],
     protocol: dict[str, Any] | None,
-    complaints: _Complaints,
+    complaints: Complaints,
 ) -> None:
     where = str(layout.fill(layout.SITE_YAML, site=name))
     table = str(layout.fill(layout.PARTICIPANTS, site=name))
@@ -178,11 +159,11 @@ def _check_site(
             found=site["protocol"],
             remedy="name the trial's protocol, or leave the key out",
         )
-    _check_unique(participants, "participant_id", table, complaints)
-    _check_unique(participants, "source_id", table, complaints)
-    _check_unique(site["scanners"], "id", f"{where}, key scanners", complaints)
-    _check_unique([s for s in site["scanners"] if s["serial"]], "serial", f"{where}, key scanners", complaints)
-    _check_unique(site["phantoms"], "participant_id", f"{where}, key phantoms", complaints)
+    check_unique(participants, "participant_id", table, complaints)
+    check_unique(participants, "source_id", table, complaints)
+    check_unique(site["scanners"], "id", f"{where}, key scanners", complaints)
+    check_unique([s for s in site["scanners"] if s["serial"]], "serial", f"{where}, key scanners", complaints)
+    check_unique(site["phantoms"], "participant_id", f"{where}, key phantoms", complaints)
     kinds = {row["participant_id"]: row["kind"] for row in participants}
     described = {phantom["participant_id"] for phantom in site["phantoms"]}
     for participant in sorted(described):
@@ -232,20 +213,8 @@ def _check_site(
             )
 
 
-def _check_unique(rows: list[dict[str, Any]], key: str, where: str, complaints: _Complaints) -> None:
-    values = [row[key] for row in rows]
-    for value in dict.fromkeys(v for v in values if values.count(v) > 1):
-        complaints.add(
-            f"The same {key} stands {values.count(value)} times",
-            where=where,
-            expected=f"each {key} once",
-            found=value,
-            remedy="remove or mend the repeated one",
-        )
-
-
 def _read_phantoms(
-    root: Path, folder: str, sites: dict[str, dict[str, Any]], complaints: _Complaints
+    root: Path, folder: str, sites: dict[str, dict[str, Any]], complaints: Complaints
 ) -> dict[str, dict[str, Any]]:
     types = {phantom["type"] for site in sites.values() for phantom in site["phantoms"]}
     found = {}
@@ -257,69 +226,12 @@ def _read_phantoms(
     return found
 
 
-def _select_biomarkers(
-    config: dict[str, Any],
-    known: dict[str, dict[str, Any]] | None,
-    protocol: dict[str, Any] | None,
-    complaints: _Complaints,
-) -> dict[str, dict[str, Any]]:
-    if known is None:
-        return {}
-    for name in config["biomarkers"]:
-        if name not in known:
-            complaints.add(
-                "An unknown biomarker is selected",
-                where=f"{layout.CONFIG}, key biomarkers",
-                expected=f"one of {', '.join(known)}",
-                found=name,
-                remedy=f"add a block {name} to {config['files']['biomarkers']}, or mend the name",
-            )
-    chosen = {name: known[name] for name in config["biomarkers"] if name in known}
-    where = config["files"]["biomarkers"]
-    _check_unique([{"map": block["map"]} for block in chosen.values()], "map", where, complaints)
-    for name, block in chosen.items():
-        low, high = block["plausible_range"]
-        if not low < high:
-            complaints.add(
-                "A plausible range is upside down",
-                where=f"{where}, key {name}.plausible_range",
-                expected="the lower bound first",
-                found=block["plausible_range"],
-                remedy="swap the two numbers",
-            )
-        if block["signal"] == "complex" and block["align"] != "none":
-            complaints.add(
-                f"Complex images of {name} cannot be aligned",
-                where=f"{where}, key {name}.align",
-                expected="none",
-                found=block["align"],
-                remedy="set align to none, or fit magnitudes",
-            )
-        if block["suffix"] not in SUFFIXES:
-            complaints.add(
-                f"The intake cannot convert the series of {name}",
-                where=f"{where}, key {name}.suffix",
-                expected=f"one of {', '.join(SUFFIXES)}",
-                found=block["suffix"],
-                remedy="mend the suffix, or add an entry to scripts/isocenter/dicom/suffixes.py",
-            )
-        if protocol is not None and block["suffix"] not in protocol["series"]:
-            complaints.add(
-                f"The protocol does not name the series of {name}",
-                where=f"{config['files']['protocol']}, key series",
-                expected=block["suffix"],
-                found=", ".join(protocol["series"]),
-                remedy=f"add a block {block['suffix']}, or mend the suffix in {where}",
-            )
-    return chosen
-
-
 def _check_claims(
     where: str,
     claims: dict[str, Any] | None,
     known: dict[str, dict[str, Any]] | None,
     chosen: dict[str, dict[str, Any]],
-    complaints: _Complaints,
+    complaints: Complaints,
 ) -> list[dict[str, Any]]:
     if claims is None or known is None:
         return []

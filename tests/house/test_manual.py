@@ -6,7 +6,10 @@ import pytest
 from isocenter.manual import MANUAL, list_keys, list_schemas, render_manual
 from isocenter.schemas import load_schema, resolve
 
-EXPECTED = {"biomarkers", "claims", "config", "participants", "phantom", "protocol", "sessions", "site", "spectra"}
+EXPECTED = {
+    "arterial_input", "biomarkers", "claims", "config", "participants", "phantom", "protocol", "sessions", "site",
+    "spectra",
+}  # fmt: skip
 
 
 def walk(node, path, root):

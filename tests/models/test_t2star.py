@@ -8,7 +8,7 @@ from isocenter import models
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, FitError
 from isocenter.fitting import fit
-from isocenter.fitting.maps import subtract_r2
+from isocenter.models.r2_prime import subtract_r2
 from isocenter.volume import ParameterMap
 
 TE = 0.004 * np.arange(1, 13)

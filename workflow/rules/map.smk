@@ -1,9 +1,16 @@
-# Map: one aligned series -> one parameter map with standard error and flags.
+# Map: one aligned series, and the maps that other biomarkers lend -> one parameter map with standard error and flags.
 
 
 rule fit_map:
     input:
         series=lambda wildcards: after_intake(wildcards).series_to_fit(wildcards),
+        lent=lambda wildcards: after_intake(wildcards).lent_maps(wildcards, layout.MAP),
+        lent_stderrs=lambda wildcards: after_intake(wildcards).lent_maps(
+            wildcards, layout.MAP_STDERR
+        ),
+        lent_flags=lambda wildcards: after_intake(wildcards).lent_maps(
+            wildcards, layout.MAP_FLAG
+        ),
     output:
         map=layout.MAP,
         stderr=layout.MAP_STDERR,
@@ -18,10 +25,11 @@ rule fit_map:
         model=lambda wildcards: PLAN.block_of_map(wildcards.map)["model"],
         parameter=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],
         unit=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"],
-        options=lambda wildcards: PLAN.block_of_map(wildcards.map)["options"],
+        options=lambda wildcards: PLAN.fit_options(wildcards.map),
         plausible_range=lambda wildcards: PLAN.block_of_map(wildcards.map)[
             "plausible_range"
         ],
+        uses_maps=lambda wildcards: PLAN.used_maps(wildcards.map),
         code=lambda wildcards: code_digest(
             "fit_map", models=(PLAN.block_of_map(wildcards.map)["model"],)
         ),

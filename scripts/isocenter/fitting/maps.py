@@ -13,6 +13,7 @@ from isocenter.errors import ConfigError, FitError, SidecarError, explain
 from isocenter.fields import fit_volume
 from isocenter.fitting import Fit
 from isocenter.fitting.foreground import find_foreground
+from isocenter.fitting.lending import lend_maps
 from isocenter.models import Bound
 from isocenter.volume import ParameterMap, Series
 
@@ -31,8 +32,6 @@ CARRIED = (
 FIT_OPTIONS = ("robust", "noise")
 #: Samples per slab of slices: what is in the works at once stays at a few hundred megabytes for any volume.
 _SLAB_SAMPLES = 16_000_000
-#: A difference of rates this many standard errors below zero contradicts R2* = R2 + R2'.
-_IMPOSSIBLE = 3.0
 
 
 def fit_series(
@@ -43,6 +42,7 @@ def fit_series(
     *,
     mask: np.ndarray | None = None,
     sigma: float | None = None,
+    lent: Mapping[str, ParameterMap] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Bound, Fit]:
     """Bind the model and fit a series, slab by slab of slices.
@@ -59,6 +59,8 @@ def fit_series(
         Voxels to fit; without it the foreground.
     sigma : float [a.u.], optional
         Known noise of one channel.
+    lent : mapping, optional
+        Maps of B1 or T1 that the model makes use of, by that name; a voxel that one of them lacks is masked.
     on_progress : callable, optional
         Called with the slices that are done and their number.
 
@@ -75,6 +77,8 @@ def fit_series(
     chosen = {key: value for key, value in options.items() if key not in FIT_OPTIONS}
     how = {key: options[key] for key in FIT_OPTIONS if key in options}
     known = models.get(model)
+    acquired, chosen, has_all = lend_maps(known, acquired, chosen, lent or {})
+    signal = acquired.data
     if hasattr(known, "prepare"):
         prepared = known.prepare(acquired, chosen)
         if prepared is not acquired and how.get("noise") == "rician":
@@ -97,7 +101,9 @@ def fit_series(
                 remedy="mend the sidecar, or give the files that belong to it",
             )
         )
-    mask = find_foreground(_brightest(acquired.data)) if mask is None else mask
+    # Air is told from tissue by signal: a concentration is zero in much of the tissue, too.
+    seen = signal if acquired.acquisition.get("Units") == "mM" else acquired.data
+    mask = (find_foreground(_brightest(seen)) if mask is None else mask) & has_all
     found = _fit_slabs(bound, acquired, mask, how, sigma, threads, on_progress)
     if not found.ok.any():
         flags, counts = np.unique(found.flag, return_counts=True)
@@ -217,46 +223,6 @@ def select_parameter(
     value[flags != Flag.OK] = np.nan
     error[flags != Flag.OK] = np.nan
     return ParameterMap(value, error, flags, acquired.affine, unit)
-
-
-def subtract_r2(r2star: ParameterMap, t2: ParameterMap) -> ParameterMap:
-    """R2' = R2* - R2 [1/s] from a map of R2* [1/s] and one of T2 [s] or R2 [1/s] on the same grid.
-
-    The two are measured by different scans, so their errors are independent and add in squares; the error of R2 is
-    that of T2 over T2 squared. A voxel keeps the flag of the map that lacks it. R2' may come out slightly negative by
-    noise, which is kept so that averages stay unbiased; more than three standard errors below zero is impossible and
-    flagged out of range.
-
-    Reference: Yablonskiy and Haacke 1994, doi 10.1002/mrm.1910320610.
-    """
-    if r2star.unit != "1/s" or t2.unit not in ("s", "1/s"):
-        raise ConfigError(
-            explain(
-                "R2' needs a rate and a time", expected="R2* in 1/s, T2 in s or R2 in 1/s",
-                found=f"{r2star.unit} and {t2.unit}",
-            )
-        )  # fmt: skip
-    if r2star.value.shape != t2.value.shape or not np.allclose(r2star.affine, t2.affine, atol=1e-3):
-        raise FitError(
-            explain(
-                "The maps of R2* and T2 lie on different grids",
-                expected=r2star.value.shape,
-                found=t2.value.shape,
-                remedy="align the two series first",
-            )
-        )
-    flag = np.where(r2star.flag != Flag.OK, r2star.flag, t2.flag).astype(np.uint8)
-    ok = flag == Flag.OK
-    second = np.where(ok, t2.value, np.nan).astype(float)
-    second_error = np.where(ok, t2.stderr, np.nan).astype(float)
-    if t2.unit == "s":
-        second, second_error = 1.0 / second, second_error / second**2
-    value = np.where(ok, r2star.value, np.nan) - second
-    error = np.hypot(np.where(ok, r2star.stderr, np.nan), second_error)
-    impossible = ok & (value < -_IMPOSSIBLE * error)
-    flag[impossible] = Flag.OUT_OF_RANGE
-    value[impossible] = error[impossible] = np.nan
-    return ParameterMap(value, error, flag, r2star.affine, "1/s")
 
 
 def describe_fit(bound: Bound, acquired: Series, series: list[Path], options: Mapping[str, Any]) -> dict[str, Any]:

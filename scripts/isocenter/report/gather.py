@@ -16,7 +16,7 @@ TEXT = (
     "site", "scanner", "participant_id", "kind", "session", "run", "biomarker", "roi", "unit", "calibration", "map",
     "series", "stage", "reason", "action", "scale", "flags", "flag", "component", "method", "contrast", "form",
     "source", "wording", "coefficient", "delta_source", "context_of_use", "verdict", "reasons", "settle", "sentence",
-    "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag",
+    "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag", "lent_maps",
 )  # fmt: skip
 
 _SITE = re.compile(r"sites/([A-Za-z0-9]+)/")

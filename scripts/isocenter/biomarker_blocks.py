@@ -1,0 +1,150 @@
+"""The blocks of ``config/biomarkers.yaml`` that a trial selects, held against one another and its other files."""
+
+from pathlib import Path
+from typing import Any
+
+from isocenter import layout
+from isocenter.complaint_list import Complaints, check_unique
+from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.documents import read_document
+
+
+def select_biomarkers(
+    config: dict[str, Any],
+    known: dict[str, dict[str, Any]] | None,
+    protocol: dict[str, Any] | None,
+    complaints: Complaints,
+) -> dict[str, dict[str, Any]]:
+    """The blocks that the trial selects, in the order of its config, with complaints about what does not fit."""
+    if known is None:
+        return {}
+    for name in config["biomarkers"]:
+        if name not in known:
+            complaints.add(
+                "An unknown biomarker is selected",
+                where=f"{layout.CONFIG}, key biomarkers",
+                expected=f"one of {', '.join(known)}",
+                found=name,
+                remedy=f"add a block {name} to {config['files']['biomarkers']}, or mend the name",
+            )
+    chosen = {name: known[name] for name in config["biomarkers"] if name in known}
+    where = config["files"]["biomarkers"]
+    check_unique([{"map": block["map"]} for block in chosen.values()], "map", where, complaints)
+    _check_used_maps(chosen, known, where, complaints)
+    for name, block in chosen.items():
+        low, high = block["plausible_range"]
+        if not low < high:
+            complaints.add(
+                "A plausible range is upside down",
+                where=f"{where}, key {name}.plausible_range",
+                expected="the lower bound first",
+                found=block["plausible_range"],
+                remedy="swap the two numbers",
+            )
+        if block["signal"] == "complex" and block["align"] != "none":
+            complaints.add(
+                f"Complex images of {name} cannot be aligned",
+                where=f"{where}, key {name}.align",
+                expected="none",
+                found=block["align"],
+                remedy="set align to none, or fit magnitudes",
+            )
+        if block["suffix"] not in SUFFIXES:
+            complaints.add(
+                f"The intake cannot convert the series of {name}",
+                where=f"{where}, key {name}.suffix",
+                expected=f"one of {', '.join(SUFFIXES)}",
+                found=block["suffix"],
+                remedy="mend the suffix, or add an entry to scripts/isocenter/dicom/suffixes.py",
+            )
+        if protocol is not None and block["suffix"] not in protocol["series"]:
+            complaints.add(
+                f"The protocol does not name the series of {name}",
+                where=f"{config['files']['protocol']}, key series",
+                expected=block["suffix"],
+                found=", ".join(protocol["series"]),
+                remedy=f"add a block {block['suffix']}, or mend the suffix in {where}",
+            )
+    return chosen
+
+
+#: Options that name an entry of a file: the file's key in `files`, which is its schema too, and what of it is used.
+NAMED_OPTIONS = {
+    "input": ("arterial_input", ("constants", "hematocrit")),
+    "spectrum": ("spectra", ("ppm", "amplitude", "reference_temperature", "shift_per_degree")),
+}
+
+
+def read_named(
+    root: Path, files: dict[str, str], biomarkers: dict[str, dict[str, Any]], complaints: Complaints
+) -> dict[str, dict[str, Any]]:
+    """What options of the selected blocks may name, by option and name; only files that are asked for are read."""
+    named: dict[str, dict[str, Any]] = {}
+    for option, (schema, keys) in NAMED_OPTIONS.items():
+        asked = {name: block["options"].get(option) for name, block in biomarkers.items()}
+        asked = {name: entry for name, entry in asked.items() if isinstance(entry, str)}
+        if not asked:
+            continue
+        entries = complaints.collect(read_document, root / files[schema], schema, name=files[schema])
+        for name, entry in asked.items():
+            if entries is not None and entry not in entries:
+                complaints.add(
+                    f"The option {option} of {name} names nothing that is known",
+                    where=f"{files['biomarkers']}, key {name}.options.{option}",
+                    expected=f"one of {', '.join(entries)} ({files[schema]})",
+                    found=entry,
+                    remedy="mend the name, or add the entry",
+                )
+        named[option] = {name: {key: entry[key] for key in keys} for name, entry in (entries or {}).items()}
+    return named
+
+
+#: The units in which a map of each name can be lent.
+_LENT_UNITS = {
+    "B1": ("1", "percent"), "T1": ("s",), "T2": ("s",), "T2star": ("s",), "R2": ("1/s",), "R2star": ("1/s",),
+}  # fmt: skip
+
+
+def _check_used_maps(
+    chosen: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]], where: str, complaints: Complaints
+) -> None:
+    """Maps that blocks use must be made by other selected blocks, in a unit that fits, and in no circle."""
+    for name, block in chosen.items():
+        for key, lender in block["uses_maps"].items():
+            if lender not in chosen:
+                complaints.add(
+                    f"{name} uses the map of a biomarker that is not {'selected' if lender in known else 'known'}",
+                    where=f"{where}, key {name}.uses_maps.{key}",
+                    expected=f"one of {', '.join(other for other in chosen if other != name)}",
+                    found=lender,
+                    remedy=f"add it to the key biomarkers of {layout.CONFIG}" if lender in known else "mend the name",
+                )
+            elif chosen[lender]["unit"] not in _LENT_UNITS[key]:
+                complaints.add(
+                    f"{name} cannot use the map of {lender} as its {key}",
+                    where=f"{where}, key {name}.uses_maps.{key}",
+                    expected=f"a map in {' or '.join(_LENT_UNITS[key])}",
+                    found=chosen[lender]["unit"],
+                    remedy="name another biomarker",
+                )
+        circle = _find_circle(name, chosen)
+        if circle:
+            complaints.add(
+                "Biomarkers use one another's maps in a circle",
+                where=f"{where}, key {name}.uses_maps",
+                expected="maps that can be made one after the other",
+                found=" -> ".join(circle),
+                remedy="take one of them out",
+            )
+
+
+def _find_circle(name: str, blocks: dict[str, dict[str, Any]]) -> list[str]:
+    """The way from a biomarker over the maps that it uses back to itself; empty where there is none."""
+    ways = [[name]]
+    for way in ways:
+        for lender in blocks[way[-1]]["uses_maps"].values():
+            if lender == name:
+                return [*way, name]
+            if lender in blocks and lender not in way:
+                ways.append([*way, lender])
+    return []
