@@ -44,16 +44,21 @@ def measure_vials(
     field_strength: float,
     session: str,
     date: str,
+    quantity: str = "",
 ) -> None:
-    """Measure the vials of one phantom session."""
+    """Measure the vials of one phantom session.
+
+    `quantity` is what the phantom's table calls the biomarker (T1 of a biomarker T1vfa); without it, its own name.
+    """
     library = load_phantom(read_document(phantom, "phantom", integer_keys=True))
-    geometry = library.geometry(biomarker)
+    quantity = quantity or biomarker
+    geometry = library.geometry(quantity)
     same = {"session": session, "date": date, "phantom": library.name, "serial": serial}
     same |= {"biomarker": biomarker, "unit": unit}
     title = f"{library.definition['title']}, {geometry.array}, ses-{session}, {biomarker}"
     reference, images = None, None
     try:
-        reference = library.reference(biomarker, serial, field_strength, temperature, temperature_stderr)
+        reference = library.reference(quantity, serial, field_strength, temperature, temperature_stderr)
         fitted, sidecar = read_map(map, stderr, flag)
         excluded = read_exclusion(sidecar)
         if excluded is None:

@@ -9,7 +9,6 @@ import pytest
 from isocenter import layout
 from isocenter.documents import read_document, read_rows
 from isocenter.errors import ConfigError
-from isocenter.plan import Plan
 from isocenter.settings import load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -355,22 +354,6 @@ def test_a_map_that_cannot_be_lent_is_refused(trial, uses, words):
 def test_a_circle_of_maps_is_shown(trial):
     add_blocks(trial, ("A", "s", "{T1: B}"), ("B", "s", "{T1: C}"), ("C", "s", "{T1: A}"))
     assert "found: A -> B -> C -> A" in complaint(trial)
-
-
-def test_options_may_name_an_entry_of_a_file(trial):
-    replace(trial / layout.CONFIG, "[T1, T2]", "[T1, T2, PDFF]")
-    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
-    for site in (trial / "sites").glob("*/site.yaml"):
-        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
-    blocks = trial / "config/biomarkers.yaml"
-    before = blocks.read_text()
-    head, tail = before.split("PDFF:\n")
-    blocks.write_text(f"{head}PDFF:\n{tail.replace('options: {}', 'options: {spectrum: six_peak}', 1)}")
-    plan = Plan(load_settings(trial))
-    assert len(plan.fit_options("PDFFmap")["spectrum"]["ppm"]) == 6
-    assert plan.biomarkers["PDFF"]["options"] == {"spectrum": "six_peak"}  # what the report prints
-    blocks.write_text(f"{head}PDFF:\n{tail.replace('options: {}', 'options: {spectrum: five}', 1)}")
-    assert "names nothing that is known" in complaint(trial)
 
 
 def test_a_rule_of_a_site_names_a_known_kind_of_series(trial):

@@ -1,12 +1,10 @@
 """The blocks of ``config/biomarkers.yaml`` that a trial selects, held against one another and its other files."""
 
-from pathlib import Path
 from typing import Any
 
 from isocenter import layout
 from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import SUFFIXES
-from isocenter.documents import read_document
 
 
 def select_biomarkers(
@@ -66,37 +64,6 @@ def select_biomarkers(
                 remedy=f"add a block {block['suffix']}, or mend the suffix in {where}",
             )
     return chosen
-
-
-#: Options that name an entry of a file: the file's key in `files`, which is its schema too, and what of it is used.
-NAMED_OPTIONS = {
-    "input": ("arterial_input", ("constants", "hematocrit")),
-    "spectrum": ("spectra", ("ppm", "amplitude", "reference_temperature", "shift_per_degree")),
-}
-
-
-def read_named(
-    root: Path, files: dict[str, str], biomarkers: dict[str, dict[str, Any]], complaints: Complaints
-) -> dict[str, dict[str, Any]]:
-    """What options of the selected blocks may name, by option and name; only files that are asked for are read."""
-    named: dict[str, dict[str, Any]] = {}
-    for option, (schema, keys) in NAMED_OPTIONS.items():
-        asked = {name: block["options"].get(option) for name, block in biomarkers.items()}
-        asked = {name: entry for name, entry in asked.items() if isinstance(entry, str)}
-        if not asked:
-            continue
-        entries = complaints.collect(read_document, root / files[schema], schema, name=files[schema])
-        for name, entry in asked.items():
-            if entries is not None and entry not in entries:
-                complaints.add(
-                    f"The option {option} of {name} names nothing that is known",
-                    where=f"{files['biomarkers']}, key {name}.options.{option}",
-                    expected=f"one of {', '.join(entries)} ({files[schema]})",
-                    found=entry,
-                    remedy="mend the name, or add the entry",
-                )
-        named[option] = {name: {key: entry[key] for key in keys} for name, entry in (entries or {}).items()}
-    return named
 
 
 #: The units in which a map of each name can be lent.

@@ -13,7 +13,7 @@ from isocenter.schemas import SCHEMAS, load_schema, resolve
 
 MANUAL = SCHEMAS.parents[1] / "config" / "README.md"
 
-MARKERS = re.compile(r"(<!-- keys of ([a-z_]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- keys of ([a-z]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 HEADER = "| key | type | unit | default | meaning |\n|---|---|---|---|---|\n"
 

@@ -112,14 +112,6 @@ class Plan:
         used = self.block_of_map(map_name)["uses_maps"]
         return {key: self.biomarkers[name]["map"] for key, name in used.items()}
 
-    def fit_options(self, map_name: str) -> dict[str, Any]:
-        """The options of a fit, with what they name (an arterial input, a spectrum) in place of the name."""
-        named = self.settings.named
-        return {
-            key: named[key][value] if key in named and isinstance(value, str) else value
-            for key, value in self.block_of_map(map_name)["options"].items()
-        }
-
     def lent_maps(self, wildcards: Any, pattern: str) -> list[str]:
         """The maps of the same run that a fit makes use of, as far as the run holds their series."""
         have = self.run_biomarkers(wildcards)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
-from isocenter.biomarker_blocks import read_named, select_biomarkers
+from isocenter.biomarker_blocks import select_biomarkers
 from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import NONE, SUFFIXES
 from isocenter.documents import read_document, read_phantom, read_rows
@@ -29,7 +29,6 @@ class Settings:
     protocol : the trial's protocol
     sites : names of the sites to run
     phantoms : the phantom definitions in use, by type
-    named : what an option of a biomarker may name, by option and name: an arterial input, a spectrum of fat
     """
 
     root: Path
@@ -39,7 +38,6 @@ class Settings:
     protocol: dict[str, Any]
     sites: list[str]
     phantoms: dict[str, dict[str, Any]]
-    named: dict[str, dict[str, Any]]
     _sites: dict[str, dict[str, Any]]
     _participants: dict[str, list[dict[str, str]]]
     _sessions: dict[str, list[dict[str, str]]]
@@ -87,12 +85,9 @@ def load_settings(root: Path) -> Settings:
             _check_site(name, site, people, visits, protocol, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)
-    named = read_named(root, files, biomarkers, complaints)
     chosen = _check_claims(files["claims"], claims, known, biomarkers, complaints)
     complaints.raise_if_any()
-    return Settings(
-        root, config, biomarkers, chosen, protocol, list(names), phantoms, named, sites, participants, sessions
-    )
+    return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, sites, participants, sessions)
 
 
 def find_sites(root: Path, chosen: Iterable[str] | None) -> list[str]:

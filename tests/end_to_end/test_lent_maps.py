@@ -40,7 +40,7 @@ R2prime:
 Ktrans:
   {title: Volume transfer constant, suffix: DCE, model: tofts, parameter: Ktrans, map: Ktransmap, unit: 1/min,
    plausible_range: [0, 5], align: none, rois: [muscle], regions: site, calibration: none,
-   options: {relaxivity: 4.5, input: parker, arrival: 30, baseline: 28}, uses_maps: {T1: T1vfa, B1: B1}}
+   options: {relaxivity: 4.5, arterial_input: parker, arrival: 30, baseline: 5}, uses_maps: {T1: T1vfa, B1: B1}}
 """
 NAMES = ["B1", "T1vfa", "T1plain", "T2star", "T2plain", "R2prime", "Ktrans"]
 PEOPLE = {"P1": 1.0, "P2": 0.92}
@@ -63,7 +63,7 @@ def trial(tmp_path_factory) -> Trial:
     main |= {"trial": "Lent maps", "biomarkers": NAMES, "schedule": {}}
     main["files"]["protocol"] = "config/protocols/small.yaml"
     (config / "config.yaml").write_text(yaml.safe_dump(main, sort_keys=False))
-    constants = read_document(config / "arterial_input.yaml", "arterial_input")["parker"]["constants"]
+    constants = yaml.safe_load((config / "arterial_input.yaml").read_text())["parker"]["constants"]
     write_site(trial.directory, "siteA", PEOPLE, constants)
     write_site(trial.directory, "siteB", PEOPLE, constants, bias=1.03, leave_out=LEFT_OUT)
     trial.run()

@@ -6,10 +6,7 @@ import pytest
 from isocenter.manual import MANUAL, list_keys, list_schemas, render_manual
 from isocenter.schemas import load_schema, resolve
 
-EXPECTED = {
-    "arterial_input", "biomarkers", "claims", "config", "participants", "phantom", "protocol", "sessions", "site",
-    "spectra",
-}  # fmt: skip
+EXPECTED = {"biomarkers", "claims", "config", "participants", "phantom", "protocol", "sessions", "site", "spectra"}
 
 
 def walk(node, path, root):

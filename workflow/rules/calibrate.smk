@@ -20,6 +20,7 @@ rule measure_vials:
         "../../environment.yml"
     params:
         biomarker=lambda wildcards: PLAN.biomarker_of_map(wildcards.map),
+        quantity=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],
         unit=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"],
         serial=lambda wildcards: PLAN.phantom(wildcards.site, wildcards.participant)[
             "serial"

@@ -78,7 +78,7 @@ def fit_series(
     how = {key: options[key] for key in FIT_OPTIONS if key in options}
     known = models.get(model)
     acquired, chosen, has_all = lend_maps(known, acquired, chosen, lent or {})
-    signal = acquired.data
+    images = acquired
     if hasattr(known, "prepare"):
         prepared = known.prepare(acquired, chosen)
         if prepared is not acquired and how.get("noise") == "rician":
@@ -101,9 +101,7 @@ def fit_series(
                 remedy="mend the sidecar, or give the files that belong to it",
             )
         )
-    # Air is told from tissue by signal: a concentration is zero in much of the tissue, too.
-    seen = signal if acquired.acquisition.get("Units") == "mM" else acquired.data
-    mask = (find_foreground(_brightest(seen)) if mask is None else mask) & has_all
+    mask = (find_foreground(_brightest(images.data)) if mask is None else mask) & has_all
     found = _fit_slabs(bound, acquired, mask, how, sigma, threads, on_progress)
     if not found.ok.any():
         flags, counts = np.unique(found.flag, return_counts=True)

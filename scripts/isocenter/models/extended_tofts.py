@@ -18,10 +18,8 @@ from typing import Any
 
 from isocenter.models import register
 from isocenter.models.base import Bound
-from isocenter.models.dynamic_signal import prepare_dynamic
 from isocenter.models.tofts import KEP, KTRANS, VE, VP, bind_tofts
 from isocenter.models.tracer_uptake import OPTIONS, example_input
-from isocenter.volume import Series
 
 
 @register
@@ -32,16 +30,12 @@ class ExtendedTofts:
     title = "Ktrans and vp by the extended Tofts model"
     parameters = (KTRANS, KEP, VE, VP)
     needs = ("FrameTimesStart", "ArterialInputFunction")
-    uses = ("ArterialInputTimes", "T1", "B1")
+    uses = ("ArterialInputTimes",)
     options: dict[str, Any] = OPTIONS
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.2, "kep": 0.5, "ve": 0.4, "vp": 0.05}  # noqa: RUF012
     algorithm = "Extended Tofts model, nonlinear least squares over kep (variable projection), exact convolution"
     reference = "https://doi.org/10.1002/jmri.1880070113"
-
-    def prepare(self, acquired: Series, options: Mapping[str, Any]) -> Series:
-        """Turn signal into concentration and add the input, as far as the options ask for it."""
-        return prepare_dynamic(self, acquired, options)
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""

@@ -20,9 +20,7 @@ from isocenter.entities import Flag
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter, Separable
 from isocenter.models.compiled import evaluation, reporting
-from isocenter.models.dynamic_signal import prepare_dynamic
 from isocenter.models.tracer_uptake import OPTIONS, bind_input, example_input, fill_uptake
-from isocenter.volume import Series
 
 _OK = int(Flag.OK)
 _AT_BOUND = int(Flag.AT_BOUND)
@@ -67,16 +65,12 @@ class Patlak:
         Parameter("vp", "1", -np.inf, 1.0, "volume fraction of plasma"),
     )
     needs = ("FrameTimesStart", "ArterialInputFunction")
-    uses = ("ArterialInputTimes", "T1", "B1")
+    uses = ("ArterialInputTimes",)
     options: dict[str, Any] = OPTIONS
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.01, "vp": 0.05}  # noqa: RUF012
     algorithm = "Patlak model, linear least squares, exact integral of the input"
     reference = "https://doi.org/10.1038/jcbfm.1983.1"
-
-    def prepare(self, acquired: Series, options: Mapping[str, Any]) -> Series:
-        """Turn signal into concentration and add the input, as far as the options ask for it."""
-        return prepare_dynamic(self, acquired, options)
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""

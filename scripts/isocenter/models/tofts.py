@@ -26,9 +26,7 @@ from isocenter.errors import FitError, explain
 from isocenter.models import register
 from isocenter.models.base import Bound, Model, Parameter, Separable
 from isocenter.models.compiled import evaluation, reporting
-from isocenter.models.dynamic_signal import prepare_dynamic
 from isocenter.models.tracer_uptake import OPTIONS, bind_input, example_input, fill_uptake
-from isocenter.volume import Series
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -173,16 +171,12 @@ class Tofts:
     title = "Ktrans by the Tofts model"
     parameters = (KTRANS, KEP, VE)
     needs = ("FrameTimesStart", "ArterialInputFunction")
-    uses = ("ArterialInputTimes", "T1", "B1")
+    uses = ("ArterialInputTimes",)
     options: dict[str, Any] = OPTIONS
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.2, "kep": 0.5, "ve": 0.4}  # noqa: RUF012
     algorithm = "Tofts model, nonlinear least squares over kep (variable projection), exact convolution"
     reference = "https://doi.org/10.1002/mrm.1910170208"
-
-    def prepare(self, acquired: Series, options: Mapping[str, Any]) -> Series:
-        """Turn signal into concentration and add the input, as far as the options ask for it."""
-        return prepare_dynamic(self, acquired, options)
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""

@@ -17,7 +17,6 @@ from scipy.interpolate import PchipInterpolator
 from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.models.base import Model, Parameter, read_axis, read_options
 from isocenter.models.compiled import kernel
-from isocenter.models.dynamic_signal import SIGNAL_OPTIONS, hematocrit_of
 
 #: Options that all uptake models share; their meaning is in the card of each.
 OPTIONS: dict[str, Any] = {
@@ -25,7 +24,6 @@ OPTIONS: dict[str, Any] = {
     "delay_limits": (-10.0, 30.0),
     "hematocrit": None,
     "interpolation": None,
-    **SIGNAL_OPTIONS,
 }
 _SECONDS = 60.0
 #: Numbers in front of the knots in `constants`: how many knots, whether the delay is fitted, the fixed delay [min].
@@ -308,7 +306,6 @@ def _check_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     is_pair = isinstance(limits, list | tuple) and len(limits) == 2 and all(is_number(value) for value in limits)
     if not is_pair or not limits[0] < limits[1]:
         raise refuse("delay_limits", "two numbers of seconds, ascending")
-    options = {**options, "hematocrit": hematocrit_of(options)}
     hematocrit = options["hematocrit"]
     if hematocrit is not None and not (is_number(hematocrit) and 0.0 <= hematocrit < 1.0):
         raise refuse("hematocrit", "a fraction from 0 to below 1, or none for an input that is plasma already")
