@@ -91,6 +91,9 @@ class Batches:
 
         def work(batch: np.ndarray) -> None:
             y = self.signal[batch]
+            if y.dtype.kind in "biu":
+                # Squares of stored integers do not fit their own type.
+                y = y.astype(float)
             has_signal = np.any(np.isfinite(y) & (y != 0), axis=1)
             values, errors, flag = self.bound.closed_form(y, _take(self.sigma, batch))
             flag = np.where(has_signal, flag, Flag.NO_SIGNAL).astype(np.uint8)
