@@ -70,7 +70,8 @@ def fit(
         10.1002/mrm.1910340618) with the noise `sigma`, or where none is given with the median over all voxels of
         what a Gaussian fit leaves.
     sigma : float or (...,) array [a.u.], optional
-        Known noise (of one channel), above 0; NaN in an array where it is not known. Gives the standard errors of a plain fit and the scale of a robust one. Without
+        Known noise (of one channel), above 0; in an array NaN where it is not known. Gives the standard errors of a
+        plain fit and the scale of a robust one. Without
         it both come from the residuals; a robust scale is then no smaller than the median over all voxels of the
         call, since the scale of a handful of samples alone is now and then far too small.
     mask : (...,) booleans, optional

@@ -185,6 +185,10 @@ class Batches:
         clipped = None
         if separable.is_complex:
             clipped = np.tile(np.abs(y) >= limit, 2)
+            broken = ~np.isfinite(y)
+            if broken.any():
+                # One part that is not finite takes the other with it: NaN assigned to a complex array leaves i times 0.
+                y = np.where(broken, complex(np.nan, np.nan), y)
             y = np.concatenate([y.real, y.imag], axis=1)
             limit = np.full(y.shape[1], np.inf)
         y = np.ascontiguousarray(y, dtype=np.float64)
