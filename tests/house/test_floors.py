@@ -18,7 +18,7 @@ FLOORS = {
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
-        "layout", "schemas", "complaints", "documents", "settings", "manual", "plan", "provenance", "step", "runner",
+        "layout", "schemas", "complaints", "documents", "named_options", "settings", "manual", "plan", "provenance", "step", "runner",
         "overview", "stats_command", "fit_command", "warm", "cli",
     ),
 }  # fmt: skip

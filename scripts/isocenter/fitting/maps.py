@@ -50,7 +50,7 @@ def fit_series(
     Parameters
     ----------
     acquired : Series
-        A model that has a ``prepare`` gets it first: the average over diffusion directions.
+        A model that has a ``prepare`` gets it first: the average over diffusion directions, or concentrations.
     model, options
         The model's name; its options together with those of the fit (`FIT_OPTIONS`).
     threads : int
@@ -75,14 +75,15 @@ def fit_series(
     chosen = {key: value for key, value in options.items() if key not in FIT_OPTIONS}
     how = {key: options[key] for key in FIT_OPTIONS if key in options}
     known = models.get(model)
+    images = acquired
     if hasattr(known, "prepare"):
         prepared = known.prepare(acquired, chosen)
         if prepared is not acquired and how.get("noise") == "rician":
             raise FitError(
                 explain(
-                    "A Rician likelihood is for single images, not for their averages",
+                    "A Rician likelihood is for images as they are, not for their averages or for concentrations",
                     where=f"model {model}",
-                    remedy="set the option average to false, or leave out the Rician noise",
+                    remedy="set the option average to false (ADC), or leave out the Rician noise",
                 )
             )
         acquired = prepared
@@ -97,7 +98,7 @@ def fit_series(
                 remedy="mend the sidecar, or give the files that belong to it",
             )
         )
-    mask = find_foreground(_brightest(acquired.data)) if mask is None else mask
+    mask = find_foreground(_brightest(images.data)) if mask is None else mask
     found = _fit_slabs(bound, acquired, mask, how, sigma, threads, on_progress)
     if not found.ok.any():
         flags, counts = np.unique(found.flag, return_counts=True)
