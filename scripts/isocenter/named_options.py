@@ -12,7 +12,7 @@ from isocenter.documents import read_document
 from isocenter.errors import ConfigError, explain
 
 #: The option, and the file and schema that it names a block of.
-BLOCKS = {"spectrum": (layout.SPECTRA, "spectra"), "arterial_input": (layout.ARTERIAL_INPUTS, "arterial_inputs")}
+BLOCKS = {"spectrum": (layout.SPECTRA, "spectra"), "arterial_input": (layout.ARTERIAL_INPUTS, "arteries")}
 #: What comes with the project stands in for a file that a trial does not have.
 _OWN = Path(__file__).resolve().parents[2]
 

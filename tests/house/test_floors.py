@@ -18,8 +18,8 @@ FLOORS = {
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
-        "layout", "schemas", "complaints", "documents", "named_options", "settings", "manual", "plan", "provenance", "step", "runner",
-        "overview", "stats_command", "fit_command", "warm", "cli",
+        "layout", "schemas", "complaints", "documents", "named_options", "settings", "manual", "plan", "provenance",
+        "step", "runner", "overview", "stats_command", "fit_command", "warm", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

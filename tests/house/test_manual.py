@@ -7,7 +7,7 @@ from isocenter.manual import MANUAL, list_keys, list_schemas, render_manual
 from isocenter.schemas import load_schema, resolve
 
 EXPECTED = {
-    "arterial_inputs",
+    "arteries",
     "biomarkers",
     "claims",
     "config",
