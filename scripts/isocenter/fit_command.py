@@ -15,7 +15,10 @@ from isocenter.fitting import Fit
 from isocenter.fitting.maps import describe_fit, fit_series
 from isocenter.io.nifti import read_sidecar, read_volume, sidecar_path, write_bytes, write_image, write_json, write_map
 from isocenter.io.series import output_prefix, read_parts
+from isocenter.io.tables import read_table
 from isocenter.models import Bound, Model
+from isocenter.models.dynamic_series import REGION
+from isocenter.named_options import resolve_names
 from isocenter.volume import ParameterMap, Series
 
 #: Suffixes of BIDS for parameters; any other parameter has its own name with "map", listed in .bidsignore.
@@ -94,6 +97,7 @@ def fit_files(
     mask: Path | None = None,
     b1: Path | None = None,
     t1: Path | None = None,
+    aif: Path | None = None,
     options: dict[str, Any] | None = None,
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -115,6 +119,9 @@ def fit_files(
         parts of an image that holds no air for air.
     b1, t1 : paths, optional
         A B1 map (fraction, or percent where its sidecar says so) and a T1 map [s] on the grid of the series.
+    aif : path, optional
+        The arterial input of a DCE model: a TSV with the columns `time` [s] and `concentration` [mM], or an image that
+        is above zero inside an artery. Both are blood: the option hematocrit is stated, 0 for plasma.
     options : mapping, optional
         Options of the model.
     threads : int
@@ -136,7 +143,7 @@ def fit_files(
     if out.exists() and not out.is_dir():
         raise ConfigError(explain("The output is not a folder", where=str(out), remedy="name a folder with --out"))
     acquired = read_parts(niftis)
-    options = dict(options or {})
+    options = resolve_names(options or {})
     voxels = None if mask is None else _read_mask(mask, acquired)
     if voxels is not None and not voxels.any():
         raise ConfigError(explain("The mask is empty", where=str(mask), expected="voxels above zero"))
@@ -145,6 +152,9 @@ def fit_files(
         if path is not None:
             acquired = _lend_map(known, acquired, options, name, path)
             words[_HELPERS[name][0]] = path.name
+    if aif is not None:
+        acquired = _lend_input(known, acquired, options, aif)
+        words["arterial_input"] = aif.name
     if robust is not None:
         words["robust"] = robust
     request = {**options, "noise": noise, **({} if robust is None else {"robust": robust})}
@@ -227,6 +237,30 @@ def _lend_map(model: Model, acquired: Series, options: dict[str, Any], name: str
         return Series(acquired.data, acquired.affine, {**acquired.acquisition, name: values}, acquired.saturation)
     options[option] = values
     return acquired
+
+
+def _lend_input(model: Model, acquired: Series, options: dict[str, Any], path: Path) -> Series:
+    """The series with an arterial input: a table's, or the region that it is to be measured in."""
+    if "ArterialInputFunction" not in model.needs:
+        raise ConfigError(
+            explain(f"The model {model.name} uses no arterial input", where="--aif", remedy="leave it out")
+        )
+    if options.get("hematocrit") is None:
+        raise ConfigError(
+            explain(
+                "The hematocrit of the arterial input is not stated",
+                where="--aif",
+                expected="--option hematocrit=0.42 for whole blood, 0 for a table of plasma",
+            )
+        )
+    given = {key: value for key, value in acquired.acquisition.items() if not key.startswith("ArterialInput")}
+    if path.suffix.lower() == ".tsv":
+        table = read_table(path, required=("time", "concentration"))
+        given["ArterialInputTimes"] = table["time"].to_numpy()
+        given["ArterialInputFunction"] = table["concentration"].to_numpy()
+    else:
+        given[REGION] = _read_on_grid(path, acquired, "region of the arterial input") > 0
+    return Series(acquired.data, acquired.affine, given, acquired.saturation)
 
 
 def _describe(bound: Bound, acquired: Series, niftis: Sequence[Path], words: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 RESULTS = "results"
 SITES = "sites"
 CONFIG = "config/config.yaml"
+SPECTRA = "config/spectra.yaml"
+ARTERIAL_INPUTS = "config/arterial_input.yaml"
 
 # What a person writes -------------------------------------------------------------------------------
 SITE_FOLDER = f"{SITES}/{{site}}"

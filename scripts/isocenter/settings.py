@@ -16,6 +16,7 @@ from isocenter.dicom.suffixes import NONE, SUFFIXES
 from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
+from isocenter.named_options import resolve_names
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ def load_settings(root: Path) -> Settings:
             _check_site(name, site, people, visits, protocol, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)
+    for name, block in biomarkers.items():
+        resolved = complaints.collect(resolve_names, block["options"], root)
+        biomarkers[name] = block if resolved is None else {**block, "options": resolved}
     chosen = _check_claims(files["claims"], claims, known, biomarkers, complaints)
     complaints.raise_if_any()
     return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, sites, participants, sessions)

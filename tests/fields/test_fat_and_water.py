@@ -11,7 +11,7 @@ from isocenter.fields.labeling import choose_labels
 from isocenter.fitting import fit
 
 
-@pytest.mark.parametrize(("tesla", "snr", "most"), [(3.0, 100, 0.0), (3.0, 15, 0.0), (1.5, 30, 0.0), (1.5, 7, 0.001)])
+@pytest.mark.parametrize(("tesla", "snr", "most"), [(3.0, 30, 0.0), (3.0, 15, 0.0), (1.5, 30, 0.0), (1.5, 7, 0.001)])
 def test_a_field_that_varies_by_more_than_a_period_swaps_nothing(tesla, snr, most):
     body = make_body(32, snr, tesla=tesla)
     assert np.ptp(body.field[body.inside]) > 1.2 * body.period

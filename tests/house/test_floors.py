@@ -18,8 +18,9 @@ FLOORS = {
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
-        "layout", "schemas", "complaints", "complaint_list", "documents", "biomarker_blocks", "settings", "manual",
-        "plan", "provenance", "step", "runner", "overview", "stats_command", "fit_command", "warm", "cli",
+        "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
+        "settings", "manual", "plan", "provenance", "step", "runner", "overview", "stats_command", "fit_command",
+        "warm", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -91,6 +91,9 @@ class Batches:
 
         def work(batch: np.ndarray) -> None:
             y = self.signal[batch]
+            if y.dtype.kind in "biu":
+                # Squares of stored integers do not fit their own type.
+                y = y.astype(float)
             has_signal = np.any(np.isfinite(y) & (y != 0), axis=1)
             values, errors, flag = self.bound.closed_form(y, _take(self.sigma, batch))
             flag = np.where(has_signal, flag, Flag.NO_SIGNAL).astype(np.uint8)
@@ -182,6 +185,10 @@ class Batches:
         clipped = None
         if separable.is_complex:
             clipped = np.tile(np.abs(y) >= limit, 2)
+            broken = ~np.isfinite(y)
+            if broken.any():
+                # One part that is not finite takes the other with it: NaN assigned to a complex array leaves i times 0.
+                y = np.where(broken, complex(np.nan, np.nan), y)
             y = np.concatenate([y.real, y.imag], axis=1)
             limit = np.full(y.shape[1], np.inf)
         y = np.ascontiguousarray(y, dtype=np.float64)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from isocenter.entities import Flag
+from isocenter.fitting.levels import make_orthonormal
 from isocenter.fitting.passes import finish_voxels, start_voxels
 from isocenter.fitting.plane import NONE, Plane
 from isocenter.fitting.problem import Problem, tabulate_grid
@@ -18,6 +19,9 @@ class Direct:
     def __init__(self, separable: Separable, reported: int, plane: Plane = NONE):
         self.separable, self.reported = separable, reported
         self.evaluate, self.report = separable.evaluate.address, separable.report.address
+        q, n, g = separable.amplitudes, separable.design.shape[1], len(separable.grid)
+        # Only searches over levels look at it; see `levels`.
+        has_levels = q > 2 and not separable.varying
         self.problem = Problem(
             lower=separable.lower,
             upper=separable.upper,
@@ -26,7 +30,8 @@ class Direct:
             design=separable.design,
             constants=separable.constants,
             grid=separable.grid,
-            grid_basis=np.empty((separable.amplitudes, separable.design.shape[1], len(separable.grid))),
+            grid_basis=np.empty((q, n, g)),
+            grid_unit=np.empty((q, n, g) if has_levels else (0, 0, 0)),
             is_magnitude=separable.is_magnitude,
             varying_index=np.array([index for index, _ in separable.varying], np.int64),
             plane=plane.coefficients,
@@ -34,6 +39,8 @@ class Direct:
             plane_width=plane.width,
         )
         tabulate_grid(self.evaluate, self.problem)
+        if has_levels:
+            self.problem.grid_unit[:] = make_orthonormal(self.problem.grid_basis)
 
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
         """First pass over a batch: adds theta (v, p), negative (v,) and scale (v,)."""

@@ -50,7 +50,7 @@ def fit_series(
     Parameters
     ----------
     acquired : Series
-        A model that has a ``prepare`` gets it first: the average over diffusion directions.
+        A model that has a ``prepare`` gets it first: the average over diffusion directions, or concentrations.
     model, options
         The model's name; its options together with those of the fit (`FIT_OPTIONS`).
     threads : int
@@ -84,9 +84,9 @@ def fit_series(
         if prepared is not acquired and how.get("noise") == "rician":
             raise FitError(
                 explain(
-                    "A Rician likelihood is for single images, not for their averages",
+                    "A Rician likelihood is for images as they are, not for their averages or for concentrations",
                     where=f"model {model}",
-                    remedy="set the option average to false, or leave out the Rician noise",
+                    remedy="set the option average to false (ADC), or leave out the Rician noise",
                 )
             )
         acquired = prepared

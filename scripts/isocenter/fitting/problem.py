@@ -13,6 +13,7 @@ class Problem(NamedTuple):
 
     lower, upper : (p,); is_hard : (p, 2); visible : (p, 2); design : (m, n); constants : (k,)
     grid : (g, p); grid_basis : (q, n, g), the basis on every node; is_magnitude : whether signs were lost
+    grid_unit : (q, n, g), the same made orthonormal on every node, where all voxels share it; else empty
     varying_index : (m,), the constants that differ from voxel to voxel
     plane, plane_lower, plane_width : a `plane` that stands for the model's own basis; empty where there is none
     """
@@ -25,6 +26,7 @@ class Problem(NamedTuple):
     constants: np.ndarray
     grid: np.ndarray
     grid_basis: np.ndarray
+    grid_unit: np.ndarray
     is_magnitude: bool
     varying_index: np.ndarray
     plane: np.ndarray
@@ -59,6 +61,7 @@ def own_constants(problem):
         problem.constants.copy(),
         problem.grid,
         problem.grid_basis,
+        problem.grid_unit,
         problem.is_magnitude,
         problem.varying_index,
         problem.plane,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isocenter.fitting.algebra import invert
+from isocenter.fitting.levels import search_levels
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.refinement import refine
 from isocenter.models.compiled import vector_kernel
@@ -21,9 +21,6 @@ def scan_grid(problem, y, weight, nodes, best_node, best_score):
     """
     basis = problem.grid_basis
     q, n, g = basis.shape
-    if q > 2:
-        _scan_many(problem, y, weight, nodes, best_node, best_score)
-        return
     a = np.zeros(g)
     h = np.zeros(g)
     d = np.zeros(g)
@@ -67,41 +64,11 @@ def scan_grid(problem, y, weight, nodes, best_node, best_score):
 
 
 @vector_kernel
-def _scan_many(problem, y, weight, nodes, best_node, best_score):
-    """The same for more than two amplitudes, of signals that keep their sign."""
-    basis = problem.grid_basis
-    q, n, _ = basis.shape
-    best_score[:] = -1.0
-    best_node[:] = nodes[0]
-    gram = np.empty((q, q))
-    inverse = np.empty((q, q))
-    right = np.empty(q)
-    for s in range(nodes[0], nodes[1]):
-        for k in range(q):
-            right[k] = 0.0
-            for m in range(q):
-                gram[k, m] = 0.0
-        for i in range(n):
-            for k in range(q):
-                u = weight[i] * basis[k, i, s]
-                right[k] += u * y[i]
-                for m in range(q):
-                    gram[k, m] += u * basis[m, i, s]
-        if not invert(gram, inverse):
-            continue
-        score = 0.0
-        for k in range(q):
-            for m in range(q):
-                score += right[k] * inverse[k, m] * right[m]
-        if score > best_score[0]:
-            best_score[0] = score
-            best_node[0] = s
-
-
-@vector_kernel
 def search(evaluate, problem, y, weight, nodes, solution, tolerance):
     """Write the best solution; returns its sum of squares and the number of leading negative samples."""
     p, q, n = solution.slope.shape
+    if q > 2:
+        return search_levels(evaluate, problem, y, weight, nodes, solution, tolerance), 0
     best_node = np.empty(n, np.int64)
     best_score = np.empty(n)
     scan_grid(problem, y, weight, nodes, best_node, best_score)

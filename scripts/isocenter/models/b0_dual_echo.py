@@ -50,6 +50,7 @@ class B0DualEcho:
         """Bind to EchoTime (n,) [s], or to EchoTime1 and EchoTime2 [s] of one image of the phase difference."""
         options = read_options(self, options)
         pair = ("EchoTime1", "EchoTime2")
+        acquisition = acquisition or {}
         is_difference = acquisition.get("EchoTime") is None and all(acquisition.get(key) is not None for key in pair)
         if is_difference:
             ends = {key: np.unique(np.asarray(acquisition[key], dtype=float)) for key in pair}

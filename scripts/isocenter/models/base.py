@@ -162,13 +162,13 @@ def read_options(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_axis(model: Model, acquisition: Mapping[str, Any], key: str, *, positive: bool = True) -> np.ndarray:
     """(n,) array: the acquisition value that varies over the series; SidecarError when it is absent or no number."""
-    value = acquisition.get(key)
+    value = acquisition.get(key) if isinstance(acquisition, Mapping) else None
     if value is None:
         raise SidecarError(
             explain(
                 f"The model {model.name} needs {key}, which the sidecar lacks",
                 expected=f"{key}, one number per volume",
-                found=", ".join(sorted(acquisition)) or "an empty sidecar",
+                found=", ".join(sorted(acquisition or {})) or "an empty sidecar",
                 remedy="check the DICOM header of the series; the value is never guessed",
             )
         )

@@ -4,7 +4,7 @@ equation     Ct(t) = vp Cp(t) + Ktrans * integral of Cp(s) ds
 assumptions  nothing flows back within the series (kep t << 1); plasma follows the input at once; Cp known
 needs        FrameTimesStart [s], ArterialInputFunction [mM, plasma]; uses ArterialInputTimes [s]. The signal to fit
              is tissue concentration [mM]
-options      as of the model tofts: delay, delay_limits, hematocrit, interpolation
+options      as of the model tofts
 parameters   Ktrans [1/min], vp [1], option delay "fit": delay [s]. Both are linear and may fall below 0 by noise: a
              region's mean stays unbiased. Only a significant contradiction is flagged
 known bias   backflux lowers Ktrans (by a fifth at kep T = 0.5); a wrong delay goes into vp
@@ -20,7 +20,9 @@ from isocenter.entities import Flag
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter, Separable
 from isocenter.models.compiled import evaluation, reporting
-from isocenter.models.tracer_uptake import OPTIONS, bind_input, example_input, fill_uptake
+from isocenter.models.dynamic_series import prepare_dynamic
+from isocenter.models.tracer_uptake import OPTIONS, USES, bind_input, example_input, fill_uptake
+from isocenter.volume import Series
 
 _OK = int(Flag.OK)
 _AT_BOUND = int(Flag.AT_BOUND)
@@ -65,7 +67,7 @@ class Patlak:
         Parameter("vp", "1", -np.inf, 1.0, "volume fraction of plasma"),
     )
     needs = ("FrameTimesStart", "ArterialInputFunction")
-    uses = ("ArterialInputTimes",)
+    uses = USES
     options: dict[str, Any] = OPTIONS
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.01, "vp": 0.05}  # noqa: RUF012
@@ -104,3 +106,7 @@ class Patlak:
                 amplitudes=2,
             ),
         )
+
+    def prepare(self, acquired: Series, options: Mapping[str, Any]) -> Series:
+        """A series of signal turned into concentration: see `isocenter.models.dynamic_series`."""
+        return prepare_dynamic(self, acquired, options)

@@ -3,11 +3,15 @@
 equation     Ct(t) = Ktrans * integral of Cp(s) exp(-kep (t - s)) ds; ve = Ktrans / kep
 assumptions  one well-mixed extravascular space; no signal from the plasma inside the voxel; Cp known
 needs        FrameTimesStart [s], ArterialInputFunction [mM, plasma]; uses ArterialInputTimes [s] where the input was
-             sampled at other times than the tissue. The signal to fit is tissue concentration [mM]
+             sampled at other times than the tissue. `fit` takes tissue concentration [mM]; a series of signal is turned
+             into concentration where the option relaxivity says so, which uses T1, B1, FlipAngle and
+             RepetitionTimeExcitation (`dynamic_series`)
 options      delay [s, default 0: the tissue sees the input at once; a number; or "fit"]; delay_limits [s, default
              -10 to 30, the search of a fitted delay]; hematocrit [default none: the input is plasma; a number: it is
              whole blood, Cp = Cb / (1 - Hct)]; interpolation of the input ["linear", "cubic" (monotone); default
-             linear, with a fitted delay cubic]
+             linear, with a fitted delay cubic]; arterial_input: a population of config/arterial_input.yaml instead of
+             a measured one, with arrival [s]; for signal: relaxivity [1/s/mM], baseline [the number of frames before
+             the bolus, or first and one after the last], t1 [s] where no map of T1 is given, t1_blood [s]
 parameters   Ktrans [1/min, from 0], kep [1/min, 0.0001-200], ve [1, 0-1], option delay "fit": delay [s]
 known bias   plasma inside the voxel is read as Ktrans (5 % of it: about +50 %; use extended_tofts); a bolus
              narrower than the sampling of the input; a delay that is wrong by a second or two bends kep
@@ -26,7 +30,9 @@ from isocenter.errors import FitError, explain
 from isocenter.models import register
 from isocenter.models.base import Bound, Model, Parameter, Separable
 from isocenter.models.compiled import evaluation, reporting
-from isocenter.models.tracer_uptake import OPTIONS, bind_input, example_input, fill_uptake
+from isocenter.models.dynamic_series import prepare_dynamic
+from isocenter.models.tracer_uptake import OPTIONS, USES, bind_input, example_input, fill_uptake
+from isocenter.volume import Series
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -171,7 +177,7 @@ class Tofts:
     title = "Ktrans by the Tofts model"
     parameters = (KTRANS, KEP, VE)
     needs = ("FrameTimesStart", "ArterialInputFunction")
-    uses = ("ArterialInputTimes",)
+    uses = USES
     options: dict[str, Any] = OPTIONS
     example: dict[str, Any] = example_input()
     typical: dict[str, float] = {"Ktrans": 0.2, "kep": 0.5, "ve": 0.4}  # noqa: RUF012
@@ -181,3 +187,7 @@ class Tofts:
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
         """Bind to FrameTimesStart (n,) [s] and ArterialInputFunction (m,) [mM]."""
         return bind_tofts(self, acquisition, options, has_plasma=False)
+
+    def prepare(self, acquired: Series, options: Mapping[str, Any]) -> Series:
+        """A series of signal turned into concentration: see `isocenter.models.dynamic_series`."""
+        return prepare_dynamic(self, acquired, options)

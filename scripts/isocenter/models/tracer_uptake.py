@@ -15,6 +15,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from isocenter.errors import ConfigError, SidecarError, explain
+from isocenter.models.arterial_input import predict_population
 from isocenter.models.base import Model, Parameter, read_axis, read_options
 from isocenter.models.compiled import kernel
 
@@ -24,8 +25,20 @@ OPTIONS: dict[str, Any] = {
     "delay_limits": (-10.0, 30.0),
     "hematocrit": None,
     "interpolation": None,
+    "arterial_input": None,
+    "arrival": None,
+    "relaxivity": None,
+    "t1": None,
+    "t1_blood": None,
+    "baseline": None,
 }
+#: Acquisition keys that the models take where they are given.
+USES = ("ArterialInputTimes", "T1", "B1", "FlipAngle", "RepetitionTimeExcitation")
 _SECONDS = 60.0
+#: Spacing [s] at which a population's input is laid out.
+_FINE = 0.5
+#: What the sidecar of a series of concentrations says under Units.
+CONCENTRATION_UNITS = ("mM", "mmol/L", "mmol/l")
 #: Numbers in front of the knots in `constants`: how many knots, whether the delay is fitted, the fixed delay [min].
 _HEAD = 3
 #: A fitted delay needs to see the input rise from (nearly) nothing.
@@ -216,8 +229,19 @@ def bind_input(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
     ConfigError
         When an option is unknown or unusable.
     """
-    options = _check_options(model, read_options(model, options))
+    options = check_options(model, read_options(model, options))
     times = read_axis(model, acquisition, "FrameTimesStart", positive=False)
+    if options["relaxivity"] is not None and acquisition.get("Units") not in CONCENTRATION_UNITS:
+        raise ConfigError(
+            explain(
+                f"The model {model.name} is bound to concentrations, and relaxivity says that the series is signal",
+                expected='signal turned into concentration first, and "Units": "mM"',
+                found=f"Units {acquisition.get('Units', 'absent')}",
+                remedy="use isocenter.models.concentration.concentration_from_signal, or fit the series",
+            )
+        )
+    if options["arterial_input"] is not None:
+        acquisition, options = _take_population(model, acquisition, options, times)
     concentration = read_axis(model, acquisition, "ArterialInputFunction", positive=False)
     given = acquisition.get("ArterialInputTimes")
     input_times = times if given is None else read_axis(model, acquisition, "ArterialInputTimes", positive=False)
@@ -269,6 +293,45 @@ def bind_input(model: Model, acquisition: Mapping[str, Any], options: Mapping[st
     )
 
 
+def _take_population(
+    model: Model, acquisition: Mapping[str, Any], options: dict[str, Any], times: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The acquisition with a population's whole blood as its input, and the options with the hematocrit in force."""
+    block = options["arterial_input"]
+    if not isinstance(block, Mapping) or not {"constants", "hematocrit"} <= set(block):
+        raise ConfigError(
+            explain(
+                f"The option arterial_input of the model {model.name} is unusable",
+                expected="a block of config/arterial_input.yaml: constants and hematocrit",
+                found=block,
+            )
+        )
+    if options["arrival"] is None:
+        raise ConfigError(
+            explain(
+                "A population's arterial input needs the time at which the bolus arrives",
+                where=f"model {model.name}",
+                expected="the option arrival [s], on the axis of FrameTimesStart",
+                remedy="read it off the enhancement of an artery; the option delay: fit takes up what is left",
+            )
+        )
+    if acquisition.get("ArterialInputFunction") is not None:
+        raise ConfigError(
+            explain(
+                "There are two arterial inputs",
+                expected="the option arterial_input, or a measured one",
+                found="both",
+                remedy="leave one out",
+            )
+        )
+    # Bolus and recirculation last seconds: much finer than frames, and from before the bolus on.
+    fine = np.arange(min(times.min(), options["arrival"]) - 1.0, times.max() + 1.0, _FINE)
+    blood = predict_population(fine, block["constants"], hematocrit=0.0, arrival=options["arrival"])
+    hematocrit = block["hematocrit"] if options["hematocrit"] is None else options["hematocrit"]
+    given = {"ArterialInputTimes": fine, "ArterialInputFunction": blood}
+    return {**acquisition, **given}, {**options, "hematocrit": hematocrit}
+
+
 def _interpolate(
     knots: np.ndarray, values: np.ndarray, *, is_smooth: bool, has_ramp: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +352,7 @@ def _interpolate(
     return knots, polynomial
 
 
-def _check_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+def check_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     """The options with numbers as numbers and the interpolation decided; ConfigError when one is unusable."""
 
     def refuse(name: str, expected: str) -> ConfigError:
@@ -309,6 +372,11 @@ def _check_options(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     hematocrit = options["hematocrit"]
     if hematocrit is not None and not (is_number(hematocrit) and 0.0 <= hematocrit < 1.0):
         raise refuse("hematocrit", "a fraction from 0 to below 1, or none for an input that is plasma already")
+    for name, unit in (("relaxivity", "1/s/mM"), ("t1", "s"), ("t1_blood", "s")):
+        if options[name] is not None and not (is_number(options[name]) and options[name] > 0.0):
+            raise refuse(name, f"a positive number [{unit}], or none")
+    if options["arrival"] is not None and not is_number(options["arrival"]):
+        raise refuse("arrival", "a number of seconds, or none")
     if options["interpolation"] not in (None, "linear", "cubic"):
         raise refuse("interpolation", "linear or cubic")
     is_fitted = options["delay"] == "fit"
