@@ -120,7 +120,7 @@ def _name_lent(sidecar: dict[str, Any]) -> str:
     if "b1" in sidecar.get("Options", {}):  # a model whose values depend on B1 says so, lent or not
         words["b1"] = sidecar["Options"]["b1"]
     words |= {key.lower(): word for key, word in sidecar.get("LentMaps", {}).items()}
-    return "; ".join(f"{key}: {word}" for key, word in words.items())
+    return "; ".join(f"{key}: {word}" for key, word in sorted(words.items()))
 
 
 def _exclude(reason: str, action: str) -> Exclusion:

@@ -80,9 +80,9 @@ def rows_of(trial, biomarker, complete=True):
 
 @pytest.mark.parametrize(
     ("biomarker", "parameter", "limit"),
-    # Noise is 0.4 % of the brightest image and averages over some 400 voxels. T1 goes with B1 squared, and the coarse
-    # map of B1 is interpolated between places 8 mm apart over which it bends by 0.2 %.
-    [("T1vfa", "T1", 0.006), ("T2star", "T2star", 0.005), ("T2plain", "T2", 0.005), ("Ktrans", "Ktrans", 0.02)],
+    # The coarse map of B1 bends: linear interpolation over 8 mm reads it 0.2 % low, and T1, which goes with its square,
+    # 0.4 % high. Three standard errors of a region (noise is 0.4 % of the brightest image) are another 0.4 %.
+    [("T1vfa", "T1", 0.008), ("T2star", "T2star", 0.005), ("T2plain", "T2", 0.005), ("Ktrans", "Ktrans", 0.02)],
 )
 def test_truth_in_truth_out(trial, biomarker, parameter, limit):
     rows = rows_of(trial, biomarker)
@@ -101,8 +101,8 @@ def test_without_the_lent_map_t1_is_off_and_says_so(trial):
 
 def test_rows_say_which_maps_were_lent(trial):
     assert set(rows_of(trial, "T1vfa")["lent_maps"]) == {"b1: TB1map"}
-    assert set(rows_of(trial, "Ktrans")["lent_maps"]) == {"t1: T1vfamap; b1: TB1map"}
-    assert set(rows_of(trial, "R2prime")["lent_maps"]) == {"t2star: T2starmap; t2: T2plainmap"}
+    assert set(rows_of(trial, "Ktrans")["lent_maps"]) == {"b1: TB1map; t1: T1vfamap"}
+    assert set(rows_of(trial, "R2prime")["lent_maps"]) == {"t2: T2plainmap; t2star: T2starmap"}
 
 
 def test_r2_prime_is_the_difference_of_the_rates(trial):
@@ -118,7 +118,7 @@ def test_a_missing_map_is_done_without_or_excludes(trial):
     at = "site == 'siteB' and participant_id == 'P2' and session == '01'"
     measured = trial.table(layout.MEASUREMENTS).query(at).set_index("biomarker")
     assert measured.loc["T1vfa", "lent_maps"] == "b1: none"
-    assert measured.loc["Ktrans", "lent_maps"] == "t1: T1vfamap; b1: none"
+    assert measured.loc["Ktrans", "lent_maps"] == "b1: none; t1: T1vfamap"
     assert set(measured.index) == {"T1vfa", "T1plain", "T2star", "Ktrans"}
     reasons = trial.table(layout.EXCLUSIONS).query(at).set_index("biomarker")["reason"]
     assert "R2' needs two maps" in reasons["R2prime"]
