@@ -10,8 +10,9 @@ import pytest
 
 from isocenter import models
 from isocenter.entities import Flag
-from isocenter.io.nifti import read_map, read_sidecar, write_image
-from isocenter.io.outcome import read_exclusion
+from isocenter.io.nifti import read_map, read_sidecar, write_image, write_map
+from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
+from isocenter.volume import ParameterMap
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from fit_map import fit_map
@@ -128,3 +129,62 @@ def test_a_series_of_nothing_is_an_exclusion(tmp_path):
     files = outputs(tmp_path)
     fit_map(series, **files, **SETTINGS)
     assert "No voxel could be fitted" in read_exclusion(read_sidecar(files["map"])).reason
+
+
+def write_flip_angles(folder):
+    """A block whose B1 is 0.8, one file per flip angle, and its map of B1; T1 is 1 s."""
+    angles, shape, affine = [3.0, 6.0, 10.0, 15.0], (6, 6, 2), np.diag([4, 4, 7, 1.0])
+    bound = models.get("t1_variable_flip_angle").bind({"FlipAngle": angles, "RepetitionTimeExcitation": 0.01})
+    signal = np.zeros((12, 12, 2, 4))
+    signal[3:9, 3:9] = bound.predict({"T1": np.ones(shape), "M0": 1e4, "B1": 0.8})
+    paths = []
+    for i, angle in enumerate(angles):
+        path = folder / f"sub-x_ses-01_run-1_flip-{i + 1}_VFA.nii.gz"
+        sidecar = {"FlipAngle": angle, "RepetitionTimeExcitation": 0.01}
+        write_image(path, signal[..., i].astype(np.float32), affine, sidecar)
+        paths.append(path)
+    lent = [folder / f"sub-x_ses-01_run-1_{desc}TB1map.nii.gz" for desc in ("", "desc-stderr_", "desc-flag_")]
+    value = np.full((12, 12, 2), 0.8)
+    write_map(lent[0], ParameterMap(value, 0.01 * value, np.zeros(value.shape, np.uint8), affine, "1"), *lent[1:], {})
+    return paths, lent
+
+
+VFA = {
+    "model": "t1_variable_flip_angle",
+    "parameter": "T1",
+    "unit": "s",
+    "options": {},
+    "plausible_range": [0.01, 6.0],
+    "uses_maps": {"B1": "TB1map"},
+}
+
+
+def test_a_lent_map_is_used_and_named(tmp_path):
+    series, (value, stderr, flag) = write_flip_angles(tmp_path)
+    files = outputs(tmp_path)
+    fit_map(series, [value], [stderr], [flag], **files, **VFA)
+    found, sidecar = read_map(files["map"], files["stderr"], files["flag"])
+    np.testing.assert_allclose(found.value[3:9, 3:9], 1.0, rtol=1e-4)
+    assert sidecar["LentMaps"] == {"B1": "TB1map"}
+    assert sidecar["Options"]["b1"] == "TB1map"
+
+
+def test_a_map_that_is_wanted_and_absent_is_done_without_and_said(tmp_path):
+    series, lent = write_flip_angles(tmp_path)
+    for number, given in enumerate(([], lent)):
+        if given:
+            write_excluded_map(*lent, Exclusion("fit", "lost", "find it"), "1")
+        files = outputs(tmp_path / str(number))
+        fit_map(series, given[:1], given[1:2], given[2:], **files, **VFA)
+        found, sidecar = read_map(files["map"], files["stderr"], files["flag"])
+        assert np.nanmedian(found.value) == pytest.approx(0.64, rel=0.02)  # T1 goes with the square of B1
+        assert sidecar["LentMaps"] == {"B1": "none"}
+        assert sidecar["Options"]["b1"] == "none"
+
+
+def test_a_derived_map_without_its_maps_is_an_exclusion(tmp_path):
+    series, _ = write_flip_angles(tmp_path)
+    files = outputs(tmp_path)
+    settings = {**VFA, "model": "r2_prime", "parameter": "R2prime", "unit": "1/s", "uses_maps": {"T2": "T2map"}}
+    fit_map(series, **files, **settings)
+    assert "needs two maps" in read_exclusion(read_sidecar(files["map"])).reason
