@@ -97,3 +97,20 @@ def test_a_run_without_any_map_is_a_reason(template_folder, tmp_path):
     assert exclusion.stage == "regions"
     assert ABSENT.reason in exclusion.reason
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["labels.tsv", "outcome.json"]
+
+
+def test_a_map_without_a_contrast_takes_the_labels_of_its_place(template_folder, tmp_path):
+    """Ktrans of half the head, on a grid of its own: the head's labels where it lies."""
+    maps, fits = write_run(tmp_path)
+    half = (SHAPE[0], SHAPE[1], SHAPE[2] // 2)
+    affine = AFFINE.copy()
+    affine[:3, 3] += AFFINE[:3, 2]  # one slice further on
+    path, fit = tmp_path / "sub-T01_ses-01_run-1_Ktransmap.nii.gz", tmp_path / "sub-T01_ses-01_run-1_fit.nii.gz"
+    write_image(path, np.ones(half, np.float32), affine, {"Units": "1/min"})
+    write_image(fit, np.ones((*half, 3), np.float32), affine, {"Parameters": ["Ktrans", "kep", "residual"]})
+    labels = tmp_path / "labels"
+    transfer_labels(template_folder, [path, *maps], [fit, *fits], labels=labels, seed=1)
+    head, _ = read_labels(labels / "T1map_dseg.nii.gz")
+    found, where = read_labels(labels / "Ktransmap_dseg.nii.gz")
+    np.testing.assert_allclose(where, affine)
+    assert np.array_equal(found, head[:, :, 1 : 1 + half[2]])
