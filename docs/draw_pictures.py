@@ -104,8 +104,10 @@ def draw(data: Path, out: Path, names: list[str]) -> None:
             series = prepare(data, Path(folder))[given]
             chosen = Path(folder) / mask if isinstance(mask, str) else mask
             outcome = fit_files(model, series, Path(folder) / "maps", mask=chosen, threads=2, **more)
+            picture = Image.open(outcome.files[-1]).convert("RGB")
+            picture.thumbnail((700, 1400))
             # 128 colors are enough for a picture in a text, at a third of the size.
-            Image.open(outcome.files[-1]).convert("RGB").quantize(128).save(out / f"{name}.png", optimize=True)
+            picture.quantize(128).save(out / f"{name}.png", optimize=True)
         tried = sum(count for flag, count in outcome.flags.items() if flag != "masked")
         spread = "; ".join(
             f"{p.name} {p.median:.4g} [{p.low:.4g}, {p.high:.4g}] {p.unit}, standard error {p.stderr:.2g}"
