@@ -38,17 +38,22 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
-@pytest.mark.parametrize("biomarker", ["T1", "T2"])
-def test_intervals_cover_the_truth(compared, biomarker):
+def test_intervals_cover_the_truth(compared):
     """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth.
 
-    One trial draws four calibrations, which its scans share, so that on another seed 100 % would be no surprise:
-    test_coverage asks over trials. Here the deviations must also be of the size that is stated.
+    Over all regions: a trial draws four calibrations a biomarker, which its scans share, so that a tissue by itself
+    is covered whole in most trials (test_coverage asks per biomarker, over trials).
     """
+    z = (compared["value"] - compared["truth"]) / compared["stderr"]
+    covered = (z.abs() <= 1.96).mean()
+    assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(z)}"
+
+
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
+def test_deviations_have_the_size_that_is_stated(compared, biomarker):
     rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
     z = (rows["value"] - rows["truth"]) / rows["stderr"]
-    covered = (z.abs() <= 1.96).mean()
-    assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(rows)}"
+    assert (z.abs() <= 1.96).mean() >= 0.85
     # χ² of four deviations, 4 % beyond on either side: intervals twice or half as wide as they should be fail.
     assert 0.4 <= np.sqrt((z**2).mean()) <= 1.6
 

@@ -99,12 +99,12 @@ def turn_back(bound: Bound, signal: np.ndarray, field: np.ndarray) -> np.ndarray
     return turned
 
 
-def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: np.ndarray) -> float | None:
-    """The noise of complex images; None for phases alone, whose magnitude is one."""
-    if not np.ptp(np.abs(signal[inside])) > 0:
-        return None
+def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: np.ndarray) -> float:
+    """The noise of complex images; of phases alone [rad], whose magnitude is one and has none."""
     # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
-    return estimate_noise(turn_back(bound, signal, smooth_field(field, inside)), inside)
+    turned = turn_back(bound, signal, smooth_field(field, inside))
+    has_magnitude = np.ptp(np.abs(signal[inside])) > 1e-4
+    return estimate_noise(turned if has_magnitude else np.angle(turned), inside)
 
 
 def _join(parts: list[Fit]) -> Fit:

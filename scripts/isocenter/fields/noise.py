@@ -10,7 +10,7 @@ _MOST_SLICES = 9
 
 
 def estimate_noise(signal: np.ndarray, mask: np.ndarray) -> float:
-    """The standard deviation of one channel [a.u.] of complex images (x, y, z, n); NaN where it cannot be seen.
+    """The standard deviation of one channel [a.u.] of complex or real images (x, y, z, n); NaN where it cannot be seen.
 
     From the differences across both diagonals of squares of four voxels in the first two axes: what is smooth
     cancels, noise does not. Donoho and Johnstone 1994, doi 10.1093/biomet/81.3.425, for the median as its scale.
@@ -19,7 +19,8 @@ def estimate_noise(signal: np.ndarray, mask: np.ndarray) -> float:
     signal, mask = signal[:, :, slices], mask[:, :, slices]
     a = signal[:-1, :-1] - signal[1:, :-1] - signal[:-1, 1:] + signal[1:, 1:]
     whole = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
-    detail = np.concatenate([np.real(a[whole]).ravel(), np.imag(a[whole]).ravel()]) / 2
+    parts = [np.real(a[whole]), np.imag(a[whole])] if np.iscomplexobj(a) else [a[whole]]
+    detail = np.concatenate([part.ravel() for part in parts]) / 2
     detail = detail[np.isfinite(detail)]
     return float(np.median(np.abs(detail)) / _NORMAL_MEDIAN) if detail.size else np.nan
 

@@ -5,6 +5,10 @@ import numpy as np
 #: The noise class ends this many robust standard deviations above its median.
 _SPREADS = 6.0
 _MOST_TURNS = 20
+#: Two classes have at least this share of the variance between them; one even spread of values parts into 0.75.
+_TWO_CLASSES = 0.8
+#: A dark class of fewer voxels than this share is no air.
+_LEAST_AIR = 0.01
 
 
 def find_foreground(data: np.ndarray) -> np.ndarray:
@@ -13,7 +17,9 @@ def find_foreground(data: np.ndarray) -> np.ndarray:
     Otsu's threshold (1979, doi 10.1109/TSMC.1979.4310076) on the maximum over the series parts dark from bright.
     It lies between air and the brightest tissue and would lose dim vials, so only its dark class is used: the median
     and the median absolute deviation of that class, with what stands out of it cut off in turns, describe the air,
-    and all that stands above the air is foreground.
+    and all that stands above the air is foreground. An image that tissue fills has no such two classes: the dark
+    one is then parted again until it holds air, or too few voxels to be any, and then all that is above zero is
+    foreground.
 
     data : (x, y, z, n) array [a.u.]; returns (x, y, z) booleans
     """
@@ -23,17 +29,36 @@ def find_foreground(data: np.ndarray) -> np.ndarray:
     positive = brightest > 0
     if not positive.any():
         return positive
-    dark_end = threshold_otsu(brightest)
-    air_end = dark_end
+    air_end = dark_end = _part_air(brightest)
+    if air_end <= 0:
+        return positive
     for _ in range(_MOST_TURNS):
-        dark = brightest[brightest <= air_end]
-        middle = np.median(dark)
-        spread = 1.4826 * np.median(np.abs(dark - middle))
-        following = min(middle + _SPREADS * spread, dark_end)
+        following = min(_end_of_noise(brightest[brightest <= air_end]), dark_end)
         if following >= air_end:
             break
         air_end = following
     return positive & (brightest > air_end)
+
+
+def _part_air(brightest: np.ndarray) -> float:
+    """A threshold above the air and below the brightest tissue; 0 where no air is seen."""
+    values = brightest.ravel()
+    while values.size >= _LEAST_AIR * brightest.size and np.ptp(values) > 0:
+        dark_end = threshold_otsu(values)
+        dark = values[values <= dark_end]
+        share = dark.size / values.size
+        apart = share * (1 - share) * (values.mean() - dark.mean()) ** 2 / (1 - share) ** 2
+        if dark.size >= _LEAST_AIR * brightest.size and (
+            apart >= _TWO_CLASSES * values.var() or _end_of_noise(dark) < dark_end
+        ):
+            return dark_end
+        values = dark
+    return 0.0
+
+
+def _end_of_noise(dark: np.ndarray) -> float:
+    middle = np.median(dark)
+    return float(middle + _SPREADS * 1.4826 * np.median(np.abs(dark - middle)))
 
 
 def threshold_otsu(values: np.ndarray, bins: int = 512) -> float:
