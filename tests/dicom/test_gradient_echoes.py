@@ -3,10 +3,12 @@
 import json
 from types import SimpleNamespace
 
+import pydicom
 import pytest
-from dicom.small import header, write_classic
+from dicom.small import header, item, write_classic, write_enhanced
 
 from isocenter.dicom.sets import frame_starts
+from isocenter.dicom.vendors import find_vendor
 from isocenter.io.nifti import read_series
 
 ANGLES = (2, 10, 25)  # deg
@@ -263,3 +265,47 @@ def test_a_beating_heart_is_no_dynamic_series(site):
 def test_a_few_repeats_are_no_dynamic_series(site):
     write_dynamic(site, n=3)
     assert only(site.take_in(**DYNAMIC)).disposition == "ignored"
+
+
+def write_enhanced_echoes(path, change):
+    """An enhanced gradient echo of six images a slice; `change` edits each frame, given the number of its value."""
+    base = spoiled("enhanced", manufacturer="Philips Healthcare")
+    write_enhanced(path, base, [3.2] * 6, kind="SE")
+    dataset = pydicom.dcmread(path)
+    dataset.EchoPulseSequence = "GRADIENT"
+    timing = dataset.SharedFunctionalGroupsSequence[0].MRTimingAndRelatedParametersSequence[0]
+    timing.RepetitionTime, timing.FlipAngle = 7.3, 15.0
+    for index, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        change(frame, index % 6)
+    dataset.save_as(path)
+
+
+def test_flip_angles_of_an_enhanced_file(site):
+    def turn(frame, index):
+        frame.MRTimingAndRelatedParametersSequence = item(RepetitionTime=7.3, FlipAngle=3.0 + 4.0 * index)
+
+    write_enhanced_echoes(site.dicom / "a.dcm", turn)
+    row = only(site.take_in(**VFA))
+    assert (row.disposition, row.suffix) == ("used", "VFA"), row.reason
+    series = read_series([site.bids / name for name in row.files.split("|")])
+    assert series.acquisition["FlipAngle"].tolist() == [3.0, 7.0, 11.0, 15.0, 19.0, 23.0]
+    assert series.acquisition["RepetitionTimeExcitation"] == 0.0073
+
+
+def test_frames_of_an_enhanced_file(site):
+    def stamp(frame, index):
+        frame.FrameContentSequence[0].FrameAcquisitionDateTime = f"20250310101{index}30.500000"
+
+    write_enhanced_echoes(site.dicom / "a.dcm", stamp)
+    row = only(site.take_in(**DYNAMIC))
+    assert (row.disposition, row.suffix) == ("used", "DCE"), row.reason
+    assert sidecar_of(site, row.files)["FrameTimesStart"] == [0.0, 60.0, 120.0, 180.0, 240.0, 300.0]
+
+
+def test_philips_keeps_the_time_of_a_frame_in_a_private_element():
+    dataset = spoiled("a", manufacturer="Philips Medical Systems", NumberOfTemporalPositions="6")
+    block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    block.add_new(0xA0, "FL", 12.5)
+    assert find_vendor(dataset).read_frame_time(dataset) == 12.5
+    del dataset.NumberOfTemporalPositions
+    assert find_vendor(dataset).read_frame_time(dataset) == 10 * 3600 + 15 * 60
