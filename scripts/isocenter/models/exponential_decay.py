@@ -85,7 +85,8 @@ def bind_decay(
             is_hard=np.array([[True, True]]),
             # A decay to exp(-4) within the first step leaves one sample to see; one of less than 2 % over the whole
             # series is a constant.
-            visible=np.log([[np.sort(used)[1] / 8, spread * 50]]),
+            # Repeated values are one step: several images at b = 0 see no more of a fast decay than one.
+            visible=np.log([[np.unique(used)[1] / 8, spread * 50]]),
             grid=np.linspace(bounds[0], bounds[1], 64)[:, np.newaxis],
             order=order,
             amplitudes=2 if has_offset else 1,
