@@ -104,7 +104,9 @@ def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: 
     if not np.ptp(np.abs(signal[inside])) > 0:
         return None
     # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
-    return estimate_noise(turn_back(bound, signal, smooth_field(field, inside)), inside)
+    noise = estimate_noise(turn_back(bound, signal, smooth_field(field, inside)), inside)
+    # Images without any (simulated ones) tell nothing of it.
+    return noise if noise > 0 else None
 
 
 def _join(parts: list[Fit]) -> Fit:
