@@ -139,6 +139,9 @@ def fit(
         Path | None,
         typer.Option(help="The arterial input of DCE: a TSV of time and concentration, or an image of an artery."),
     ] = None,
+    t2: Annotated[
+        Path | None, typer.Option(help="A T2 map as isocenter fit writes it: R2* then also gives R2'.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
     list_models: Annotated[bool, typer.Option("--list", help="List the models and stop.")] = False,
@@ -155,7 +158,7 @@ def fit(
         task = progress.add_task(f"reading {len(niftis or [])} file(s)", total=None)
         outcome = fit_files(
             model, niftis or [], out, robust=robust, noise=noise, sigma=sigma, mask=mask, b1=b1, t1=t1,
-            aif=aif, options=read_options(option or []), threads=threads,
+            aif=aif, t2=t2, options=read_options(option or []), threads=threads,
             on_progress=lambda done, total: progress.update(
                 task, completed=done, total=total, description=f"{model}, slices"
             ),

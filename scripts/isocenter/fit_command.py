@@ -13,11 +13,21 @@ from isocenter.entities import Flag
 from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.fitting import Fit
 from isocenter.fitting.maps import describe_fit, fit_series
-from isocenter.io.nifti import read_sidecar, read_volume, sidecar_path, write_bytes, write_image, write_json, write_map
+from isocenter.io.nifti import (
+    read_map,
+    read_sidecar,
+    read_volume,
+    sidecar_path,
+    write_bytes,
+    write_image,
+    write_json,
+    write_map,
+)  # fmt: skip
 from isocenter.io.series import output_prefix, read_parts
 from isocenter.io.tables import read_table
 from isocenter.models import Bound, Model
 from isocenter.models.dynamic_series import REGION
+from isocenter.models.r2_prime import subtract_r2
 from isocenter.named_options import resolve_names
 from isocenter.volume import ParameterMap, Series
 
@@ -98,6 +108,7 @@ def fit_files(
     b1: Path | None = None,
     t1: Path | None = None,
     aif: Path | None = None,
+    t2: Path | None = None,
     options: dict[str, Any] | None = None,
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -122,6 +133,8 @@ def fit_files(
     aif : path, optional
         The arterial input of a DCE model: a TSV with the columns `time` [s] and `concentration` [mM], or an image that
         is above zero inside an artery. Both are blood: the option hematocrit is stated, 0 for plasma.
+    t2 : path, optional
+        A T2 map [s] as `isocenter fit` writes it, with its standard error and flag beside it: R2* then also gives R2'.
     options : mapping, optional
         Options of the model.
     threads : int
@@ -143,6 +156,7 @@ def fit_files(
     if out.exists() and not out.is_dir():
         raise ConfigError(explain("The output is not a folder", where=str(out), remedy="name a folder with --out"))
     acquired = read_parts(niftis)
+    second = None if t2 is None else _read_second(known, acquired, t2)
     options = resolve_names(options or {})
     voxels = None if mask is None else _read_mask(mask, acquired)
     if voxels is not None and not voxels.any():
@@ -164,9 +178,17 @@ def fit_files(
     words["mask"] = "foreground" if mask is None else mask.name
     sidecar = _describe(bound, acquired, niftis, words)
     files = _write(bound, found, acquired, out, output_prefix(niftis), sidecar, is_robust=robust is not None)
+    spreads = [_spread(found, i) for i in range(len(found.parameters))]
+    if second is not None:
+        prime = subtract_r2(_as_map(found, "R2star", acquired), second)
+        files = [*_write_prime(prime, out, output_prefix(niftis), {**sidecar, "T2": t2.name}), *files]
+        if prime.ok.any():
+            low, middle, high = np.percentile(prime.value[prime.ok], [5, 50, 95])
+            error = float(np.median(prime.stderr[prime.ok]))
+            spreads.append(Spread("R2prime", prime.unit, float(middle), float(low), float(high), error))
     flags = np.bincount(found.flag.ravel(), minlength=len(Flag))
     return Outcome(
-        [_spread(found, i) for i in range(len(found.parameters))],
+        spreads,
         {flag.name.lower(): int(flags[flag]) for flag in Flag},
         files,
         float(np.mean(found.outliers[found.ok])) if robust is not None else None,
@@ -261,6 +283,44 @@ def _lend_input(model: Model, acquired: Series, options: dict[str, Any], path: P
     else:
         given[REGION] = _read_on_grid(path, acquired, "region of the arterial input") > 0
     return Series(acquired.data, acquired.affine, given, acquired.saturation)
+
+
+def _read_second(model: Model, acquired: Series, path: Path) -> ParameterMap:
+    """A map of T2 with its standard error and flag, on the grid of a series that gives R2*."""
+    if "R2star" not in [parameter.name for parameter in model.parameters]:
+        raise ConfigError(
+            explain(f"The model {model.name} gives no R2*, from which T2 would be taken off", where="--t2",
+                    remedy="leave it out, or fit t2star_multi_echo")
+        )  # fmt: skip
+    _read_on_grid(path, acquired, "T2 map")
+    stem, _, suffix = path.name.rpartition("_")
+    beside = [path.with_name(f"{stem}_desc-{what}_{suffix}") for what in ("stderr", "flag")]
+    absent = [other.name for other in beside if not other.is_file()]
+    if absent:
+        raise ConfigError(
+            explain(
+                "A T2 map lacks its standard error or flag, without which R2' would have none",
+                where=str(path),
+                expected="the files that isocenter fit writes beside it",
+                found=f"no {', '.join(absent)}",
+            )
+        )
+    return read_map(path, *beside)[0]
+
+
+def _as_map(found: Fit, name: str, acquired: Series) -> ParameterMap:
+    unit = found.units[found.parameters.index(name)]
+    return ParameterMap(found.value[name], found.stderr[name], found.flag, acquired.affine, unit)
+
+
+def _write_prime(prime: ParameterMap, out: Path, prefix: str, sidecar: dict[str, Any]) -> list[Path]:
+    """Write R2' with its standard error and flag."""
+    start = f"{prefix}_" if prefix else ""
+    paths = [out / f"{start}{desc}R2primemap.nii.gz" for desc in ("", "desc-stderr_", "desc-flag_")]
+    words = "R2* - R2: what field differences within the voxel add to the decay"
+    write_map(paths[0], prime, *paths[1:], {**sidecar, "Description": words})
+    _ignore(out / ".bidsignore", {"R2primemap"})
+    return paths
 
 
 def _describe(bound: Bound, acquired: Series, niftis: Sequence[Path], words: dict[str, Any]) -> dict[str, Any]:

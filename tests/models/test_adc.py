@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isocenter import models
+from isocenter.entities import Flag
 from isocenter.errors import ConfigError, FitError, SidecarError
 from isocenter.fitting import fit
 from isocenter.fitting.maps import fit_series
@@ -161,3 +162,25 @@ def test_the_range_of_b_is_kept_recorded_and_predicts_all():
 def test_bad_requests(acquisition, options, error, match):
     with pytest.raises(error, match=match):
         MODEL.bind(acquisition, **options)
+
+
+@pytest.mark.parametrize("b", [[0, 1000, 2000], [0, 0, 0, 1000, 2000], [2000, 0, 1000, 0, 2000, 1000]])
+def test_a_decay_that_is_over_at_the_first_b_value_is_flagged(b):
+    """Whether b = 0 was acquired once or often: only ever one value of b has signal."""
+    bound = models.get("adc_monoexponential").bind({"DiffusionBValue": b})
+    signal = bound.predict({"ADC": np.array([1.0e-3, 9.5e-3]), "S0": 1000.0})
+    found = fit(bound, signal)
+    assert found.flag[0] == Flag.OK
+    assert found.flag[1] == Flag.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "magnitude"])
+def test_a_decay_that_vanishes_in_the_noise_is_not_given_the_rate_of_the_noise(noise):
+    bound = models.get("adc_monoexponential").bind({"DiffusionBValue": [0, 0, 300, 600, 1000, 1000]})
+    signal = bound.predict({"ADC": np.repeat([1e-3, 3e-3, 0.04], 2000), "S0": 1000.0})
+    rng = np.random.default_rng(1)
+    parts = signal + rng.normal(0, 10, signal.shape), rng.normal(0, 10, signal.shape)
+    found = fit(bound, parts[0] if noise == "gaussian" else np.hypot(*parts))
+    assert found.ok[:4000].all()
+    # A voxel in a hundred may show a sample that stands out by chance.
+    assert (found.flag[4000:] != Flag.OK).mean() > 0.95

@@ -220,3 +220,18 @@ def test_no_valley_of_the_field_is_left_out(field, spacing, missing):
     assert found.ok.all()
     # At SNR 300 ten points are dozens of standard errors.
     assert np.abs(found.value["PDFF"] - 100 * share).max() < 10
+
+
+@pytest.mark.parametrize("rate", [400.0, 700.0])
+def test_iron_is_not_taken_for_fat(rate):
+    """A decay within a few echoes, as in an overloaded liver at 3 T: fat beats as fast as the signal decays.
+
+    One voxel in 200 may miss the right valley, between two nodes of R2*. With three nodes up to 300 1/s it was 1.4 % of
+    the voxels at 400 1/s, and 74 % at 700 1/s, which read 93 % of fat.
+    """
+    bound = models.get("pdff_complex").bind({"EchoTime": 0.0012 + 0.001 * np.arange(8), "MagneticFieldStrength": 3.0})
+    signal = np.tile(bound.predict({"W": 800.0, "F": 200.0, "B0": 30.0, "R2star": rate}), (3000, 1))
+    rng = np.random.default_rng(9)
+    signal += 10 * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+    free, started = fit(bound, signal), fit(bound, signal, start={"B0": 30.0})
+    assert np.mean(free.residual > 1.0001 * started.residual) < 0.005

@@ -99,12 +99,14 @@ def turn_back(bound: Bound, signal: np.ndarray, field: np.ndarray) -> np.ndarray
     return turned
 
 
-def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: np.ndarray) -> float:
+def _measure_noise(bound: Bound, signal: np.ndarray, field: np.ndarray, inside: np.ndarray) -> float | None:
     """The noise of complex images; of phases alone [rad], whose magnitude is one and has none."""
     # Turned back by a smoothed field, lest the field's own noise or its slope count as the images' noise.
     turned = turn_back(bound, signal, smooth_field(field, inside))
     has_magnitude = np.ptp(np.abs(signal[inside])) > 1e-4
-    return estimate_noise(turned if has_magnitude else np.angle(turned), inside)
+    noise = estimate_noise(turned if has_magnitude else np.angle(turned), inside)
+    # Images without any (simulated ones) tell nothing of it.
+    return noise if noise > 0 else None
 
 
 def _join(parts: list[Fit]) -> Fit:

@@ -12,10 +12,15 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, explain
 from isocenter.models.base import Bound, Model, Parameter, Separable, read_axis, read_options
-from isocenter.models.compiled import evaluation, reporting
+from isocenter.models.compiled import evaluation, kernel, reporting
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
+_OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
+#: Relative error of the signal after the first step beyond which it is not told from none.
+_VAGUE = 1.0 / 3.0
+#: Time constants within the first step below which a large error has other causes, such as directions that differ.
+_FAR = 2.0
 
 
 @evaluation
@@ -32,17 +37,30 @@ def evaluate_decay(theta, design, constants, basis, slope):
             slope[0, 1, i] = 0.0
 
 
+@kernel
+def judge_decay(theta, amplitudes, constants, covariance):
+    """The flag of a decay: no signal, or over within the first step of the series, where noise sets its rate.
+
+    The signal after the first step, relative to the one before, is uncertain by the error of log T times the step over
+    T. A third is three standard errors from nothing at all.
+    """
+    if not amplitudes[0] > 0.0:
+        return _NO_SIGNAL
+    steps = constants[1] * np.exp(-theta[0])
+    if steps > _FAR and np.sqrt(covariance[0, 0]) * steps > _VAGUE:
+        return _OUT_OF_RANGE
+    return _OK
+
+
 @reporting
 def report_decay(theta, amplitudes, constants, covariance, values, errors):
-    """The decay constant (or rate), S0 [, offset]."""
+    """The decay constant (or rate), S0 [, offset]; constants : 1 or -1 (rate), the first step of the series."""
     values[0] = np.exp(constants[0] * theta[0])
     errors[0] = values[0] * np.sqrt(covariance[0, 0])
     for k in range(amplitudes.size):
         values[1 + k] = amplitudes[k]
         errors[1 + k] = np.sqrt(covariance[1 + k, 1 + k])
-    if not amplitudes[0] > 0.0:
-        return _NO_SIGNAL
-    return _OK
+    return judge_decay(theta, amplitudes, constants, covariance)
 
 
 OFFSET = Parameter("offset", "arbitrary", -np.inf, np.inf, "constant that does not decay")
@@ -60,7 +78,8 @@ def bind_decay(
     first = model.parameters[0]
     sign = -1.0 if is_rate else 1.0
     bounds = np.sort(sign * np.log([first.lower, first.upper]))
-    spread = used.max() - used.min()
+    levels = np.unique(used)
+    spread = levels[-1] - levels[0]
 
     def forward(p: dict[str, np.ndarray]) -> np.ndarray:
         constant = p[first.name][..., np.newaxis]
@@ -79,13 +98,14 @@ def bind_decay(
             evaluate=evaluate_decay,
             report=report_decay,
             design=used[np.newaxis],
-            constants=np.array([sign]),
+            constants=np.array([sign, levels[1] - levels[0]]),
             lower=bounds[:1],
             upper=bounds[1:],
             is_hard=np.array([[True, True]]),
             # A decay to exp(-4) within the first step leaves one sample to see; one of less than 2 % over the whole
             # series is a constant.
-            visible=np.log([[np.sort(used)[1] / 8, spread * 50]]),
+            # Repeated values are one step: several images at b = 0 see no more of a fast decay than one.
+            visible=np.log([[levels[1] / 8, spread * 50]]),
             grid=np.linspace(bounds[0], bounds[1], 64)[:, np.newaxis],
             order=order,
             amplitudes=2 if has_offset else 1,

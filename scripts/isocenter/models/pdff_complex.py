@@ -40,7 +40,7 @@ _LEAST_PDFF, _MOST_PDFF = -5.0, 105.0
 _LEAST_RATE = -20.0
 _MOST_RATE = 2000.0
 #: R2* of the starting nodes [1/s].
-_RATES = (15.0, 45.0, 90.0, 160.0, 300.0)
+_RATES = (15.0, 45.0, 90.0, 160.0, 300.0, 550.0, 950.0)
 _READOUT_PHASES = (0.0, -0.6, 0.6)
 
 

@@ -16,14 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from isocenter.entities import Flag
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter
 from isocenter.models.compiled import reporting
-from isocenter.models.exponential_decay import bind_decay
-
-_OK = int(Flag.OK)
-_NO_SIGNAL = int(Flag.NO_SIGNAL)
+from isocenter.models.exponential_decay import bind_decay, judge_decay
 
 
 @reporting
@@ -37,9 +33,7 @@ def report_star(theta, amplitudes, constants, covariance, values, errors):
     for k in range(amplitudes.size):
         values[2 + k] = amplitudes[k]
         errors[2 + k] = np.sqrt(covariance[1 + k, 1 + k])
-    if not amplitudes[0] > 0.0:
-        return _NO_SIGNAL
-    return _OK
+    return judge_decay(theta, amplitudes, constants, covariance)
 
 
 @register
