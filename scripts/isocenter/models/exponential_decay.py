@@ -38,7 +38,7 @@ def evaluate_decay(theta, design, constants, basis, slope):
 
 
 @kernel
-def judge_decay(theta, amplitudes, constants, covariance):
+def judge_decay(rate, amplitudes, constants, covariance):
     """The flag of a decay: no signal, or over within the first step of the series, where noise sets its rate.
 
     The signal after the first step, relative to the one before, is uncertain by the error of log T times the step over
@@ -46,8 +46,8 @@ def judge_decay(theta, amplitudes, constants, covariance):
     """
     if not amplitudes[0] > 0.0:
         return _NO_SIGNAL
-    steps = constants[1] * np.exp(-theta[0])
-    if steps > _FAR and np.sqrt(covariance[0, 0]) * steps > _VAGUE:
+    steps = constants[1] * rate
+    if steps > _FAR and covariance[0, 0] * steps * steps > _VAGUE * _VAGUE:
         return _OUT_OF_RANGE
     return _OK
 
@@ -60,7 +60,8 @@ def report_decay(theta, amplitudes, constants, covariance, values, errors):
     for k in range(amplitudes.size):
         values[1 + k] = amplitudes[k]
         errors[1 + k] = np.sqrt(covariance[1 + k, 1 + k])
-    return judge_decay(theta, amplitudes, constants, covariance)
+    rate = values[0] if constants[0] < 0.0 else 1.0 / values[0]
+    return judge_decay(rate, amplitudes, constants, covariance)
 
 
 OFFSET = Parameter("offset", "arbitrary", -np.inf, np.inf, "constant that does not decay")
