@@ -72,19 +72,9 @@ def test_truth_in_truth_out(compared, biomarker, roi, limit):
 
 
 def test_fat_fraction_is_recovered(compared):
-    """In points: 0.1 is a tenth of what a trial of muscle would call a change."""
-    rows = compared.query("biomarker == 'PDFF' and site != 'siteA'")
-    assert len(rows) >= 15
-    assert (rows["value"] - rows["truth"]).abs().max() <= 0.1
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="a machine called 3 T runs at 2.89 T (ImagingFrequency 123.25 MHz): with the nominal field fat is looked "
-    "for 4 % too far from water, and a fat fraction of 6 % reads half a point high",
-)
-def test_fat_fraction_is_recovered_where_the_field_is_below_its_name(compared):
-    rows = compared.query("biomarker == 'PDFF' and site == 'siteA'")
+    """In points: 0.1 is a tenth of what a trial of muscle would call a change. Site A's magnet runs below its name."""
+    rows = compared.query("biomarker == 'PDFF'")
+    assert set(rows["site"]) == {"siteA", "siteB", "siteC", "siteD"}
     assert (rows["value"] - rows["truth"]).abs().max() <= 0.1
 
 

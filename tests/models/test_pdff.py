@@ -235,3 +235,19 @@ def test_iron_is_not_taken_for_fat(rate):
     signal += 10 * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
     free, started = fit(bound, signal), fit(bound, signal, start={"B0": 30.0})
     assert np.mean(free.residual > 1.0001 * started.residual) < 0.005
+
+
+@pytest.mark.parametrize("name", ["pdff_complex", "pdff_magnitude"])
+def test_the_frequency_of_the_scanner_tells_the_field_better_than_its_name(name):
+    """A magnet called 3 T at 123.25 MHz: fat lies 3.5 % nearer to water than its name says."""
+    model = models.get(name)
+    te = model.example["EchoTime"]
+    truth = {"W": 800.0, "F": 200.0, "R2star": 40.0} | ({"B0": 10.0} if name == "pdff_complex" else {})
+    signal = model.bind({"EchoTime": te, "MagneticFieldStrength": 123.25 / 42.577}).predict(truth)
+    options = {"dominant": "water"} if name == "pdff_magnitude" else {}
+    said = model.bind({"EchoTime": te, "MagneticFieldStrength": 3.0, "ImagingFrequency": 123.25}, **options)
+    silent = model.bind({"EchoTime": te, "MagneticFieldStrength": 3.0}, **options)
+    assert fit(said, signal).value["PDFF"] == pytest.approx(20.0, abs=0.01)
+    assert abs(fit(silent, signal).value["PDFF"] - 20.0) > 0.1
+    with pytest.raises(SidecarError, match=r"127\.7 MHz"):
+        model.bind({"EchoTime": te, "MagneticFieldStrength": 3.0, "ImagingFrequency": 63.87})

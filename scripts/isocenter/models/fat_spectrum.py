@@ -26,6 +26,8 @@ SIX_PEAK: dict[str, Any] = {
     "shift_per_degree": 0.01,
 }
 
+#: A magnet's name and its field differ by less than this share.
+_MOST_MISNAMED = 0.1
 _KEYS = ("ppm", "amplitude", "reference_temperature", "shift_per_degree")
 #: What a block of config/spectra.yaml says besides.
 _WORDS = ("title", "source")
@@ -45,17 +47,33 @@ class FatSpectrum:
 
 
 def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping[str, Any]) -> FatSpectrum:
-    """The spectrum [Hz] of the options `spectrum` and `temperature` [degC] at the acquisition's field strength.
+    """The spectrum [Hz] of the options `spectrum` and `temperature` [degC] at the field of the acquisition.
 
-    Raises SidecarError without MagneticFieldStrength [T], ConfigError for a mapping that is no spectrum.
+    The field is ImagingFrequency [MHz] over the gyromagnetic ratio where it is given: a magnet called 3 T may run at
+    2.89 T. Else it is MagneticFieldStrength [T].
+
+    Raises SidecarError without either or where the two contradict each other, ConfigError for a mapping that is no
+    spectrum.
     """
-    field = read_constant(model, acquisition, "MagneticFieldStrength", np.nan, unit="T")
+    nominal = read_constant(model, acquisition, "MagneticFieldStrength", np.nan, unit="T")
+    frequency = read_constant(model, acquisition, "ImagingFrequency", np.nan, unit="MHz")
+    field = frequency / GYROMAGNETIC_RATIO if np.isfinite(frequency) else nominal
     if not np.isfinite(field):
         raise SidecarError(
             explain(
                 f"The model {model.name} needs MagneticFieldStrength, which the sidecar lacks",
-                expected="MagneticFieldStrength [T], which says how many Hz fat lies from water",
+                expected="MagneticFieldStrength [T] or ImagingFrequency [MHz]: they say how many Hz fat lies from water",
                 found=", ".join(sorted(acquisition)) or "an empty sidecar",
+                remedy="check the DICOM header of the series; the value is never guessed",
+            )
+        )
+    if np.isfinite(nominal) and abs(field / nominal - 1) > _MOST_MISNAMED:
+        raise SidecarError(
+            explain(
+                "ImagingFrequency and MagneticFieldStrength contradict each other",
+                where=f"model {model.name}",
+                expected=f"about {GYROMAGNETIC_RATIO * nominal:.1f} MHz for protons at {nominal:g} T",
+                found=f"{frequency:g} MHz",
                 remedy="check the DICOM header of the series; the value is never guessed",
             )
         )

@@ -4,7 +4,8 @@ equation     S(TE) = (W + F c(TE)) exp(i phase) exp(i 2 pi B0 TE) exp(-R2* TE), 
              PDFF = 100 F / (W + F)
 assumptions  water and fat leave the coil with one phase and decay with one R2*; the spectrum of fat is known; a small
              flip angle (else the short T1 of fat raises PDFF)
-needs        EchoTime [s], at least 4 (3 with a given R2*), MagneticFieldStrength [T]; complex signals
+needs        EchoTime [s], at least 4 (3 with a given R2*), MagneticFieldStrength [T] or, better,
+             ImagingFrequency [MHz]; complex signals
 options      spectrum: mapping of ppm and amplitude (config/spectra.yaml), null for six peaks; temperature [degC] of the
              sample, null for the spectrum's own; R2star [1/s]: a known one instead of a fitted one; bipolar: readouts
              of alternating polarity, whose phase is fitted (within 45 degrees; more reads as another field, half a
@@ -163,7 +164,7 @@ class PDFFComplex:
         Parameter("phase", "deg", -180.0, 180.0, "phase at echo time 0"),
     )
     needs = ("EchoTime", "MagneticFieldStrength")
-    uses = ()
+    uses = ("ImagingFrequency",)
     options: dict[str, Any] = {  # noqa: RUF012
         "spectrum": None, "temperature": None, "R2star": None, "bipolar": False, "clockwise": False,
     }  # fmt: skip
@@ -179,7 +180,7 @@ class PDFFComplex:
     field_map = "fat_and_water"
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
-        """Bind to EchoTime (n,) [s] and MagneticFieldStrength [T]."""
+        """Bind to EchoTime (n,) [s] and MagneticFieldStrength [T], or ImagingFrequency [MHz]."""
         options = read_options(self, options)
         te = read_axis(self, acquisition, "EchoTime")
         spectrum = read_spectrum(self, acquisition, options)

@@ -2,7 +2,8 @@
 
 equation     S(TE) = |W + F c(TE)| exp(-R2* TE), c(TE) = sum_p a_p exp(i 2 pi f_p TE); PDFF = 100 F / (W + F)
 assumptions  water and fat have one phase at TE 0 and one R2*; noise is far below the signal; the spectrum is known
-needs        EchoTime [s], at least 4, MagneticFieldStrength [T]; magnitudes. It does not matter whether the readouts
+needs        EchoTime [s], at least 4, MagneticFieldStrength [T] or, better, ImagingFrequency [MHz]; magnitudes. It does
+             not matter whether the readouts
              were bipolar, nor which way the phase turned
 options      spectrum, temperature [degC]: as in `pdff_complex`; dominant: "either", or "water" or "fat" where anatomy
              says which of the two is more than half, so that nothing is ambiguous
@@ -127,7 +128,7 @@ class PDFFMagnitude:
         Parameter("F", "arbitrary", 0.0, np.inf, "signal of fat at echo time 0"),
     )
     needs = ("EchoTime", "MagneticFieldStrength")
-    uses = ()
+    uses = ("ImagingFrequency",)
     options: dict[str, Any] = {"spectrum": None, "temperature": None, "dominant": "either"}  # noqa: RUF012
     example: dict[str, Any] = {  # noqa: RUF012
         "EchoTime": [0.0012, 0.0022, 0.0032, 0.0042, 0.0052, 0.0062], "MagneticFieldStrength": 3.0,
@@ -137,7 +138,7 @@ class PDFFMagnitude:
     reference = "https://doi.org/10.1148/radiol.2511080666"
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
-        """Bind to EchoTime (n,) [s] and MagneticFieldStrength [T]."""
+        """Bind to EchoTime (n,) [s] and MagneticFieldStrength [T], or ImagingFrequency [MHz]."""
         options = read_options(self, options)
         te = read_axis(self, acquisition, "EchoTime")
         spectrum = read_spectrum(self, acquisition, options)
