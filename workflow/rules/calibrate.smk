@@ -59,6 +59,25 @@ rule pool_vials:
         "../../scripts/pool_vials.py"
 
 
+rule chart_control:
+    input:
+        vials=layout.VIALS,
+        scans=layout.SCANS,
+        site=layout.SITE_YAML,
+    output:
+        control=layout.CONTROL,
+    log:
+        f"{layout.LOGS}/chart_control/{{site}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_digest("chart_control"),
+    message:
+        "control charts of {wildcards.site}"
+    script:
+        "../../scripts/chart_control.py"
+
+
 rule fit_calibration:
     input:
         vials=lambda wildcards: after_intake(wildcards).vial_tables(
@@ -74,6 +93,8 @@ rule fit_calibration:
         biomarker=lambda wildcards: wildcards.biomarker,
         unit=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["unit"],
         forms=lambda wildcards: PLAN.calibration_forms(wildcards.biomarker),
+        dates=lambda wildcards: PLAN.calibration_dates(wildcards.biomarker),
+        first_date=lambda wildcards: PLAN.first_phantom_date(wildcards.site),
         code=code_digest("fit_calibration"),
     message:
         "calibrate {wildcards.biomarker} at {wildcards.site}"
@@ -90,7 +111,7 @@ rule calibrate_map:
             layout.fill(
                 layout.CALIBRATION,
                 site=wildcards.site,
-                biomarker=PLAN.biomarker_of_map(wildcards.map),
+                biomarker=after_intake(wildcards).biomarker_of_map(wildcards.map),
             )
         ),
     output:
@@ -102,6 +123,8 @@ rule calibrate_map:
     conda:
         "../../environment.yml"
     params:
+        day=lambda wildcards: PLAN.calibration_day(wildcards),
+        day_stderr=lambda wildcards: PLAN.calibration_day_stderr(wildcards),
         code=code_digest("calibrate_map"),
     message:
         "apply the calibration to {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"

@@ -62,7 +62,7 @@ def read_spectrum(model: Model, acquisition: Mapping[str, Any], options: Mapping
         raise SidecarError(
             explain(
                 f"The model {model.name} needs MagneticFieldStrength, which the sidecar lacks",
-                expected="MagneticFieldStrength [T] or ImagingFrequency [MHz]: they say how many Hz fat lies from water",
+                expected="MagneticFieldStrength [T] or ImagingFrequency [MHz]: how many Hz fat lies from water",
                 found=", ".join(sorted(acquisition)) or "an empty sidecar",
                 remedy="check the DICOM header of the series; the value is never guessed",
             )

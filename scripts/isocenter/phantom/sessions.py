@@ -17,7 +17,7 @@ from isocenter.phantom.measure import VialMeasurement
 
 #: Columns of ``vials.tsv``. `temperature_stderr` is the signed share of `reference_stderr` that the uncertainty of the
 #: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
-#: is common to all sessions.
+#: is common to all sessions. The last three are the scanner's quality in the vial, where the fit gives it.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -37,6 +37,9 @@ VIAL_COLUMNS = (
     "reason",
     "temperature_stderr",
     "thermometer_stderr",
+    "inversion_efficiency",
+    "b1",
+    "snr",
 )
 #: Columns that stay text when the table is read.
 VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
@@ -125,7 +128,7 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
 
     table : rows of ``vials.tsv``; those of other biomarkers and those not `used` are left out
     """
-    rows = table[(table["biomarker"] == biomarker) & table["used"].astype(bool)] if len(table) else table
+    rows = select_vials(table, biomarker, forms)
     if len(rows) == 0:
         reasons = sorted({r for r in table.get("reason", pd.Series(dtype=str)).astype(str) if r})
         return Calibration.refuse(
@@ -153,6 +156,19 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
     content["dates"] = sorted(set(rows["date"]))
     content["checks"] = {**fit.checks, "n_sessions": rows["session"].nunique(), "drift_percent": 100 * pooled.drift}
     return Calibration.from_dict(content)
+
+
+def select_vials(table: pd.DataFrame, biomarker: str, forms: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of ``vials.tsv`` that a calibration starts from.
+
+    A session marks outliers against a straight line. Where the curve may bend they are looked at again.
+    """
+    if not len(table):
+        return table
+    used = table["used"].astype(bool)
+    if "quadratic" in forms:
+        used |= table["flag"] == "outlier"
+    return table[(table["biomarker"] == biomarker) & used]
 
 
 @dataclass(frozen=True)
