@@ -40,7 +40,11 @@ def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Re
         angles = {m.frame.flip_angle for one in family for m in one.members()} - {None}
         if len(angles) > 1:
             for one in family:
-                recognized[one.uid] = _ignore("VFA", f"One of {len(angles)} flip angles of a T1 series", NOT_NEEDED)
+                words = f"One of {len(angles)} flip angles of a T1 series"
+                if "VFA" in needed:
+                    recognized[one.uid] = _check_files(one, "VFA") or Recognition("VFA", reason=words)
+                else:
+                    recognized[one.uid] = _ignore("VFA", words, NOT_NEEDED)
     return recognized
 
 

@@ -59,6 +59,16 @@ SUFFIXES: dict[str, Convertible] = {
     "IRT1": Convertible("Inversion recovery", **_INVERSION, may_spread=True),
     "MESE": Convertible("Multi-echo spin echo", **_ECHO),
     "MEGRE": Convertible("Multi-echo gradient echo", **_ECHO, has_phase=True),
+    "VFA": Convertible(
+        "Spoiled gradient echo at several flip angles",
+        axis="flip_angle",
+        noun="flip angle",
+        tag="Flip Angle (0018,1314)",
+        unit="deg",
+        key="FlipAngle",
+        entity="flip",
+        may_spread=True,
+    ),
     "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),
     "dwi": Convertible(
         "Echo-planar images (diffusion or functional)",
