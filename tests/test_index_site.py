@@ -87,3 +87,22 @@ def test_missing_source_is_a_row_and_stops_no_other_site(tmp_path):
 def test_unknown_way_with_dates(tmp_path):
     with pytest.raises(ConfigError, match="offset or keep"):
         make_site(tmp_path).take_in(dates="shift")
+
+
+def test_flip_angles_of_the_system_phantom(tmp_path):
+    """Seven series of one angle each are one T1 series; the rest of the session is as it is without them."""
+    if not SYSTEM_PHANTOM.exists():
+        pytest.skip(f"{SYSTEM_PHANTOM.name} is not here")
+    site = make_site(tmp_path)
+    with tarfile.open(SYSTEM_PHANTOM) as archive:
+        archive.extractall(site.dicom, filter="data")
+    (site.folder / "participants.tsv").write_text("participant_id\tkind\tsource_id\nphantom1\tphantom\tH20QMDSYS\n")
+    table = site.take_in(suffixes=["IRT1", "MESE", "VFA"])
+    used = table[table.disposition == "used"]
+    assert used.groupby("suffix").size().to_dict() == {"IRT1": 10, "MESE": 1, "VFA": 7}
+    assert set(used.run) == {"1"}
+    names = sorted("|".join(used[used.suffix == "VFA"].files).split("|"))
+    series = read_series([site.bids / name for name in names])
+    # as published: mrbias e455051, test set A
+    np.testing.assert_allclose(series.acquisition["FlipAngle"], [2, 5, 10, 15, 20, 25, 30])
+    assert series.acquisition["RepetitionTimeExcitation"] == pytest.approx(0.0073)

@@ -118,15 +118,6 @@ def test_what_is_not_needed_is_ignored_with_a_reason(site, elements, values, wor
     assert list(site.bids.glob("sub-*")) == []
 
 
-def test_variable_flip_angles_are_named(site):
-    for angle in (2, 10, 25):
-        base = header(f"fa{angle}", ScanningSequence="GR", MRAcquisitionType="3D", FlipAngle=str(angle))
-        write_classic(site.dicom / f"s{angle}", base, [{}])
-    table = site.take_in()
-    assert set(table.suffix) == {"VFA"}
-    assert set(table.disposition) == {"ignored"}
-
-
 def test_magnitude_is_used_where_phase_stands_in_the_same_series(site):
     phase = {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}
     write_classic(site.dicom / "a", header(), [*INVERSIONS, *({**i, **phase} for i in INVERSIONS)])

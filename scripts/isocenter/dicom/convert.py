@@ -21,7 +21,7 @@ from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.errors import DicomError, explain
 
 #: -g i: nobody's defaults file; -l o: integers as stored; -z n, -b n: compression and sidecars are made here;
-#: -x i: 3D volumes stay as they lie, neither cropped nor turned to the axes of the body;
+#: -x i: volumes of 3D acquisitions stay in the slice order of the headers, neither cropped nor turned;
 #: --ignore_trigger_times: trigger delays (Philips inversion delays) must not split or stretch a volume.
 OPTIONS = ("-g", "i", "-b", "n", "-z", "n", "-l", "o", "-p", "y", "-w", "2", "-x", "i", "-f", "volume")
 #: How far from an integer a value may be after the scaling is undone: float32 keeps 16 bits to 0.004.

@@ -127,6 +127,28 @@ def acquisition_key(series: Series) -> tuple:
     )
 
 
+def split_families(series: list[Series]) -> list[list[Series]]:
+    """Series by `acquisition_key`; one whose header lacks TR or TE joins the largest family of its place that fits."""
+    families: dict[tuple, list[Series]] = {}
+    partial: list[tuple[tuple, Series]] = []
+    for one in series:
+        key = acquisition_key(one)
+        if None in key[-2:]:
+            partial.append((key, one))
+        else:
+            families.setdefault(key, []).append(one)
+    for key, one in partial:
+        fitting = [
+            family
+            for known, family in families.items()
+            if len(known) == len(key)
+            and known[:-2] == key[:-2]
+            and all(mine in (None, theirs) for mine, theirs in zip(key[-2:], known[-2:], strict=True))
+        ]
+        (max(fitting, key=len) if fitting else families.setdefault(key, [])).append(one)
+    return list(families.values())
+
+
 def find_copies(series: list[Series]) -> dict[str, str]:
     """Series that repeat another's images under new UIDs: their UID → the UID of the one to keep.
 

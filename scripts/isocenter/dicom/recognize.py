@@ -4,24 +4,16 @@ Names of series and files are never asked: a protocol may be called anything.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
-from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys
+from isocenter.dicom.gradient_echoes import recognize_families
+from isocenter.dicom.group import Member, Series, plane_keys
+from isocenter.dicom.recognition import NOT_NEEDED, Recognition, count, ignore, quarantine
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition
 
+#: A gradient echo that only its neighbors may explain.
+UNEXPLAINED = ignore("", "Gradient echo with one flip angle and one echo time")
 TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
-NOT_NEEDED = "Nothing: the series is not needed by this trial's biomarkers"
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """A series' BIDS suffix ("" when it has none here) and, unless it can be used, why not and what to do."""
-
-    suffix: str
-    disposition: Disposition = Disposition.USED
-    reason: str = ""
-    action: str = ""
 
 
 def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Recognition]:
@@ -30,21 +22,13 @@ def recognize_all(series: list[Series], needed: Collection[str]) -> dict[str, Re
     needed : the suffixes that the trial's biomarkers are fitted to
     """
     recognized = {one.uid: recognize(one, needed) for one in series}
-    families: dict[tuple, list[Series]] = {}
-    for one in series:
-        about, recognition = one.description, recognized[one.uid]
-        if about.is_gradient_echo and about.is_3d and not recognition.suffix and recognition.action == NOT_NEEDED:
-            key = (tuple(sorted(one.patients)), about.date, acquisition_key(one))
-            families.setdefault(key, []).append(one)
-    for family in families.values():
-        angles = {m.frame.flip_angle for one in family for m in one.members()} - {None}
-        if len(angles) > 1:
-            for one in family:
-                words = f"One of {len(angles)} flip angles of a T1 series"
-                if "VFA" in needed:
-                    recognized[one.uid] = _check_files(one, "VFA") or Recognition("VFA", reason=words)
-                else:
-                    recognized[one.uid] = _ignore("VFA", words, NOT_NEEDED)
+    candidates = [one for one in series if recognized[one.uid] == UNEXPLAINED]
+    by_uid = {one.uid: one for one in candidates}
+    for uid, found in recognize_families(candidates).items():
+        if found.suffix not in needed:
+            recognized[uid] = ignore(found.suffix, found.reason)
+        else:
+            recognized[uid] = _check_files(by_uid[uid], found.suffix) or found
     return recognized
 
 
@@ -52,26 +36,26 @@ def recognize(series: Series, needed: Collection[str]) -> Recognition:
     """Recognize one series; whether a set of series is complete is judged later, in `sets`."""
     about = series.description
     if about.modality != "MR" or not any(image.frames for image in [*series.images, *series.damaged]):
-        return _ignore("", f"Not an MR image (modality {about.modality or 'unknown'})", "Nothing")
+        return ignore("", f"Not an MR image (modality {about.modality or 'unknown'})", "Nothing")
     if len(series.patients) > 1:
-        return _quarantine(
+        return quarantine(
             "", f"Images of {len(series.patients)} Patient IDs (0010,0020) stand in one series", TELL_THE_SITE
         )
     if about.derivation and not (about.is_trace and "dwi" in needed):  # a trace image is what ADC is fitted to
-        return _ignore(
+        return ignore(
             "",
             f"Computed by the scanner from other images (Image Type (0008,0008) says {about.derivation})",
             "Nothing: maps are computed here, from the originals",
         )
     if "LOCALIZER" in about.image_type:
-        return _ignore("", "A localizer (Image Type (0008,0008))", NOT_NEEDED)
+        return ignore("", "A localizer (Image Type (0008,0008))", NOT_NEEDED)
     if is_phase_part(series, needed):
         return Recognition("MEGRE", reason="The phase of a multi-echo gradient echo")
     if series.images and not series.members():
-        return _ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
+        return ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
     recognition = _recognize_technique(series)
     if recognition.suffix in SUFFIXES and recognition.suffix not in needed:
-        return _ignore(recognition.suffix, recognition.reason or SUFFIXES[recognition.suffix].title, NOT_NEEDED)
+        return ignore(recognition.suffix, recognition.reason or SUFFIXES[recognition.suffix].title, NOT_NEEDED)
     if recognition.disposition is Disposition.IGNORED:
         return recognition
     return _check_files(series, recognition.suffix) or recognition
@@ -98,7 +82,7 @@ def _recognize_technique(series: Series) -> Recognition:
     echoes = {round(m.frame.echo_time, 6) for m in members if m.frame.echo_time}
     if about.is_spin_echo and not about.is_gradient_echo:
         if any(not m.frame.echo_time or m.frame.echo_time < 0 for m in members):
-            return _quarantine(
+            return quarantine(
                 "MESE",
                 "Echo Time (0018,0081) is missing or not positive in a spin-echo series",
                 "Ask the site to send the series with its echo times; they are never guessed",
@@ -106,13 +90,12 @@ def _recognize_technique(series: Series) -> Recognition:
         if len(echoes) >= SUFFIXES["MESE"].fewest:
             return Recognition("MESE")
         fewest = SUFFIXES["MESE"].fewest
-        return _ignore("", f"Spin echo with {_count(len(echoes), 'echo time')}: T2 needs {fewest}", NOT_NEEDED)
+        return ignore("", f"Spin echo with {count(len(echoes), 'echo time')}: T2 needs {fewest}", NOT_NEEDED)
     if len(echoes) > 1:
         return Recognition("MEGRE", reason=f"Gradient echo with {len(echoes)} echo times")
     if about.is_gradient_echo:
-        kind = "3D gradient echo" if about.is_3d else "Gradient echo"
-        return _ignore("", f"{kind} with one flip angle and one echo time", NOT_NEEDED)
-    return _ignore("", "Not recognized from its tags (Scanning Sequence (0018,0020))", NOT_NEEDED)
+        return UNEXPLAINED
+    return ignore("", "Not recognized from its tags (Scanning Sequence (0018,0020))", NOT_NEEDED)
 
 
 def _recognize_inversion(series: Series) -> Recognition:
@@ -127,13 +110,13 @@ def _recognize_inversion(series: Series) -> Recognition:
     if any(time is None or time <= 0 for time in times):
         n_missing = sum(time is None or time <= 0 for time in times)
         what = "is missing" if n_missing == len(times) else f"is missing in {n_missing} of {len(times)} images"
-        return _quarantine(
+        return quarantine(
             suffix,
             f"Inversion recovery, but Inversion Time (0018,0082) {what}",
             "Ask the site to send the series with its inversion times; they are never guessed",
         )
     if borrowed and is_look_locker:
-        return _quarantine(
+        return quarantine(
             suffix,
             "Inversion recovery, but Inversion Time (0018,0082) is missing; in a series in step with the heart, "
             "Trigger Time (0018,1060) is the heart's",
@@ -141,7 +124,7 @@ def _recognize_inversion(series: Series) -> Recognition:
         )
     if borrowed and len(set(times)) < 2 and len(times) >= n_planes:
         # One trigger time for a whole series may be a cardiac delay as well as an inversion delay.
-        return _quarantine(
+        return quarantine(
             suffix,
             "Inversion recovery, but Inversion Time (0018,0082) is missing; the one Trigger Time (0018,1060) of the "
             "series need not be it",
@@ -159,9 +142,9 @@ def _recognize_diffusion(series: Series, members: list[Member]) -> Recognition:
     # Field maps and single images are spin-echo planar too; a diffusion series shows each slice several times.
     is_likely = about.is_spin_echo and len(places) >= kind.fewest * max(len(set(places)), 1)
     if n_missing == len(members) and not about.is_diffusion and not is_likely:
-        return _ignore("dwi", kind.title, NOT_NEEDED)
+        return ignore("dwi", kind.title, NOT_NEEDED)
     what = "is missing" if n_missing == len(members) else f"is missing in {n_missing} of {len(members)} images"
-    return _quarantine(
+    return quarantine(
         "dwi",
         f"Diffusion images, but the {kind.noun} {what}: neither (0018,9087) nor the vendor's own element "
         "((0019,100C) Siemens, (0043,1039) GE, (2001,1003) Philips) holds it",
@@ -171,37 +154,25 @@ def _recognize_diffusion(series: Series, members: list[Member]) -> Recognition:
 
 def _check_files(series: Series, suffix: str) -> Recognition | None:
     if series.conflicts:
-        return _quarantine(
+        return quarantine(
             suffix,
-            f"{_count(len(series.conflicts), 'image')} arrived twice under one SOP Instance UID (0008,0018) "
+            f"{count(len(series.conflicts), 'image')} arrived twice under one SOP Instance UID (0008,0018) "
             "with unlike content",
             "Ask the site which copy is right, and remove the other",
         )
     if series.damaged:
         n_bad, n_all = len(series.damaged), len(series.images) + len(series.damaged)
         which = "The only file" if n_all == 1 else f"{n_bad} of {n_all} files"
-        return _quarantine(
+        return quarantine(
             suffix,
             f"{which} of the series cannot be used: {series.damaged[0].problem}",
             "Send the series again from the scanner or the picture archive",
         )
     for member in series.members():
         if None in (member.frame.position, member.frame.orientation, member.frame.spacing):
-            return _quarantine(
+            return quarantine(
                 suffix,
                 "Image Position (0020,0032), Image Orientation (0020,0037) or Pixel Spacing (0028,0030) is missing",
                 "Send the series again as the scanner made it",
             )
     return None
-
-
-def _ignore(suffix: str, reason: str, action: str) -> Recognition:
-    return Recognition(suffix, Disposition.IGNORED, reason, action)
-
-
-def _quarantine(suffix: str, reason: str, action: str) -> Recognition:
-    return Recognition(suffix, Disposition.QUARANTINED, reason, action)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median_low
 
-from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys
+from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys, split_families
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition
 from isocenter.dicom.suffixes import SUFFIXES, Convertible
 from isocenter.entities import Disposition
@@ -73,11 +73,14 @@ def form_sets(series: list[Series], recognized: dict[str, Recognition]) -> list[
         if suffix not in SUFFIXES or recognized[one.uid].disposition is Disposition.IGNORED:
             continue
         if SUFFIXES[suffix].may_spread:
-            alike.setdefault((suffix, *acquisition_key(one)), []).append(one)
+            # A spoiled gradient echo without its TR is quarantined, yet belongs to the run of its neighbors.
+            key = () if SUFFIXES[suffix].is_spoiled else acquisition_key(one)
+            alike.setdefault((suffix, *key), []).append(one)
         else:
             sets.append(AcquisitionSet(suffix, [one], {one.uid: recognized[one.uid]}))
-    for (suffix, *_), family in alike.items():
-        sets += _split_runs(suffix, sorted(family, key=lambda s: (s.time, s.uid)), recognized)
+    for (suffix, *_), members in alike.items():
+        for family in split_families(members) if SUFFIXES[suffix].is_spoiled else [members]:
+            sets += _split_runs(suffix, sorted(family, key=lambda s: (s.time, s.uid)), recognized)
     sets = _join_phases(sets)
     for one in sets:
         _fill_volumes(one)

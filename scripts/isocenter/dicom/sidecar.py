@@ -26,6 +26,8 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
         "FlipAngle": frame.flip_angle,
     }
     kind = acquisition.kind
+    if kind.is_spoiled:  # what a header calls TR is the time between excitations there
+        timing["RepetitionTimeExcitation"] = frame.repetition_time
     timing[kind.key] = getattr(frame, kind.axis)
     if kind.axis == "inversion_time" and "(0018,0082)" not in frame.inversion_source:
         sidecar["InversionTimeSource"] = frame.inversion_source

@@ -22,6 +22,7 @@ class Convertible:
     may_be_zero : whether zero is a value rather than an empty element
     has_phase : whether phase images are kept beside the magnitude
     is_bids : whether the suffix is in the BIDS standard; others are listed in ``.bidsignore``
+    is_spoiled : whether it is a spoiled gradient echo, whose repetition time is that between excitations
     on_repeats : what a site does about several images of one value at one place
     """
 
@@ -38,6 +39,7 @@ class Convertible:
     may_be_zero: bool = False
     has_phase: bool = False
     is_bids: bool = True
+    is_spoiled: bool = False
     on_repeats: str = "Ask the site which repeats belong together, and send each as its own series"
 
     def is_valid(self, value: float | None) -> bool:
@@ -53,22 +55,18 @@ _ECHO = {
     "axis": "echo_time", "noun": "echo time", "tag": "Echo Time (0018,0081)", "unit": "s", "key": "EchoTime",
     "entity": "echo",
 }  # fmt: skip
+_FLIP = {
+    "axis": "flip_angle", "noun": "flip angle", "tag": "Flip Angle (0018,1314)", "unit": "deg", "key": "FlipAngle",
+    "entity": "flip", "is_spoiled": True,
+}  # fmt: skip
 
 #: A relaxation time has at least three unknowns (amplitude, time, offset or efficiency); diffusion has two.
 SUFFIXES: dict[str, Convertible] = {
     "IRT1": Convertible("Inversion recovery", **_INVERSION, may_spread=True),
     "MESE": Convertible("Multi-echo spin echo", **_ECHO),
     "MEGRE": Convertible("Multi-echo gradient echo", **_ECHO, has_phase=True),
-    "VFA": Convertible(
-        "Spoiled gradient echo at several flip angles",
-        axis="flip_angle",
-        noun="flip angle",
-        tag="Flip Angle (0018,1314)",
-        unit="deg",
-        key="FlipAngle",
-        entity="flip",
-        may_spread=True,
-    ),
+    # The amplitude and T1: two angles determine them, and nothing is left to judge the fit by.
+    "VFA": Convertible("Spoiled gradient echo with several flip angles", **_FLIP, fewest=2, may_spread=True),
     "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),
     "dwi": Convertible(
         "Echo-planar images (diffusion or functional)",
