@@ -49,6 +49,7 @@ class TrainFit:
     """Echo trains fitted with a background where it can be told.
 
     t2, t2_stderr [s], b1 [1], residual [a.u.] : (v,) arrays, NaN where there is no value; flag : (v,)
+    s0, floor : (v,) arrays [a.u.], the amplitude and the background (0 where none was fitted)
     has_offset : (v,) booleans
     """
 
@@ -58,6 +59,8 @@ class TrainFit:
     residual: np.ndarray
     flag: np.ndarray
     has_offset: np.ndarray
+    s0: np.ndarray
+    floor: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def fit_trains(
     *,
     saturation: Any = None,
     is_quick: bool = False,
+    is_single: bool = False,
 ) -> TrainFit:
     """Fit echo trains of one phantom, with a background where the train decays far enough to tell it.
 
@@ -116,6 +120,8 @@ def fit_trains(
         Samples at and above it are left out.
     is_quick : bool
         One fit with B1 near 1 instead of several within windows.
+    is_single : bool
+        One fit within the option `b1_bounds`.
     """
     signal = leave_out_clipped(signal, saturation)
     trains = signal[:, np.argsort(acquisition["EchoTime"])]
@@ -124,6 +130,8 @@ def fit_trains(
     if is_quick:
         return _fit_all(acquisition, signal, {**options, "b1_bounds": _QUICK_WINDOW}, has_offset)
     first = _fit_all(acquisition, signal, options, has_offset)
+    if is_single:
+        return first
     center = np.nanmedian(first.b1) if np.isfinite(first.b1).any() else np.nan
     lower, upper = options.get("b1_bounds", models.get(MODEL).options["b1_bounds"])
     windows = [(max(lower, center + below), min(upper, center + above)) for below, above in _B1_WINDOWS]
@@ -138,7 +146,7 @@ def fit_trains(
     return TrainFit(
         **{
             name: np.choose(best, [getattr(one, name) for one in fits])
-            for name in ("t2", "t2_stderr", "b1", "residual", "flag", "has_offset")
+            for name in ("t2", "t2_stderr", "b1", "residual", "flag", "has_offset", "s0", "floor")
         }
     )
 
@@ -154,7 +162,8 @@ def _fit_all(
 ) -> TrainFit:
     """One fit of all trains, those with and those without an offset apart."""
     model = models.get(MODEL)
-    found = {name: np.full(len(signal), np.nan) for name in ("t2", "t2_stderr", "b1", "residual")}
+    found = {name: np.full(len(signal), np.nan) for name in ("t2", "t2_stderr", "b1", "residual", "s0")}
+    found["floor"] = np.zeros(len(signal))
     flag = np.full(len(signal), Flag.NO_SIGNAL, np.uint8)
     for offset in (False, options.get("offset", OFFSET)):
         rows = has_offset if offset else ~has_offset
@@ -166,6 +175,9 @@ def _fit_all(
         result = fit(model.bind(acquisition, **own), signal[rows])
         found["t2"][rows], found["t2_stderr"][rows] = result.value["T2"], result.stderr["T2"]
         found["b1"][rows], found["residual"][rows] = result.value["B1"], result.residual
+        found["s0"][rows] = result.value["S0"]
+        for name in {"floor", "offset"} & set(result.parameters):
+            found["floor"][rows] = result.value[name]
         flag[rows] = result.flag
     return TrainFit(**found, flag=flag, has_offset=has_offset)
 
