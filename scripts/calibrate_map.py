@@ -30,8 +30,13 @@ def calibrate_map(
     calibrated: Out,
     calibrated_stderr: Out,
     calibrated_flag: Out,
+    day: float | None = None,
+    day_stderr: float = 0.0,
 ) -> None:
-    """Calibrate one map; a refused calibration leaves its values as they are, and the sidecar says so."""
+    """Calibrate one map; a refused calibration leaves its values as they are, and the sidecar says so.
+
+    `day` is the scan's, in days since the site's first phantom session, which only a calibration by date needs.
+    """
     outputs = (calibrated, calibrated_stderr, calibrated_flag)
     raw, sidecar = read_map(map, stderr, flag)
     excluded = read_exclusion(sidecar)
@@ -44,13 +49,17 @@ def calibrate_map(
             raise CalibrationError(
                 explain("Map and calibration differ in unit", expected=curve.unit, found=raw.unit, where=str(map))
             )
+        curve = curve.at(day, day_stderr)
         result, beyond = apply_calibration(curve, raw)
     except Exception as error:  # one bad map must not stop the others
         write_excluded_map(*outputs, Exclusion.from_error("calibrate", error), raw.unit)
         return
     share = float(beyond[result.ok].mean()) if result.ok.any() else 0.0
     log.info("%s: %s, %.1f %% of voxels beyond the vials", curve.biomarker, curve.form, 100 * share)
-    used = {key: curve.to_dict()[key] for key in ("form", "coefficients", "valid_range", "dates", "refused", "reason")}
+    used = {
+        key: curve.to_dict()[key]
+        for key in ("form", "coefficients", "valid_range", "dates", "refused", "reason", "rule")
+    }
     extra = {"Calibration": used, "BeyondCalibration": share, "Sources": name_sources([map, calibration])}
     write_map(calibrated, result, calibrated_stderr, calibrated_flag, {**sidecar, **extra})
 

@@ -1,6 +1,6 @@
 """Give a site its onboarding verdict: protocol, completeness, headers and phantom, with what to change.
 
-Reads the site's intake, sidecars, vials and calibrations; writes ``verdict.json``.
+Reads the site's intake, sidecars, vials, calibrations and control charts; writes ``verdict.json``.
 """
 
 import json
@@ -14,6 +14,7 @@ from isocenter.entities import Disposition
 from isocenter.errors import SidecarError
 from isocenter.io.nifti import read_sidecar, write_json
 from isocenter.io.tables import read_table
+from isocenter.phantom.control import CONTROL_TEXT
 from isocenter.step import In, Ins, Out, run_step
 
 log = logging.getLogger("isocenter")
@@ -33,6 +34,7 @@ def check_site(
     vials: In,
     calibrations: Ins,
     protocol: In,
+    control: In,
     *,
     verdict: Out,
     schedule: dict,
@@ -55,6 +57,7 @@ def check_site(
         *quality.check_parameters(acquisitions, rules),
         *quality.check_headers(acquisitions, description["scanners"]),
         *quality.check_phantom(measured, curves, rules["phantom"]),
+        *quality.check_control(read_table(control, text=CONTROL_TEXT).to_dict("records")),
     ]
 
     answer = quality.build_verdict(description, rules, checks)

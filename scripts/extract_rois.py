@@ -48,10 +48,13 @@ def extract_rois(
     run: str,
     field_strength: float,
     statistics: dict = MEDIANS,
+    day: float | None = None,
+    day_stderr: float = 0.0,
 ) -> None:
     """Measure every region of every biomarker; `biomarkers` is in the order of `maps`.
 
     `statistics` says by biomarker what stands for a region, ``median`` or ``mean``; the median where it is silent.
+    `day` [days since the site's first phantom session] is what a calibration by date goes by.
     """
     curves = _read_calibrations(calibrations)
     who = {"site": site, "participant_id": participant_id, "session": session, "run": run}
@@ -59,7 +62,8 @@ def extract_rois(
     left_out: Rows = []
     for biomarker, *paths in zip(biomarkers, maps, stderrs, flags, strict=True):
         try:
-            measured, reasons = _measure(biomarker, paths, labels, rois[biomarker], curves.get(biomarker), statistics)
+            curve = curves[biomarker].at(day, day_stderr) if biomarker in curves else None
+            measured, reasons = _measure(biomarker, paths, labels, rois[biomarker], curve, statistics)
         except Exception as error:  # one bad map must not stop the others
             measured, reasons = [], [Exclusion.from_error("regions", error)]
         rows += [{**who, "scanner": scanner, "kind": kind, "field_strength": field_strength, **row} for row in measured]
@@ -126,7 +130,7 @@ def _describe(
         value, stderr, word = np.nan, np.nan, f"refused: {curve.reason}"
     elif curve is not None:
         value, stderr, beyond = (a.item() for a in curve.apply(found.value, found.stderr))
-        word = " ".join([curve.form, *curve.dates])
+        word = curve.describe()
     return {
         "biomarker": biomarker,
         "roi": name,

@@ -30,6 +30,7 @@ def index_site(
     source: str,
     dates: str = "offset",
     suffixes: list = (),
+    by_date: bool = False,
 ) -> None:
     """Take in the DICOM below the folder `source` of one site.
 
@@ -55,12 +56,17 @@ def index_site(
         "offset": days since the participant's first session; "keep": dates as in the DICOM.
     suffixes
         The BIDS suffixes of the series that are wanted; without any, all that can be converted are.
+    by_date
+        Whether a calibration needs each scan's days since the site's first phantom session; people's are told to 28
+        days.
     """
     if dates not in ("offset", "keep"):
         raise ConfigError(explain("Unknown way with dates", expected="offset or keep", found=dates))
     known = read_index(Path(index))
     try:
-        intake = _take_in_site(site, participants, list(sessions), Path(source), Path(bids), known, dates, suffixes)
+        intake = _take_in_site(
+            site, participants, list(sessions), Path(source), Path(bids), known, dates, suffixes, by_date
+        )
     except Exception as error:  # one site must not stop the others
         intake = Intake(exclusions=[asdict(Exclusion.from_error("intake", error))], index=known)
     write_table_if_changed(Path(scans), intake.scans_table())
@@ -69,7 +75,15 @@ def index_site(
 
 
 def _take_in_site(
-    site: Path, participants: Path, sessions: list, source: Path, bids: Path, known: dict, dates: str, suffixes: list
+    site: Path,
+    participants: Path,
+    sessions: list,
+    source: Path,
+    bids: Path,
+    known: dict,
+    dates: str,
+    suffixes: list,
+    by_date: bool,
 ) -> Intake:
     if not source.is_dir():
         raise ConfigError(
@@ -83,7 +97,9 @@ def _take_in_site(
     prefix = f"{layout.SESSION_FOLDER}/{{folder}}/{layout.PREFIX}"
     description, roster = read_document(site, "site"), read_roster(participants, sessions)
     wanted = suffixes or list(SUFFIXES)
-    return take_in(source, bids, description, roster, known, prefix=prefix, dates=dates, suffixes=wanted)
+    return take_in(
+        source, bids, description, roster, known, prefix=prefix, dates=dates, suffixes=wanted, by_date=by_date
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def make_report(
     maps: Ins = (),
     labels: Ins = (),
     pictures: Ins = (),
+    controls: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -32,7 +33,19 @@ def make_report(
     ``versions`` (of tools).
     """
     trial = read_trial(
-        measurements, exclusions, flow, tables, vials, calibrations, verdicts, motions, maps, labels, pictures, settings
+        measurements,
+        exclusions,
+        flow,
+        tables,
+        vials,
+        calibrations,
+        verdicts,
+        motions,
+        maps,
+        labels,
+        pictures,
+        settings,
+        controls,
     )
     write_report(trial, report)
 

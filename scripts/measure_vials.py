@@ -13,12 +13,13 @@ from isocenter.documents import read_document
 from isocenter.entities import Flag
 from isocenter.errors import CalibrationError
 from isocenter.figures.vials import draw_vials
-from isocenter.io.nifti import read_map, read_series
+from isocenter.io.nifti import read_layers, read_map, read_series
 from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import load_phantom
 from isocenter.phantom.locate import locate_vials
 from isocenter.phantom.measure import measure_vials as measure
+from isocenter.phantom.scanner_quality import measure_scanner_quality
 from isocenter.phantom.sessions import tabulate_failure, tabulate_vials
 from isocenter.step import In, Ins, Out, run_step
 
@@ -62,6 +63,8 @@ def measure_vials(
             measured = measure(images, fitted, geometry, locations, reference)
             share = thermometer_stderr / temperature_stderr if temperature_stderr else 1.0
             table = tabulate_vials(reference, measured, thermometer_share=share, **same)
+            quality = measure_scanner_quality(images, fitted, read_layers(fit), geometry, locations)
+            table.update(quality.set_index("vial").reindex(table["vial"]).set_index(table.index))
             log.info("%s: confidence %.2f, residual %.2f mm", title, locations.confidence, locations.residual)
             drawn = [
                 {"vial": v, "voxel": p, "used": u}

@@ -183,7 +183,7 @@ def test_values_that_are_none_are_no_vials(bad):
 
 def test_unknown_forms_are_refused():
     ones = np.array([1.0, 2.0, 3.0])
-    with pytest.raises(CalibrationError, match="Unknown forms; expected: none, gain, linear; found: cubic"):
+    with pytest.raises(CalibrationError, match="Unknown forms; expected: none, gain, linear, quadratic; found: cubic"):
         calibrate(ones, 0.01 * ones, ones, 0.01 * ones, forms=("cubic",))
 
 

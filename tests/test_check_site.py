@@ -11,6 +11,7 @@ import check_site
 from isocenter.io.nifti import write_json
 from isocenter.io.outcome import EXCLUSION_COLUMNS
 from isocenter.io.tables import write_table
+from isocenter.phantom.control import CONTROL_COLUMNS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCHEDULE = {"traveler": {"sessions": {"01": {"runs": 1}}}, "phantom": {"sessions": {"01": {"runs": 1}}}}
@@ -27,9 +28,10 @@ class Site:
         self.exclusions: list[dict] = []
         self.vials = [
             {"session": "01", "phantom": "nist_system", "serial": "130-0093", "vial": i, "biomarker": "T1"}
-            | {"reference": 0.1 * i, "measured": 0.105 * i, "flag": "ok", "used": True}
+            | {"reference": 0.1 * i, "measured": 0.105 * i, "flag": "ok", "used": True, "inversion_efficiency": 0.95}
             for i in range(1, 9)
         ]
+        self.control: list[dict] = []
         self.calibration = {"biomarker": "T1", "form": "gain", "coefficients": [0.0, 1 / 1.05]}
         self.calibration |= {"refused": False, "reason": ""}
         shutil.copytree(REPOSITORY / "sites" / "_template", root / "site")
@@ -57,6 +59,7 @@ class Site:
         write_table(self.root / "scans.tsv", pd.DataFrame(self.scans))
         write_table(self.root / "exclusions.tsv", pd.DataFrame(self.exclusions, columns=list(EXCLUSION_COLUMNS)))
         write_table(self.root / "vials.tsv", pd.DataFrame(self.vials))
+        write_table(self.root / "control.tsv", pd.DataFrame(self.control, columns=list(CONTROL_COLUMNS)))
         write_json(self.root / "T1.json", self.calibration)
         check_site.check_site(
             self.root / "site" / "site.yaml",
@@ -66,6 +69,7 @@ class Site:
             self.root / "vials.tsv",
             [self.root / "T1.json"],
             REPOSITORY / "config" / "protocols" / "brain_relaxometry.yaml",
+            self.root / "control.tsv",
             verdict=self.root / "verdict.json",
             schedule=SCHEDULE,
             bids=str(self.root / "bids"),

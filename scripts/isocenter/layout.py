@@ -50,6 +50,7 @@ RUN_EXCLUSIONS = f"{RUN}_exclusions.tsv"
 PHANTOM_VIALS = f"{RUN}_desc-{{map}}_vials.tsv"
 PHANTOM_PICTURE = f"{RUN}_desc-{{map}}_vials.png"
 VIALS = f"{SITE}/phantom/vials.tsv"
+CONTROL = f"{SITE}/phantom/control.tsv"
 CALIBRATION = f"{SITE}/calibration/{{biomarker}}.json"
 
 # The trial ------------------------------------------------------------------------------------------

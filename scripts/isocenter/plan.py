@@ -14,6 +14,7 @@ from typing import Any
 from isocenter import layout
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
+from isocenter.phantom.periods import spread_of_day
 from isocenter.settings import Settings
 
 #: The usable intake rows of each run and suffix, in order.
@@ -131,6 +132,29 @@ class Plan:
         """The date of a phantom's session (people have none in results)."""
         return self.row_of(wildcards)["date"]
 
+    def calibration_day(self, wildcards: Any) -> float | None:
+        """Days from the site's first phantom to a run, as exact as results may tell; None where no curve needs it."""
+        text = self.row_of(wildcards).get("calibration_day") or "n/a"
+        return None if text == "n/a" else float(text)
+
+    def calibration_day_stderr(self, wildcards: Any) -> float:
+        """Standard error [days] of :meth:`calibration_day`."""
+        is_exact = self.settings.config["dates"] == "keep" or self.kind(wildcards) == Kind.PHANTOM
+        return spread_of_day(is_exact)
+
+    def first_phantom_date(self, site: str) -> str | None:
+        """The date of a site's first phantom session, which is day 0; None without any."""
+        return min(
+            (r["date"] for r in self.scans(site) if r["kind"] == Kind.PHANTOM and r["date"][:1].isdigit()), default=None
+        )
+
+    def phantom_scanners(self, site: str) -> dict[str, str]:
+        """The scanner of each phantom session of a site; several are joined by a plus sign."""
+        found: dict[str, set[str]] = {}
+        for key in self.runs(site, phantom=True):
+            found.setdefault(key.session, set()).add(self.scanner(key))
+        return {session: "+".join(sorted(names)) for session, names in sorted(found.items())}
+
     # One run --------------------------------------------------------------------------------------
     def run_biomarkers(self, wildcards: Any) -> list[str]:
         """The biomarkers that a run has an acquisition for, in the order of the config."""
@@ -182,6 +206,14 @@ class Plan:
     def calibration_forms(self, biomarker: str) -> list[str]:
         """The forms of calibration curve that a biomarker may take."""
         return list(self.biomarkers[biomarker].get("calibration_forms", ["none", "gain", "linear"]))
+
+    def calibration_dates(self, biomarker: str) -> str:
+        """Which phantom session stands for the day of a scan."""
+        return self.biomarkers[biomarker].get("calibration_dates", "pooled")
+
+    def calibrates_by_date(self) -> bool:
+        """Whether any biomarker's calibration needs the day of each scan."""
+        return any(self.is_calibrated(n) and self.calibration_dates(n) != "pooled" for n in self.biomarkers)
 
     def is_calibrated(self, biomarker: str) -> bool:
         """Whether a biomarker is calibrated on a phantom."""

@@ -58,6 +58,27 @@ rule pool_vials:
         "../../scripts/pool_vials.py"
 
 
+rule chart_control:
+    input:
+        vials=layout.VIALS,
+        site=layout.SITE_YAML,
+    output:
+        control=layout.CONTROL,
+    log:
+        f"{layout.LOGS}/chart_control/{{site}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        scanners=lambda wildcards: after_intake(wildcards).phantom_scanners(
+            wildcards.site
+        ),
+        code=code_digest("chart_control"),
+    message:
+        "control charts of {wildcards.site}"
+    script:
+        "../../scripts/chart_control.py"
+
+
 rule fit_calibration:
     input:
         vials=lambda wildcards: after_intake(wildcards).vial_tables(
@@ -73,6 +94,8 @@ rule fit_calibration:
         biomarker=lambda wildcards: wildcards.biomarker,
         unit=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["unit"],
         forms=lambda wildcards: PLAN.calibration_forms(wildcards.biomarker),
+        dates=lambda wildcards: PLAN.calibration_dates(wildcards.biomarker),
+        first_date=lambda wildcards: PLAN.first_phantom_date(wildcards.site),
         code=code_digest("fit_calibration"),
     message:
         "calibrate {wildcards.biomarker} at {wildcards.site}"
@@ -101,6 +124,8 @@ rule calibrate_map:
     conda:
         "../../environment.yml"
     params:
+        day=lambda wildcards: PLAN.calibration_day(wildcards),
+        day_stderr=lambda wildcards: PLAN.calibration_day_stderr(wildcards),
         code=code_digest("calibrate_map"),
     message:
         "apply the calibration to {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"

@@ -21,6 +21,7 @@ checkpoint index_site:
         source=lambda wildcards: str(PLAN.source(wildcards.site)),
         suffixes=sorted(PLAN.suffixes),
         dates=PLAN.settings.config["dates"],
+        by_date=PLAN.calibrates_by_date(),
         tree=lambda wildcards: tree_digest(PLAN.source(wildcards.site)),
         code=code_digest("index_site"),
     message:

@@ -8,6 +8,7 @@ rule check_site:
         scans=layout.SCANS,
         intake_exclusions=layout.INTAKE_EXCLUSIONS,
         vials=layout.VIALS,
+        control=layout.CONTROL,
         calibrations=lambda wildcards: PLAN.site_calibrations(wildcards.site),
         protocol=PLAN.settings.config["files"]["protocol"],
     output:

@@ -13,6 +13,7 @@ rule make_report:
         motions=lambda wildcards: after_every_intake().per_aligned(layout.MOTION),
         maps=lambda wildcards: after_every_intake().report_maps(),
         labels=lambda wildcards: after_every_intake().per_run(layout.LABELS),
+        controls=expand(layout.CONTROL, site=PLAN.sites),
         pictures=lambda wildcards: after_every_intake().phantom_pictures(),
     output:
         report=layout.REPORT,

@@ -75,6 +75,8 @@ rule extract_rois:
         session=lambda wildcards: wildcards.session,
         run=lambda wildcards: wildcards.run,
         field_strength=lambda wildcards: PLAN.field_strength(wildcards),
+        day=lambda wildcards: PLAN.calibration_day(wildcards),
+        day_stderr=lambda wildcards: PLAN.calibration_day_stderr(wildcards),
         code=code_digest("extract_rois"),
     message:
         "measure the regions of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"

@@ -20,12 +20,13 @@ from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition, Kind
 from isocenter.io.outcome import EXCLUSION_COLUMNS, Exclusion
+from isocenter.phantom.periods import coarsen_day
 
 log = logging.getLogger("isocenter")
 
 SCAN_COLUMNS = (
     "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "scanner",
-    "field_strength", "n_files", "files", "day", "date", "time",
+    "field_strength", "n_files", "files", "day", "date", "time", "calibration_day",
 )  # fmt: skip
 STAGE = "intake"
 
@@ -59,6 +60,7 @@ class Place:
     kind: str = ""
     session: str = ""
     day: int | None = None
+    calibration_day: float | None = None
     date: datetime.date | None = None
 
 
@@ -72,11 +74,13 @@ def take_in(
     prefix: str,
     dates: str,
     suffixes: Collection[str] = tuple(SUFFIXES),
+    by_date: bool = False,
 ) -> Intake:
     """Take in everything below `source`; `index` is that of the last run, empty the first time.
 
     `prefix` is the layout's pattern of a run's files below the BIDS root, with {participant}, {session}, {folder} and
-    {run}; `suffixes` are the series to convert, and any other is ignored.
+    {run}; `suffixes` are the series to convert, and any other is ignored. With `by_date` each row tells the
+    days since the site's first phantom session, which a calibration by date needs.
     """
     images, entries = read_images(source, index)
     series, duplicates, strays = group_series(images, source)
@@ -93,6 +97,8 @@ def take_in(
             "Nothing: the first copy is used",
         )
     places = _find_places(series, recognized, roster)
+    if by_date:
+        _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
     _convert_sets(sets, recognized, source, bids, site, prefix, index, result)
     by_series = {one.uid: acquisition for acquisition in sets for one in acquisition.series}
@@ -160,6 +166,15 @@ def _find_places(series: list[Series], recognized: dict[str, Recognition], roste
             place.session = roster.session(place.participant, place.date, sorted(days[place.participant]))
             place.day = (place.date - first[place.participant]).days
     return places
+
+
+def _count_from_first_phantom(places: list[Place], *, is_exact: bool) -> None:
+    """The day by which each series is calibrated: a phantom's exactly, a person's to a period of some weeks."""
+    first = min((p.date for p in places if p.kind == Kind.PHANTOM and p.date), default=None)
+    for place in places:
+        if first and place.date:
+            day = (place.date - first).days
+            place.calibration_day = float(day) if is_exact or place.kind == Kind.PHANTOM else coarsen_day(day)
 
 
 def _quarantine(recognized: dict[str, Recognition], uid: str, reason: str, action: str) -> None:
@@ -277,6 +292,7 @@ def _scan_row(
         "day": place.day,
         "date": place.date.isoformat() if is_dated else None,
         "time": _clock(one.time),
+        "calibration_day": place.calibration_day,
     }
 
 

@@ -80,6 +80,15 @@ def read_volume(path: str | os.PathLike, unit: str = "arbitrary") -> Volume:
     return Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine, unit)
 
 
+def read_layers(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The layers (x, y, z) of a 4D image by the names that its sidecar gives under ``Parameters``."""
+    voxels = np.asarray(load_image(path).dataobj, dtype=np.float32)
+    names = read_sidecar(path).get("Parameters", [])
+    if voxels.ndim != 4 or len(names) != voxels.shape[3]:
+        return {}
+    return {name: voxels[..., k] for k, name in enumerate(names)}
+
+
 def read_labels(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """A label image: (x, y, z) int16 array and affine."""
     image = nib.load(path)

@@ -17,7 +17,7 @@ from isocenter.phantom.measure import VialMeasurement
 
 #: Columns of ``vials.tsv``. `temperature_stderr` is the signed share of `reference_stderr` that the uncertainty of the
 #: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
-#: is common to all sessions.
+#: is common to all sessions. The last three are the scanner's quality in the vial, where the fit gives it.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -37,6 +37,9 @@ VIAL_COLUMNS = (
     "reason",
     "temperature_stderr",
     "thermometer_stderr",
+    "inversion_efficiency",
+    "b1",
+    "snr",
 )
 #: Columns that stay text when the table is read.
 VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")

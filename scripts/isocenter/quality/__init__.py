@@ -8,7 +8,7 @@ a site whose data are odd is the one that needs the certificate.
 from isocenter.quality.arrival import check_completeness, check_intake, check_sequences
 from isocenter.quality.check import Check, build_verdict, judge, make_check, summarize
 from isocenter.quality.headers import check_headers
-from isocenter.quality.phantom import check_phantom, compute_phantom_statistics
+from isocenter.quality.phantom import check_control, check_phantom, compute_phantom_statistics
 from isocenter.quality.protocol import Acquisition, check_parameters
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Check",
     "build_verdict",
     "check_completeness",
+    "check_control",
     "check_headers",
     "check_intake",
     "check_parameters",

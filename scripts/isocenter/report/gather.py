@@ -17,6 +17,7 @@ TEXT = (
     "series", "stage", "reason", "action", "scale", "flags", "flag", "component", "method", "contrast", "form",
     "source", "wording", "coefficient", "delta_source", "context_of_use", "verdict", "reasons", "settle", "sentence",
     "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag",
+    "quantity", "signal", "state", "events", "rule", "drift",
 )  # fmt: skip
 
 _SITE = re.compile(r"sites/([A-Za-z0-9]+)/")
@@ -28,7 +29,7 @@ class Trial:
     """A trial's results as the pages need them.
 
     tables : every trial table by name (``measurements``, ``exclusions``, ``flow``, the statistics, and the pooled
-    ``vials``, ``calibrations``, ``checks``, ``motion``), row numbers as index
+    ``vials``, ``control``, ``calibrations``, ``checks``, ``motion``), row numbers as index
     verdicts : the onboarding verdict of each site · maps : (run, map name) → path · labels : run → folder ·
     pictures : (run, map name) → path of the located vials · sources : table → its file, copied as it is ·
     problems : what could not be read, one sentence each
@@ -70,7 +71,7 @@ class Trial:
 def read_trial(
     measurements: Path, exclusions: Path, flow: Path, tables: list[Path], vials: list[Path], calibrations: list[Path],
     verdicts: list[Path], motions: list[Path], maps: list[Path], labels: list[Path], pictures: list[Path],
-    settings: dict[str, Any],
+    settings: dict[str, Any], controls: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -80,6 +81,7 @@ def read_trial(
         trial.tables[name] = _table(path, trial)
         trial.sources[name] = Path(path)
     trial.tables["vials"] = _pool([(site_of(p), _table(p, trial)) for p in vials])
+    trial.tables["control"] = _pool([(site_of(p), _table(p, trial)) for p in controls])
     trial.tables["motion"] = _motion(motions, trial)
     for path in calibrations:
         content = _json(path, trial)
@@ -164,7 +166,8 @@ def _calibration_table(calibrations: dict[tuple[str, str], dict[str, Any]]) -> p
         coefficients = list(c.get("coefficients") or [])
         errors = [_root(c.get("covariance"), i) for i in range(len(coefficients))]
         low, high = [*(c.get("valid_range") or []), None, None][:2]
-        intercept, slope = ([*coefficients, None, None])[:2]
+        intercept, slope, curvature = ([*coefficients, None, None, None])[:3]
+        checks = c.get("checks") or {}
         rows.append(
             {
                 "site": site,
@@ -175,9 +178,14 @@ def _calibration_table(calibrations: dict[tuple[str, str], dict[str, Any]]) -> p
                 "intercept_stderr": ([*errors, None])[0],
                 "slope": slope,
                 "slope_stderr": ([*errors, None, None])[1],
+                "curvature": curvature,
+                "curvature_stderr": ([*errors, None, None, None])[2],
                 "valid_low": low,
                 "valid_high": high,
                 "n_vials": c.get("n_vials"),
+                "loo_rms_percent": checks.get("loo_rms_percent"),
+                "rule": c.get("rule", "pooled"),
+                "drift": checks.get("drift_note", ""),
                 "dates": ", ".join(map(str, c.get("dates") or [])),
                 "refused": bool(c.get("refused", False)),
                 "reason": c.get("reason") or "",

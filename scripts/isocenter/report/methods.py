@@ -102,7 +102,9 @@ def _calibration_sentences(trial: Trial, name: str, block: dict[str, Any]) -> li
     forms = ", ".join(f"{form} at {plural(n, 'site')}" for form, n in sorted(applied.items()))
     text = (
         "Each site was calibrated on its phantom: vials located, measured, and regressed with errors in both variables "
-        "against reference values interpolated to the temperature of the day; the form (none, gain or linear) was "
+        "against reference values interpolated to the temperature of the day; the form ("
+        + ", ".join(block.get("calibration_forms", ["none", "gain", "linear"]))
+        + ") was "
         "chosen by its leave-one-out error, the simpler one unless another is clearly better"
     )
     text += f" ({forms or 'no site was calibrated'})."

@@ -4,6 +4,7 @@ from typing import Any
 
 from isocenter.figures.palette import site_styles, state_of
 from isocenter.figures.phantom import draw_vial_bias
+from isocenter.report.control import form_table, list_control_figures
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.metric_figures import is_used
@@ -38,6 +39,8 @@ def site_context(trial: Trial, site: str, mosaics: list[Figure], pictures: list[
         "vials": [_vial_figure(trial, site, name) for name in _calibrated(trial, site)],
         "vial_tables": [(name, _vial_table(trial, site, name)) for name in _calibrated(trial, site)],
         "pictures": pictures,
+        "control": list_control_figures(trial, site),
+        "forms": [(name, form_table(trial, site, name)) for name in _calibrated(trial, site)],
         "calibrations": _calibration_table(trial, site),
         "linearity": [(name, linearity(trial, name, site=site)) for name in _calibrated(trial, site)],
         "mosaics": mosaics,
@@ -164,14 +167,17 @@ def _vial_figure(trial: Trial, site: str, biomarker: str) -> Figure:
 
 
 def _taken_away(calibration: dict[str, Any], references: list[float], unit: str) -> list[tuple[float, float]]:
-    """Percent bias that reference = c0 + c1·measured implies at each reference [shown unit]."""
-    coefficients = calibration.get("coefficients") or []
-    if calibration.get("refused") or len(coefficients) != 2 or not coefficients[1] or not references:
+    """Percent bias that the calibration implies at each reference [shown unit]."""
+    coefficients = list(calibration.get("coefficients") or [])
+    if calibration.get("refused") or len(coefficients) not in (2, 3) or not coefficients[1] or not references:
         return []
-    c0 = coefficients[0] * shown_unit(calibration.get("unit"))[1]
+    factor = shown_unit(calibration.get("unit"))[1]
+    c0, c1, c2 = coefficients[0] * factor, coefficients[1], (coefficients[2] / factor if coefficients[2:] else 0.0)
     low, high = references[0], references[-1]
     grid = [low * (high / low) ** (i / 40) for i in range(41)] if low > 0 else references
-    return [(r, 100 * ((r - c0) / coefficients[1] - r) / r) for r in grid]
+    # The measured value that the curve turns into r, on its rising branch.
+    squares = [(r, c1 * c1 + 4 * c2 * (r - c0)) for r in grid]
+    return [(r, 100 * (2 * (r - c0) / (c1 + d**0.5) - r) / r) for r, d in squares if d >= 0]
 
 
 def _vial_table(trial: Trial, site: str, biomarker: str) -> Table:
@@ -222,8 +228,12 @@ def _calibration_table(trial: Trial, site: str) -> Table:
                 Cell(str(c["form"])),
                 number_cell(f"{intercept} {unit}", c["intercept"], href),
                 number_cell(slope, c["slope"], href),
+                number_cell(_pm(c["curvature"], c["curvature_stderr"], 1.0 / factor), c["curvature"], href),
                 number_cell(f"{format_number(low)} … {format_number(high)} {unit}", c["valid_low"], href),
                 number_cell(format_number(c["n_vials"], 0), c["n_vials"], href),
+                number_cell(format_number(c["loo_rms_percent"], 2), c["loo_rms_percent"], href),
+                Cell(str(c["rule"]), title=str(c["drift"])),
+                Cell(shorten(c["drift"], 120)),
                 Cell(shorten(c["reason"], 160)),
             ]
         )
@@ -233,8 +243,12 @@ def _calibration_table(trial: Trial, site: str) -> Table:
         "Form",
         "Intercept ± SE",
         "Slope ± SE",
+        "Bend ± SE",
         "Valid for measured values",
         "Vials",
+        "Leave-one-out rms [%]",
+        "Dates",
+        "Drift",
         "Reason",
     ]
     return table_of(
