@@ -1,5 +1,6 @@
 """Where the vials were measured: the image with each region's circle and number."""
 
+import io
 import os
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from isocenter.io.nifti import write_bytes
 USED, LEFT_OUT = ("#56b4e9", "solid"), ("#ff9f1c", "dashed")
 
 
-def draw_vials(
-    path: str | os.PathLike,
+def draw_vials(path: str | os.PathLike, image: np.ndarray, spacing: tuple[float, float], vials: list[dict], **words) -> None:
+    """Write the picture of :func:`picture_vials`."""
+    write_bytes(Path(path), picture_vials(image, spacing, vials, **words))
+
+
+def picture_vials(
     image: np.ndarray,
     spacing: tuple[float, float],
     vials: list[dict],
@@ -20,8 +25,8 @@ def draw_vials(
     diameter: float,
     title: str,
     note: str = "",
-) -> None:
-    """Write a PNG of one slice with its vials.
+) -> bytes:
+    """A PNG of one slice with its vials.
 
     image : (x, y) array [a.u.]; spacing : of its voxels [mm]
     vials : dicts with ``vial``, ``voxel`` (x, y indices), ``used``; empty when they were not found
@@ -65,7 +70,10 @@ def draw_vials(
     axes.set_title(title.replace("$", r"\$"), fontsize=10, loc="left")
     legend = f"circles of {diameter:g} mm: solid = used, dashed = left out" if vials else ""
     axes.set_xlabel("\n".join(_wrap(text) for text in (legend, note) if text), fontsize=8)
-    _write_png(path, figure)
+    buffer = io.BytesIO()
+    # No software name and no time: the same picture has the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _wrap(text: str, width: int = 95) -> str:
@@ -73,11 +81,3 @@ def _wrap(text: str, width: int = 95) -> str:
 
     return "\n".join(textwrap.wrap(text.replace("$", r"\$"), width))
 
-
-def _write_png(path: str | os.PathLike, figure) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    # No software name and no time: the same picture has the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_bytes(Path(path), buffer.getvalue())

@@ -45,7 +45,7 @@ def measure_echo_trains(
     ]
     te = np.asarray(series.acquisition["EchoTime"], dtype=float)
     result = MethodResult(
-        method, run, measured, voxels, np.column_stack([choice.t2, choice.t2_stderr]), te, signals, clipped,
+        method, run, measured, voxels, np.column_stack([choice.t2, choice.t2_stderr]), te, signals, clipped, clipped,
         np.sort(te), _trace(acquisition, choice), extra={"B1": choice.chosen.b1, "background": choice.chosen.floor},
     )  # fmt: skip
     b1 = choice.chosen.b1[np.isfinite(choice.chosen.b1)]

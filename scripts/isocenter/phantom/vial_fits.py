@@ -13,6 +13,7 @@ from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
 from isocenter.phantom.measure import VialMeasurement, measure_vials
 from isocenter.phantom.regions import find_voxels, list_regions, mean_signals
+from isocenter.phantom.shared_inversion import share_inversion
 from isocenter.volume import ParameterMap, Series
 
 #: Samples of a curve that is drawn.
@@ -44,7 +45,7 @@ class MethodResult:
     measurements : one a vial, the value that counts
     voxels, means : (v, 2) arrays, value and standard error by the median over voxels and by the mean signal [unit]
     axis : (n,) array, the times [s], angles [deg] or b-values [s/mm²] of the samples
-    signals : (v, n) array [a.u.]; left_out : (v, n) booleans, samples that no fit used
+    signals : (v, n) array [a.u.]; clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
     curve_axis, curves : (m,) and (v, m) arrays, the fitted curve
     extra : per-vial arrays by name (B1, inversion efficiency); quality : the scanner's figures, name to
         (value, standard error, unit, what it is)
@@ -58,6 +59,7 @@ class MethodResult:
     means: np.ndarray
     axis: np.ndarray
     signals: np.ndarray
+    clipped: np.ndarray
     left_out: np.ndarray
     curve_axis: np.ndarray
     curves: np.ndarray
@@ -97,6 +99,7 @@ def measure_method(
         np.column_stack([mean.value[parameter], mean.stderr[parameter]]),
         np.asarray(series.acquisition[method.axis], dtype=float),
         signals,
+        clipped,
         clipped | ~_seen(method, series, mean.value[parameter]),
         *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
         extra={
@@ -105,28 +108,31 @@ def measure_method(
     )
 
 
-def describe_inversion(result: MethodResult) -> None:
-    """The scanner's inversion: efficiency, and how much later than the header says the recovery starts.
-
-    An inversion time that counts from before the effective inversion makes short vials read an efficiency above 1:
-    1 + k' = (1 + k) exp(delay / T1). A line through log(1 + k') against 1/T1 gives both.
-    """
-    k, t1 = result.extra["inversion_efficiency"], result.means[:, 0]
-    good = np.isfinite(k) & np.isfinite(t1) & (k > -0.5)
-    if good.sum() < 5:
+def apply_shared_inversion(result: MethodResult, series: Series) -> None:
+    """One inversion pulse for all vials: their T1 becomes what counts, the pulse a figure of the scanner's quality."""
+    acquisition = {k: series.acquisition[k] for k in ("InversionTime", "RepetitionTime") if k in series.acquisition}
+    clean = np.where(result.clipped, np.nan, result.signals)
+    shared = share_inversion(acquisition, clean, result.means[:, 0], result.extra["inversion_efficiency"])
+    if shared is None:
         return
-    x, y = 1.0 / t1[good], np.log(1 + k[good])
-    # Vials of short T1 tell the delay and those of long T1 the efficiency, each from its own end; medians resist one.
-    pairs = [(y[j] - y[i]) / (x[j] - x[i]) for i in range(len(x)) for j in range(i) if abs(x[j] - x[i]) > 1e-6]
-    delay = float(np.median(pairs))
-    efficiency = np.expm1(y - delay * x)
-    spread = 1.4826 * np.median(np.abs(efficiency - np.median(efficiency))) / np.sqrt(good.sum())
+    for v, old in enumerate(result.measurements):
+        if np.isfinite(shared.t1[v]) and np.isfinite(old.measured):
+            result.measurements[v] = replace(
+                old, measured=float(shared.t1[v]), stderr=float(max(shared.t1_stderr[v], old.stderr))
+            )
+    bound = models.get(result.method.model).bind({**acquisition, "InversionTime": result.curve_axis})
+    result.curves = bound.predict({"T1": shared.t1, "M0": shared.m0, "inversion_efficiency": shared.own_efficiency})
     result.quality["inversion efficiency"] = (
-        float(np.median(efficiency)), float(spread), "1", "share of the magnetization that the pulse inverts; 1 is perfect"
+        shared.efficiency, shared.efficiency_stderr, "1",
+        "share of the magnetization that the pulse inverts; 1 is perfect",
     )  # fmt: skip
     result.quality["inversion delay"] = (
-        delay, float("nan"), "s", "how much later than the header's inversion time the recovery starts"
+        shared.delay, shared.delay_stderr, "s", "how much later than the header's inversion time the recovery starts"
     )  # fmt: skip
+    result.notes.append(
+        "One pulse inverts all vials: its efficiency and delay come from all of them, T1 and an amplitude from each "
+        "vial's mean signal. What each vial says alone, by its voxels and by its mean, stands beside it."
+    )
 
 
 def _prepare(method: Method, series: Series) -> Series:

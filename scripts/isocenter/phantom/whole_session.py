@@ -19,7 +19,7 @@ from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, M
 from isocenter.phantom.regions import find_voxels
 from isocenter.phantom.sessions import VIAL_COLUMNS, calibrate_vials, tabulate_vials
 from isocenter.phantom.transmit_field import estimate_transmit_field
-from isocenter.phantom.vial_fits import Method, MethodResult, describe_inversion, measure_method
+from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
 from isocenter.volume import ParameterMap, Series, Volume
 
 #: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, and how they were made.
@@ -169,7 +169,7 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     else:
         found = measure_method(method, one.series, place.geometry, where, reference, run=one.run, threads=threads)
     if "inversion_efficiency" in found.extra:
-        describe_inversion(found)
+        apply_shared_inversion(found, one.series)
     result.results.append(found)
     if method.key == FLIP_ANGLES.key:
         with_field = _correct_flip_angles(found, one.series, where.centers, reference)
