@@ -12,7 +12,9 @@ from isocenter.io.nifti import write_bytes
 USED, LEFT_OUT = ("#56b4e9", "solid"), ("#ff9f1c", "dashed")
 
 
-def draw_vials(path: str | os.PathLike, image: np.ndarray, spacing: tuple[float, float], vials: list[dict], **words) -> None:
+def draw_vials(
+    path: str | os.PathLike, image: np.ndarray, spacing: tuple[float, float], vials: list[dict], **words
+) -> None:
     """Write the picture of :func:`picture_vials`."""
     write_bytes(Path(path), picture_vials(image, spacing, vials, **words))
 
@@ -80,4 +82,3 @@ def _wrap(text: str, width: int = 95) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text.replace("$", r"\$"), width))
-

@@ -40,9 +40,7 @@ def measure_echo_trains(
     options = {} if t1 is None else {"t1": np.asarray(t1, dtype=float)}
     choice = choose_pulses(acquisition, clean, options=options, threads=threads)
     voxels, counts = _fit_voxels(acquisition, series, regions, choice, threads)
-    measured = [
-        _judge(v, choice, clean[v], acquisition, reference[v], counts[v]) for v in range(len(regions))
-    ]
+    measured = [_judge(v, choice, clean[v], acquisition, reference[v], counts[v]) for v in range(len(regions))]
     te = np.asarray(series.acquisition["EchoTime"], dtype=float)
     result = MethodResult(
         method, run, measured, voxels, np.column_stack([choice.t2, choice.t2_stderr]), te, signals, clipped, clipped,
@@ -128,4 +126,3 @@ def _trace(acquisition, choice: PulseChoice) -> np.ndarray:
         train = bound.predict({"T2": fits.t2[v], "B1": fits.b1[v], "S0": fits.s0[v], "T1": t1[v]})
         curves[v] = np.hypot(train, fits.floor[v])
     return curves
-

@@ -14,9 +14,7 @@ FLIP_ANGLES_B1 = Method(
     is_primary=False,
 )
 ECHO_TRAIN = Method("T2", "T2 by extended phase graph", "T2", "s", "t2_extended_phase_graph", "EchoTime")
-PLAIN_DECAY = Method(
-    "T2_plain", "T2 by a plain exponential", "T2", "s", "t2_multi_echo", "EchoTime", is_primary=False
-)
+PLAIN_DECAY = Method("T2_plain", "T2 by a plain exponential", "T2", "s", "t2_multi_echo", "EchoTime", is_primary=False)
 GRADIENT_ECHOES = Method("T2star", "T2* by a plain exponential", "T2star", "s", "t2star_multi_echo", "EchoTime")
 FAT_FRACTION = Method("PDFF", "PDFF of magnitudes", "PDFF", "percent", "pdff_magnitude", "EchoTime")
 DIFFUSION = Method("ADC", "ADC by a plain exponential", "ADC", "mm2/s", "adc_monoexponential", "DiffusionBValue")

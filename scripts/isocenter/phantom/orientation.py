@@ -119,5 +119,3 @@ def mark_order(values: list[np.ndarray], expected: np.ndarray) -> np.ndarray:
         both = np.isfinite(value) & np.isfinite(expected)
         marks.append(rank_correlation(value[both], expected[both]) if both.sum() >= LEAST_VALUES else np.nan)
     return np.array(marks)
-
-

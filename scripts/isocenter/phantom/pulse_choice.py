@@ -265,7 +265,7 @@ def choose_pulses(
         options={**shared, **best[0]},
         table=table,
         t2=best[1].t2,
-        t2_stderr=np.sqrt(best[1].t2_stderr**2 + spread**2 + background**2),
+        t2_stderr=np.sqrt(best[1].t2_stderr ** 2 + spread**2 + background**2),
         spread=spread,
         background=background,
         chosen=best[1],

@@ -85,9 +85,7 @@ def measure_method(
     regions = list_regions(series, locations.centers, geometry.roi_diameter)
     bound, found = fit_series(series, method.model, method.options, threads, mask=np.any(regions, axis=0))
     parameter = method.quantity
-    fitted = ParameterMap(
-        found.value[parameter], found.stderr[parameter], found.flag, series.affine, method.unit
-    )
+    fitted = ParameterMap(found.value[parameter], found.stderr[parameter], found.flag, series.affine, method.unit)
     measured = measure_vials(series, fitted, geometry, locations, reference)
     signals, clipped = mean_signals(series, regions)
     mean = fit(bound, np.where(clipped, np.nan, signals))
@@ -102,9 +100,7 @@ def measure_method(
         clipped,
         clipped | ~_seen(method, series, mean.value[parameter]),
         *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
-        extra={
-            name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")
-        },
+        extra={name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")},
     )
 
 
@@ -161,4 +157,3 @@ def _trace(method: Method, series: Series, values: dict[str, np.ndarray]) -> tup
     acquisition = {k: v for k, v in series.acquisition.items() if np.ndim(v) == 0 or k == method.axis}
     bound = models.get(method.model).bind({**acquisition, method.axis: dense}, **options)
     return dense, bound.predict(values)
-

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +70,11 @@ class SessionResult:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     pose: PhantomPose | None = None
+    _found_at: dict[int, str] = field(default_factory=dict)
+
+    def place_of(self, result: MethodResult) -> str:
+        """The name in `places` of where a result's vials were found."""
+        return self._found_at.get(id(result), "")
 
 
 def measure_session(
@@ -160,7 +164,8 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     reference = result.references[method.quantity]
     options = phantom.fit_options(method.quantity, conditions.temperature)
     method = replace(method, options={**method.options, **options})
-    place = _find_place(phantom, one, method, reference, result, centers, threads)
+    key = _find_place(phantom, one, method, reference, result, centers, threads)
+    place = result.places[key]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
     if method.key == ECHO_TRAIN.key:
         t1 = _known_t1(phantom, conditions, place.geometry)
@@ -171,19 +176,20 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     if "inversion_efficiency" in found.extra:
         apply_shared_inversion(found, one.series)
     result.results.append(found)
+    result._found_at[id(found)] = key
     if method.key == FLIP_ANGLES.key:
         with_field = _correct_flip_angles(found, one.series, where.centers, reference)
         if with_field is not None:
             result.results.append(with_field)
 
 
-def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, centers, threads) -> Place:
-    """Where the vials lie: given by hand, known from an earlier series of the session, or found here."""
+def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, centers, threads) -> str:
+    """The name of where the vials lie: given by hand, known from an earlier series of the session, or found here."""
     geometry = phantom.geometry(method.quantity) if centers is None else _geometry_by_hand(phantom, method)
     # Diffusion repeats may be days apart in place; the plates of one exam are not.
     key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
     if key in result.places:
-        return result.places[key]
+        return key
     if centers is not None:
         locations = _place_by_hand(geometry, centers[method.quantity], one.series)
         place = Place(geometry, locations, one.series, "by a hand-made file")
@@ -202,7 +208,7 @@ def _find_place(phantom, one: Acquired, method: Method, reference, result: Sessi
             locations = locate_vials(one.series, crude, geometry, reference)
         place = Place(geometry, locations, one.series, how)
     result.places[key] = place
-    return place
+    return key
 
 
 def _geometry_by_hand(phantom: Phantom, method: Method) -> Geometry:
@@ -259,9 +265,7 @@ def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarra
     measured = []
     for v, (old, own) in enumerate(zip(found.measurements, reference, strict=True)):
         flag, reason = (old.flag, old.reason) if np.isfinite(b1.t1[v]) else ("no_value", "no fit with this B1")
-        measured.append(
-            VialMeasurement(own.vial, float(b1.t1[v]), float(b1.t1_stderr[v]), flag, old.n_voxels, reason)
-        )
+        measured.append(VialMeasurement(own.vial, float(b1.t1[v]), float(b1.t1_stderr[v]), flag, old.n_voxels, reason))
     means = np.column_stack([b1.t1, b1.t1_stderr])
     result = replace(
         found, method=FLIP_ANGLES_B1, measurements=measured, voxels=np.full_like(means, np.nan), means=means,
@@ -325,5 +329,3 @@ def mark_strays(table: pd.DataFrame) -> pd.DataFrame:
             table.loc[i, "flag"] = "outlier"
             table.loc[i, "reason"] = f"{reason}; {more}" if more else reason
     return table
-
-
