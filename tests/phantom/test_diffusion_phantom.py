@@ -183,18 +183,18 @@ def lay_tubes(image, pixel, geometry):
 
 
 def test_layout_fits_the_real_session(session, diffusion):
-    """Rigidly, without scaling: EPI with pixels of 1.7 mm and its distortion leave 2 mm at most."""
+    """Rigidly, without scaling: within a pixel of 1.7 mm, EPI's distortion included."""
     images, pixel = session
     _, distance = lay_tubes(images[1].mean(axis=-1), pixel, diffusion.geometry("ADC"))
-    assert distance.max() < 2.0
-    assert distance.mean() < 1.0
+    assert distance.max() < pixel
+    assert distance.mean() < pixel / 2
 
 
 def test_real_tubes_hold_what_the_definition_says(session, diffusion):
     """Ice water: center within 2 %, inner 10 to 40 % within 7 %, outer ones a little warmer.
 
-    The 50 % tubes are the two whose voxels scatter by a fifth and more of their ADC, at least twice as much as 40 % PVP:
-    a percent of the signal at b = 0 is 6 % of their decay to b = 1000.
+    In the 50 % tubes the voxels scatter by a fifth and more of their ADC, at least twice as much as in any other: a
+    percent of the signal at b = 0 is 9 % of their decay to b = 1000.
     """
     images, pixel = session
     geometry = diffusion.geometry("ADC")
@@ -204,9 +204,11 @@ def test_real_tubes_hold_what_the_definition_says(session, diffusion):
     off, scatter = {}, {}
     for r, (x, y) in zip(diffusion.reference("ADC", SERIAL, 3.0, 0.0), centers, strict=True):
         signal = images[:, np.hypot(columns - x, rows - y) < geometry.roi_diameter / 2]
-        adc = -np.polyfit(b, np.log(signal.reshape(5, -1)), 1)[0].reshape(signal.shape[1:]) / r.value
-        off[r.vial] = np.median(adc[:, 2:6]) - 1  # the four in the middle: tubes warm from their ends
-        scatter[r.vial] = np.median(adc.std(axis=0))
+        # The tube as a whole: its median signal over the four slices in the middle, for tubes warm from their ends.
+        whole = np.median(signal[:, :, 2:6].mean(axis=2), axis=1)
+        off[r.vial] = -np.polyfit(b, np.log(whole), 1)[0] / r.value - 1
+        voxels = -np.polyfit(b, np.log(signal.reshape(5, -1)), 1)[0].reshape(signal.shape[1:])
+        scatter[r.vial] = np.median(voxels.std(axis=0)) / r.value
     assert abs(off[1]) < 0.02
     assert all(abs(off[v]) < 0.07 for v in (3, 4, 5, 6))
     assert all(0 < off[v] < 0.11 for v in range(8, 13))
