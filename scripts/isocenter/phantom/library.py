@@ -219,8 +219,9 @@ class Phantom:
         -------
         dict
             ``name``, ``title``, ``maker``, ``reference``, ``serial``, ``batch`` (text) and ``tables``, a list of dicts
-            with ``name``, ``array``, ``field_strength`` ([T] or None), ``grade``, ``source``, ``note`` and ``uncertainty``
-            (a sentence). Without a serial number the tables of all batches; with a field strength only those near it.
+            with ``name``, ``array``, ``field_strength`` ([T] or None), ``grade``, ``source``, ``note`` and
+            ``uncertainty`` (text). Without a serial number the tables of all batches; with a field strength only those
+            near it.
         """
         batch = self.batch(serial) if serial else None
         tables = [

@@ -159,7 +159,12 @@ def _interpolate(table: dict[str, Any], vial: int, quantity: str, temperature: f
 
     temperatures, logs = _columns(table, vial, quantity)
     check_temperature(temperature, temperatures.tolist(), table["source"])
-    return float(PchipInterpolator(temperatures, logs)(temperature) + _law(table, np.array(temperature, dtype=float)))
+    # A parabola carries the bend, and what single values depart from it is interpolated: the scatter of neighboring
+    # values then does not tilt the curve where a table has a gap.
+    coefficients, middle = _curve(table, vial, quantity)
+    departures = logs - np.polyval(coefficients, temperatures - middle)
+    smooth = np.polyval(coefficients, temperature - middle) + _law(table, np.array(temperature, dtype=float))
+    return float(smooth + PchipInterpolator(temperatures, departures)(temperature))
 
 
 def _curve(table: dict[str, Any], vial: int, quantity: str) -> tuple[np.ndarray, float]:
