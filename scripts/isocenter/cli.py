@@ -126,7 +126,7 @@ def phantom(
         task = progress.add_task("reading DICOM", total=None)
         outcome = measure_folder(
             dicom, out, phantom=phantom, serial=serial, temperature=temperature, temperature_stderr=temperature_stderr,
-            field_strength=field_strength, rois=rois, threads=threads,
+            field_strength=field_strength, rois=rois or (), threads=threads,
             on_progress=lambda text: progress.update(task, description=text),
         )  # fmt: skip
     _show_phantom(outcome)

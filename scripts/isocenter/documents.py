@@ -61,11 +61,6 @@ def read_phantom(path: Path, *, name: str | None = None) -> dict[str, Any]:
     return read_document(path, "phantom", name=name, integer_keys=True)
 
 
-def read_plain(path: Path) -> Any:
-    """A YAML file as plain data without a schema; its keys may be whole numbers, which are read as such."""
-    return _parse_yaml(_read_text(path, str(path)), str(path), integer_keys=True)[0]
-
-
 def read_rows(path: Path, schema: str, *, name: str | None = None) -> list[dict[str, str]]:
     """The rows of a TSV, each valid under the schema called `schema`, its defaults filled in.
 

@@ -1,6 +1,6 @@
 """``isocenter phantom``: one phantom session from DICOM to vials, calibration and a page, without a trial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 
 from isocenter import __version__
 from isocenter.dicom.session import Session, read_session
-from isocenter.documents import read_phantom, read_plain
+from isocenter.documents import read_phantom
 from isocenter.errors import ConfigError, DicomError, explain
 from isocenter.io.nifti import write_json
 from isocenter.io.tables import write_table
@@ -19,6 +19,7 @@ from isocenter.phantom.methods import METHODS
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
 from isocenter.quality.check import Check, judge, make_check
+from isocenter.vial_regions import read_rois
 from isocenter.volume import Volume
 
 #: Short names of the shipped phantoms: the file below config/phantoms.
@@ -80,7 +81,7 @@ def measure_folder(
     temperature: float,
     temperature_stderr: float | None = None,
     field_strength: float | None = None,
-    rois: Path | None = None,
+    rois: Sequence[str] = (),
     threads: int = 1,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
@@ -96,8 +97,8 @@ def measure_folder(
         Of the phantom [degC]; without the latter half a degree.
     field_strength : float, optional
         Instead of what the header says [T].
-    rois : path, optional
-        A hand-made file of the vials' places, instead of searching them.
+    rois : texts
+        Hand-made files of the vials' places, instead of searching them: see `read_hand_regions`.
     threads : int
         Threads to use.
     on_progress : callable, optional
@@ -117,6 +118,7 @@ def measure_folder(
     stderr = TEMPERATURE_STDERR if temperature_stderr is None else temperature_stderr
     if not np.isfinite(temperature) or not stderr >= 0:
         raise ConfigError(explain("The temperature is no number [degC]", found=f"{temperature} ± {stderr}"))
+    regions = read_hand_regions(rois, known)
     suffixes = [s for s, methods in METHODS.items() if any(_has(known, m.quantity) for m in methods)]
     session = read_session(source, suffixes, on_progress=on_progress)
     if not session.acquisitions:
@@ -127,7 +129,7 @@ def measure_folder(
         conditions,
         [Acquired(a.suffix, a.run, a.series) for a in session.acquisitions],
         geometry_scans=[Volume(scan.data[..., 0], scan.affine) for scan in session.geometry],
-        centers=None if rois is None else read_rois(rois, known),
+        regions=regions,
         threads=threads,
         on_progress=on_progress,
     )
@@ -171,31 +173,32 @@ def _read_conditions(session: Session, serial, temperature, stderr, field_streng
     return Conditions(str(serial), float(temperature), float(stderr), float(strength), session.date)
 
 
-def read_rois(path: Path, phantom: Phantom) -> dict[str, np.ndarray]:
-    """Centers by quantity, (v, 3) arrays, RAS+ [mm], from a YAML file of ``array: {vial: [x, y, z]}``."""
-    content = read_plain(path)
-    try:
-        arrays = phantom.definition["arrays"]
-        unknown = sorted(set(content) - set(arrays))
-        if unknown:
-            raise ConfigError(explain("Unknown array", where=str(path), expected=", ".join(arrays), found=unknown))
-        found = {}
-        for array, places in content.items():
-            table = next(t for t in phantom.definition["tables"].values() if t["array"] == array)
-            centers = np.array([places[vial] for vial in sorted(table["vials"])], dtype=float)
-            if centers.shape[1:] != (3,) or not np.isfinite(centers).all():
-                raise ValueError("three coordinates a vial")
-            found |= {quantity: centers for quantity in arrays[array]["calibrates"]}
-        return found
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise ConfigError(
-            explain(
-                "The file of regions is not understood",
-                where=str(path),
-                expected="array: {vial: [x, y, z], ...}, every vial of the array, in mm (right, anterior, superior)",
-                found=repr(error),
+def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple[np.ndarray, np.ndarray, bool]]:
+    """Hand-made regions by quantity, from ``FILE`` or, where the phantom has several arrays, ``T1=FILE``.
+
+    Each is the vials' numbers (n,), their places (n, 3) and whether these are voxels instead of RAS+ [mm].
+    """
+    quantities = sorted({q for array in phantom.definition["arrays"].values() for q in array["calibrates"]})
+    found = {}
+    for text in texts:
+        head, sign, tail = text.partition("=")
+        if sign and head not in quantities:
+            raise ConfigError(
+                explain("A file of regions is for no known quantity", where=f"--rois {text}",
+                        expected=", ".join(quantities), found=head)
+            )  # fmt: skip
+        if not sign and len(quantities) > 1:
+            raise ConfigError(
+                explain(
+                    f"{phantom.definition['title']} has several arrays: a file of regions must say which",
+                    where=f"--rois {text}",
+                    expected=" or ".join(f"--rois {q}={text}" for q in quantities),
+                )
             )
-        ) from None
+        regions = read_rois(Path(tail if sign else text))
+        for quantity in [head] if sign else quantities:
+            found[quantity] = (regions.vials, regions.places, regions.in_voxels)
+    return found
 
 
 def compare_scanner_maps(session: Session, result: SessionResult) -> list[dict[str, Any]]:
@@ -337,41 +340,45 @@ def _write(
                     f"{scanner['DeviceSerialNumber'] or 'not told'}, {scanner['SoftwareVersions']}"),
         ("Date of the scan", session.date or "not told"),
         ("Files", f"{session.n_files}, of which {session.n_no_dicom} are no DICOM images; {len(session.scans)} series"),
-        ("Where vials were found", "; ".join(
-            f"{key}: {place.how}, confidence {place.locations.confidence:.2f}" for key, place in result.places.items())),
-        ("References", "; ".join(dict.fromkeys(r.source for rows in result.references.values() for r in rows if r.source))),
     ]  # fmt: skip
+    for key, place in result.places.items():
+        facts.append((f"Where vials of {key} lie", f"{place.how}; confidence {place.locations.confidence:.2f}"))
+    sources = dict.fromkeys((q, r.source) for q, rows in result.references.items() for r in rows if r.source)
+    facts += [(f"Reference of {quantity}", source) for quantity, source in sorted(sources)]
     content = PageContent(
         title=f"Phantom session {session.date}".strip(),
         subtitle=f"{about['title']}, serial {conditions.serial}, {scanner['ManufacturersModelName']}",
         verdict=outcome.verdict, sentence=outcome.sentence, checks=[vars(c) for c in outcome.checks], facts=facts,
-        results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(result),
+        results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(out, result),
         scans=session.scans, scanner_maps=maps, problems=result.problems, tolerance=TOLERANCE,
         made=f"version {__version__}",
     )  # fmt: skip
+    files += sorted((out / "pictures").glob("*.png"))
     files.append(out / "index.html")
     write_phantom_page(files[-1], content)
     return files
 
 
-def _pictures(result: SessionResult) -> list[tuple[str, bytes, str]]:
-    from isocenter.figures.vials import picture_vials
+def _pictures(out: Path, result: SessionResult) -> list[tuple[str, bytes, str]]:
+    """Per place the overview and every region from near by, written below `out` and returned."""
+    from isocenter.figures.vials import draw_contact_sheet
 
     pictures = []
     for key, place in result.places.items():
-        image = place.series
-        voxels = find_voxels(place.locations.centers, image.affine)
-        k = int(np.clip(np.rint(np.median(voxels[:, 2])), 0, image.data.shape[2] - 1))
-        spacing = tuple(float(s) for s in np.sqrt((image.affine[:3, :2] ** 2).sum(axis=0)))
         own = next((r for r in result.results if result.place_of(r) == key), None)
         if own is None:
             continue
+        image, geometry = place.series, place.geometry
+        spacing = tuple(float(s) for s in np.sqrt((image.affine[:3, :2] ** 2).sum(axis=0)))
         rows = result.table[(result.table["method"] == own.method.key) & (result.table["run"] == own.run)]
         used = dict(zip(rows["vial"], rows["used"].astype(bool), strict=True))
+        voxels = find_voxels(place.locations.centers, image.affine)
         drawn = [{"vial": v, "voxel": p, "used": used.get(v, False)}
-                 for v, p in zip(place.geometry.vials.tolist(), voxels, strict=True)]  # fmt: skip
-        mean = np.nan_to_num(image.data[:, :, k]).mean(axis=2)
-        title = f"{key}, slice {k + 1} of {image.data.shape[2]}"
-        png = picture_vials(mean, spacing, drawn, diameter=place.geometry.roi_diameter, title=title)
-        pictures.append((title, png, place.how))
+                 for v, p in zip(place.locations.vials.tolist(), voxels, strict=True)]  # fmt: skip
+        path = out / "pictures" / f"{key.replace(' ', '_')}.png"
+        draw_contact_sheet(
+            path, np.nan_to_num(image.data).mean(axis=3), spacing, drawn, diameter=geometry.roi_diameter,
+            reach=0.75 * geometry.sphere_diameter, title=key,
+        )  # fmt: skip
+        pictures.append((f"Vials of {key}", path.read_bytes(), place.how))
     return pictures

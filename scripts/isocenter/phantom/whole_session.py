@@ -10,6 +10,7 @@ from isocenter.calibration import Calibration, find_outliers
 from isocenter.errors import IsocenterError
 from isocenter.fitting.maps import fit_series
 from isocenter.phantom.echo_trains import measure_echo_trains
+from isocenter.phantom.hand_regions import take_regions
 from isocenter.phantom.library import SUSPECT, UNRELIABLE, Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations, locate_vials
 from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
@@ -83,7 +84,7 @@ def measure_session(
     acquired: list[Acquired],
     *,
     geometry_scans: list[Volume] | None = None,
-    centers: dict[str, np.ndarray] | None = None,
+    regions: dict[str, tuple[np.ndarray, np.ndarray, bool]] | None = None,
     forms: tuple[str, ...] = ("none", "gain", "linear", "quadratic"),
     threads: int = 1,
     on_progress: Callable[[str], None] = lambda text: None,
@@ -100,12 +101,14 @@ def measure_session(
         The quantitative series of the session.
     geometry_scans : list of Volume, optional
         3D scans of the whole phantom: the first in which it is found tells where all vials lie.
-    centers : mapping of quantity to (v, 3) array, optional
-        Where a hand-made file puts the vials, RAS+ [mm]; nothing is then searched.
+    regions : mapping of quantity to (numbers (n,), places (n, 3), in voxels), optional
+        Where a hand-made file puts the vials; they are then not searched.
     forms : tuple of str
         The forms of calibration that may be chosen.
     threads : int
         Threads to use; the result is the same for any number.
+    on_progress : callable, optional
+        Called with what is being done.
 
     Raises
     ------
@@ -120,7 +123,8 @@ def measure_session(
                 quantity, conditions.serial, conditions.field_strength, conditions.temperature,
                 conditions.temperature_stderr,
             )  # fmt: skip
-    if geometry_scans and centers is None:
+    regions = regions or {}
+    if geometry_scans and set(result.references) - set(regions):
         on_progress("finding the phantom in the geometry scan")
         result.pose = _find_pose(phantom, geometry_scans, result)
     primary_done: set[str] = set()
@@ -132,7 +136,7 @@ def measure_session(
             method = replace(method, is_primary=method.is_primary and (is_first or method is not FLIP_ANGLES))
             on_progress(f"{method.title}{f', run {one.run}' if one.run > 1 else ''}")
             try:
-                _measure_one(phantom, conditions, one, method, result, centers, threads)
+                _measure_one(phantom, conditions, one, method, result, regions, threads)
                 if method.is_primary:
                     primary_done.add(method.quantity)
             except Exception as error:  # one method that fails must not stop the others
@@ -160,15 +164,16 @@ def _find_pose(phantom: Phantom, scans: list[Volume], result: SessionResult) -> 
     return None
 
 
-def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, centers, threads) -> None:
+def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, regions, threads) -> None:
     reference = result.references[method.quantity]
     options = phantom.fit_options(method.quantity, conditions.temperature)
     method = replace(method, options={**method.options, **options})
-    key = _find_place(phantom, one, method, reference, result, centers, threads)
+    key = _find_place(phantom, one, method, reference, result, regions, threads)
     place = result.places[key]
+    reference = [r for r in reference if r.vial in place.locations.vials]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
     if method.key == ECHO_TRAIN.key:
-        t1 = _known_t1(phantom, conditions, place.geometry)
+        t1 = _known_t1(phantom, conditions, place)
         found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,
                                     threads=threads)  # fmt: skip
     else:
@@ -183,15 +188,16 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
             result.results.append(with_field)
 
 
-def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, centers, threads) -> str:
+def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, regions, threads) -> str:
     """The name of where the vials lie: given by hand, known from an earlier series of the session, or found here."""
-    geometry = phantom.geometry(method.quantity) if centers is None else _geometry_by_hand(phantom, method)
+    drawn = regions.get(method.quantity)
+    geometry = _geometry_by_hand(phantom, method) if drawn else phantom.geometry(method.quantity)
     # Diffusion repeats may be days apart in place; the plates of one exam are not.
     key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
     if key in result.places:
         return key
-    if centers is not None:
-        locations = _place_by_hand(geometry, centers[method.quantity], one.series)
+    if drawn:
+        locations = take_regions(*drawn[:2], one.series, geometry, in_voxels=drawn[2])
         place = Place(geometry, locations, one.series, "by a hand-made file")
     else:
         crude = _fit_crude(one.series, method, threads)
@@ -220,12 +226,6 @@ def _geometry_by_hand(phantom: Phantom, method: Method) -> Geometry:
     return Geometry(array, vials, np.zeros((len(vials), 3)), diameter, own.get("roi_diameter", diameter / 2), 100.0)
 
 
-def _place_by_hand(geometry: Geometry, centers: np.ndarray, series: Series) -> VialLocations:
-    n = len(geometry.vials)
-    voxels = find_voxels(centers, series.affine)
-    return VialLocations(geometry.vials, voxels, centers, 0.0, False, 0.0, n, 1.0, 0.0, 1.0, np.ones(n, bool))
-
-
 def _fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
     """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials."""
     step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
@@ -241,15 +241,15 @@ def _fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
     return ParameterMap(*wide, series.affine, method.unit)
 
 
-def _known_t1(phantom: Phantom, conditions: Conditions, geometry: Geometry) -> np.ndarray | None:
+def _known_t1(phantom: Phantom, conditions: Conditions, place: Place) -> np.ndarray | None:
     """T1 [s] of the vials of the T2 array, where the phantom's table gives it."""
     try:
         rows = phantom.reference(
-            "T1", conditions.serial, conditions.field_strength, conditions.temperature, array=geometry.array
+            "T1", conditions.serial, conditions.field_strength, conditions.temperature, array=place.geometry.array
         )
     except (IsocenterError, KeyError):
         return None
-    return np.array([row.value for row in rows])
+    return np.array([row.value for row in rows if row.vial in place.locations.vials])
 
 
 def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarray, reference) -> MethodResult | None:
@@ -285,7 +285,8 @@ def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarra
 
 
 def _tabulate(r: MethodResult, phantom: Phantom, conditions: Conditions, result: SessionResult) -> pd.DataFrame:
-    reference = result.references[r.method.quantity]
+    measured = {m.vial for m in r.measurements}
+    reference = [one for one in result.references[r.method.quantity] if one.vial in measured]
     table = tabulate_vials(
         reference, r.measurements, session=str(r.run), date=conditions.date, phantom=phantom.name,
         serial=conditions.serial, biomarker=r.method.quantity, unit=r.method.unit,
