@@ -81,7 +81,7 @@ def fit_calibration_curve(
         return Calibration.refuse(
             biomarker, unit, f"{n} vials can be used; a calibration needs {FORMS['gain']}", n_vials=n
         )
-    keep = ~find_outliers(points.m, points.s, points.r, points.u)
+    keep = ~find_outliers(points.m, points.s, points.r, points.u, may_bend="quadratic" in forms)
     used = points.only(keep)
     obstacles = {f: find_obstacle(used, f) for f in FORMS}
     tried = {f: _try(used, f) for f in FORMS if not obstacles[f]}

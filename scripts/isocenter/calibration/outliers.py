@@ -1,5 +1,7 @@
 """The vial that does not follow the line of the others."""
 
+from itertools import combinations
+
 import numpy as np
 
 from isocenter.calibration.curve import FORMS
@@ -7,18 +9,25 @@ from isocenter.calibration.regression import LEAST_SPAN
 
 #: A vial further than this many standard deviations from the others' line is an outlier; at most this share is.
 OUTLIER, MOST_OUTLIERS = 4.0, 0.3
-#: Pairs of vials through which a line is tried at most.
+#: Pairs of vials through which a line, triples through which a parabola is tried at most.
 MOST_PAIRS = 400
 
 
 def find_outliers(
-    measured: np.ndarray, measured_stderr: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray
+    measured: np.ndarray,
+    measured_stderr: np.ndarray,
+    reference: np.ndarray,
+    reference_stderr: np.ndarray,
+    *,
+    may_bend: bool = False,
 ) -> np.ndarray:
     """(n,) booleans: vials that do not follow the line of the others.
 
     The line is the one through two vials that leaves the smallest median residual, so that up to a third of the
     vials cannot pull it toward themselves; the scatter of the others judges the distance. At most
     :data:`MOST_OUTLIERS` of the vials are called outliers, the worst first: beyond that, "outlier" means nothing.
+    With `may_bend` rising parabolas through three vials are tried too: at the end of a bent curve good vials lie far
+    off every line.
     """
     m, r = np.asarray(measured, dtype=float), np.asarray(reference, dtype=float)
     n = len(m)
@@ -26,7 +35,7 @@ def find_outliers(
     if n < 5:
         return np.zeros(n, bool)
     relative = np.sqrt((np.asarray(reference_stderr) / r) ** 2 + (np.asarray(measured_stderr) / m) ** 2)
-    lines = [(0.0, g) for g in r / m]
+    lines = [(0.0, g, 0.0) for g in r / m]
     if n >= FORMS["linear"] and m.max() / m.min() >= LEAST_SPAN["linear"]:
         i, j = np.triu_indices(n, 1)
         # Enough pairs to find the line; more vials than a phantom or two have are drawn on evenly.
@@ -34,9 +43,11 @@ def find_outliers(
         i, j = i[::thin], j[::thin]
         far = np.maximum(m[i], m[j]) / np.minimum(m[i], m[j]) >= 1.5
         slope = (r[i] - r[j])[far] / (m[i] - m[j])[far]
-        lines += list(zip(r[i][far] - slope * m[i][far], slope, strict=True))
+        lines += list(zip(r[i][far] - slope * m[i][far], slope, 0.0 * slope, strict=True))
     c = np.array(lines)
-    residual = np.abs(c[:, :1] + c[:, 1:] * m - r) / r
+    if may_bend and n >= FORMS["quadratic"] and m.max() / m.min() >= LEAST_SPAN["quadratic"]:
+        c = np.vstack([c, _parabolas(m, r)])
+    residual = np.abs(c[:, :1] + c[:, 1:2] * m + c[:, 2:] * m**2 - r) / r
     # Judged by the better three quarters: the median alone would let a line through two stray vials win.
     cost = np.sort(residual / np.maximum(relative, np.median(relative)), axis=1)[:, : int(np.ceil(0.75 * n))].mean(1)
     best = residual[np.argmin(cost)]
@@ -46,3 +57,17 @@ def find_outliers(
     if outlier.sum() > most:
         outlier[np.argsort(-z, kind="stable")[most:]] = False
     return outlier
+
+
+def _parabolas(m: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """(k, 3) coefficients of the parabolas through three vials that lie apart, those that rise between all vials."""
+    triples = np.array(list(combinations(np.argsort(m), 3)))
+    far = (m[triples[:, 1:]] / m[triples[:, :-1]] >= 1.5).all(axis=1)
+    triples = triples[far]
+    triples = triples[:: max(1, len(triples) // MOST_PAIRS)]
+    if not len(triples):
+        return np.zeros((0, 3))
+    powers = m[triples][..., None] ** np.arange(3)
+    c = np.linalg.solve(powers, r[triples][..., None])[..., 0]
+    rises = np.minimum(c[:, 1] + 2 * c[:, 2] * m.min(), c[:, 1] + 2 * c[:, 2] * m.max()) > 0
+    return c[rises]

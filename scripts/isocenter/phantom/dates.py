@@ -14,7 +14,7 @@ from isocenter.calibration import Calibration
 from isocenter.calibration.curve import DAYS_A_YEAR, RULES
 from isocenter.errors import CalibrationError, explain
 from isocenter.phantom.drift import Drift, count_days, find_session_shifts, fit_drift
-from isocenter.phantom.sessions import calibrate_vials
+from isocenter.phantom.sessions import calibrate_vials, select_vials
 
 
 def calibrate_by_date(
@@ -52,7 +52,7 @@ def calibrate_by_date(
     """
     if rule not in RULES:
         raise CalibrationError(explain("Unknown calibration_dates", expected=", ".join(RULES), found=rule))
-    rows = table[(table["biomarker"] == biomarker) & table["used"].astype(bool)] if len(table) else table
+    rows = select_vials(table, biomarker, forms)
     if len(rows) == 0:
         return calibrate_vials(table, biomarker, unit, forms)
     shifts = find_session_shifts(rows)

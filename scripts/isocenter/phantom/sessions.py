@@ -128,7 +128,7 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
 
     table : rows of ``vials.tsv``; those of other biomarkers and those not `used` are left out
     """
-    rows = table[(table["biomarker"] == biomarker) & table["used"].astype(bool)] if len(table) else table
+    rows = select_vials(table, biomarker, forms)
     if len(rows) == 0:
         reasons = sorted({r for r in table.get("reason", pd.Series(dtype=str)).astype(str) if r})
         return Calibration.refuse(
@@ -156,6 +156,19 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
     content["dates"] = sorted(set(rows["date"]))
     content["checks"] = {**fit.checks, "n_sessions": rows["session"].nunique(), "drift_percent": 100 * pooled.drift}
     return Calibration.from_dict(content)
+
+
+def select_vials(table: pd.DataFrame, biomarker: str, forms: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of ``vials.tsv`` that a calibration starts from.
+
+    A session marks outliers against a straight line. Where the curve may bend they are looked at again.
+    """
+    if not len(table):
+        return table
+    used = table["used"].astype(bool)
+    if "quadratic" in forms:
+        used |= table["flag"] == "outlier"
+    return table[(table["biomarker"] == biomarker) & used]
 
 
 @dataclass(frozen=True)
