@@ -304,8 +304,8 @@ def _summarize(result: SessionResult) -> list[tuple[str, ...]]:
             if len(used)
             else ("–",) * 3
         )
-        lines.append((title, f"{len(used)} of {len(rows)}", *figures, "refused" if calibration.refused else calibration.form,
-                      "–" if left is None else f"{left:.1f}"))  # fmt: skip
+        form = "refused" if calibration.refused else calibration.form
+        lines.append((title, f"{len(used)} of {len(rows)}", *figures, form, "–" if left is None else f"{left:.1f}"))
     return lines
 
 
@@ -333,11 +333,12 @@ def _write(
         write_table(files[-1], pd.DataFrame(maps))
     about = phantom.describe(conditions.serial, conditions.field_strength)
     scanner = session.scanner
+    batch = f", batch {about['batch']}" if about["batch"] else ""
     facts = [
-        ("Phantom", f"{about['title']}, serial {conditions.serial}" + (f", batch {about['batch']}" if about["batch"] else "")),
-        ("Temperature", f"{conditions.temperature:g} ± {conditions.temperature_stderr:g} °C (as given; standard uncertainty)"),
-        ("Scanner", f"{scanner['Manufacturer']} {scanner['ManufacturersModelName']}, {conditions.field_strength:g} T, serial "
-                    f"{scanner['DeviceSerialNumber'] or 'not told'}, {scanner['SoftwareVersions']}"),
+        ("Phantom", f"{about['title']}, serial {conditions.serial or 'not given'}{batch}"),
+        ("Temperature", f"{conditions.temperature:g} ± {conditions.temperature_stderr:g} °C, as given"),
+        ("Scanner", f"{scanner['Manufacturer']} {scanner['ManufacturersModelName']}, {conditions.field_strength:g} T, "
+                    f"serial {scanner['DeviceSerialNumber'] or 'not told'}, {scanner['SoftwareVersions']}"),
         ("Date of the scan", session.date or "not told"),
         ("Files", f"{session.n_files}, of which {session.n_no_dicom} are no DICOM images; {len(session.scans)} series"),
     ]  # fmt: skip

@@ -108,8 +108,8 @@ def _judge(v: int, choice: PulseChoice, clean, acquisition, reference: VialRefer
         if n_seen < LEAST_ECHOES:
             flag = "out_of_range"
             reason = (
-                f"{n_seen} echoes stand above the background, from {1e3 * te.min():.0f} ms on: {LEAST_ECHOES} are needed "
-                "to tell T2 from it"
+                f"{n_seen} echoes stand above the background, from {1e3 * te.min():.0f} ms on: {LEAST_ECHOES} are "
+                "needed to tell T2 from it"
             )
     if flag == "ok" and reference.flag != "ok":
         flag, reason = reference.flag, reference.reason

@@ -89,7 +89,7 @@ def _vial_picture(title: str, png: bytes, how: str) -> Figure:
         "Circles have the diameter that is measured; solid ones take part in the calibration, dashed ones do not.",
         "Every circle lies inside its vial, and the numbers run as on the phantom.",
         "Whether a vial still holds its solution: its bias shows that.",
-        src="data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        is_wide=True, src="data:image/png;base64," + base64.b64encode(png).decode("ascii"),
     )  # fmt: skip
 
 
@@ -114,22 +114,24 @@ def _method(content: PageContent, result: MethodResult) -> dict[str, Any]:
         if sum(r.method.key == method.key for r in content.results) > 1
         else method.title
     )
+    short = method.key.replace("_", " ") + (f" {result.run}" if result.run > 1 else "")
     state = next((c["verdict"] for c in content.checks if c["id"] == f"accuracy_{method.key}"), "none")
     used = rows[rows["used"].astype(bool)]
     rms = float(np.sqrt((used["bias_percent"].astype(float) ** 2).mean())) if len(used) else float("nan")
     return {
-        "anchor": f"{method.key}-{result.run}", "short": f"{method.key.replace('_', ' ')}" + (f" {result.run}" if result.run > 1 else ""),
+        "anchor": f"{method.key}-{result.run}", "short": short,
         "title": label, "state": state, "word": _WORDS[state], "notes": result.notes,
-        "caption": f"{len(used)} of {len(rows)} vials used; rms bias of those {format_number(rms, 2)} %. ± is one standard uncertainty.",
+        "caption": f"{len(used)} of {len(rows)} vials used; rms bias of those {format_number(rms, 2)} %. ± is one "
+        "standard uncertainty.",
         "table": _vial_table(rows, unit, factor),
         "bias": _bias_figure(rows, calibration, content.tolerance, unit, factor, label),
         "residuals": _residual_figure(rows, calibration, content.tolerance, unit, factor, label),
         "calibration": _calibration_sentence(calibration, unit, factor),
         "forms": _form_table(calibration, unit, factor),
         "curves": _curves(result, rows, unit, factor), "is_open": True,
-        "curve_note": "Mean signal of each vial and the fitted curve. Crosses are samples that the fit left out: clipped, "
-        "or so late that they say nothing of this vial. A good fit passes through every circle; a curve that misses them "
-        "in one direction means that the model does not hold.",
+        "curve_note": "Mean signal of each vial and the fitted curve. Crosses are samples that the fit left out: "
+        "clipped, or so late that they say nothing of this vial. A good fit passes through every circle; a curve that "
+        "misses them in one direction means that the model does not hold.",
     }  # fmt: skip
 
 
@@ -150,7 +152,7 @@ def _vial_table(rows: pd.DataFrame, unit: str, factor: float):
                 _pair(factor * r["voxel_measured"], factor * r["voxel_stderr"], own),
                 _pair(factor * r["mean_measured"], factor * r["mean_stderr"], own),
                 Cell(str(r["flag"]).replace("_", " "), state="pass" if r["used"] else "warn"),
-                f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else meaning,
+                f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else "used",
             ]
         )  # fmt: skip
     columns = ["Vial", f"Reference ± u [{unit}]", f"Measured ± u [{unit}]", "Bias ± 95 % [%]",
@@ -190,8 +192,8 @@ def _bias_figure(rows, calibration: Calibration, tolerance: float, unit: str, fa
     alt = f"Bias per vial of {label}: {len(used)} vials used, largest {max(used, default=float('nan')):.1f} %"
     return Figure(
         f"Bias against the reference: {label}", alt,
-        f"Percent bias of every vial (n = {len(used)} used of {len(rows)}) with 95 % intervals of measurement and reference; "
-        f"the band is ± {tolerance:g} %, the dashed line is what the calibration takes away.",
+        f"Percent bias of every vial (n = {len(used)} used of {len(rows)}) with 95 % intervals of measurement and "
+        f"reference; the band is ± {tolerance:g} %, the dashed line is what the calibration takes away.",
         "100 · (measured − reference) / reference, the reference at the phantom's temperature.",
         "Intervals that reach the band, and no slope from short to long values.",
         "Errors that phantom and scanner share, such as a temperature that was not measured.",
@@ -232,12 +234,13 @@ def _calibration_sentence(c: Calibration, unit: str, factor: float) -> str:
     parts = []
     for value, error, s, term in zip(c.coefficients, errors, scale, terms, strict=False):
         if value or error:
-            parts.append(f"({value * s:.4g} ± {error * s:.2g}){f' {unit}' if term == '' else ''}{term}")
+            number = f"{value * s:.4g}".replace("-", "−")
+            parts.append(f"({number} ± {error * s:.2g}){f' {unit}' if term == '' else ''}{term}")
     low, high = (factor * v for v in c.valid_range)
     return (
         f"{c.form.capitalize()}: reference = {' + '.join(parts)}, from {c.n_vials} vials, valid from {low:.4g} to "
         f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} % rms."
-    ).replace("-", "−")
+    )
 
 
 def _form_table(c: Calibration, unit: str, factor: float):
@@ -265,7 +268,8 @@ def _curves(result: MethodResult, rows: pd.DataFrame, unit: str, factor: float) 
         drawn.append(
             draw_vial_curve(
                 scale * result.axis, result.signals[i], result.left_out[i], scale * result.curve_axis, result.curves[i],
-                heading=heading, label=label, alt=f"Samples and fitted curve of vial {r['vial']}, {words}", log_signal=is_log,
+                heading=heading, label=label, alt=f"Samples and fitted curve of vial {r['vial']}, {words}",
+                log_signal=is_log,
             )
         )  # fmt: skip
     return drawn
@@ -297,8 +301,8 @@ def _comparisons(content: PageContent) -> list[dict[str, Any]]:
         columns = ["Method", "Model", "Vials used", "Mean bias [%]", "Rms bias [%]", "Largest [%]"]
         figure = Figure(
             f"{quantity} by {len(group)} ways", alt,
-            f"Percent bias of every vial by each way to measure {quantity}; hollow marks are left out of the calibration, and "
-            "what lies beyond 40 % stands at the edge.",
+            f"Percent bias of every vial by each way to measure {quantity}; hollow marks are left out of the "
+            "calibration, and what lies beyond 40 % stands at the edge.",
             "100 · (measured − reference) / reference, before any calibration.",
             "The method that calibrates lies in the band over the whole range.",
             "Which method suits tissue, where more than one compartment decays.",
@@ -335,8 +339,9 @@ def _scanner_table(maps: list[dict[str, Any]]):
     for m in maps:
         unit, factor = shown_unit(m["unit"])
         cells = [number_cell(format_number(factor * m[k], 4), m[k]) for k in ("reference", "measured", "scanner")]
-        rows.append([m["quantity"], number_cell(str(m["run"]), m["run"]), number_cell(str(m["vial"]), m["vial"]), *cells,
-                     number_cell(format_number(m["difference_percent"], 2), m["difference_percent"]), unit])  # fmt: skip
+        off = m["difference_percent"]
+        where = (number_cell(str(m[key]), m[key]) for key in ("run", "vial"))
+        rows.append([m["quantity"], *where, *cells, number_cell(format_number(off, 2), off), unit])
     columns = ["Quantity", "Run", "Vial", "Reference", "This fit", "Scanner's map", "Scanner − fit [%]", "Unit"]
     return table_of("scanner_maps", columns, rows)
 
