@@ -147,7 +147,9 @@ def measure_session(
     for key in dict.fromkeys(r.method.key for r in result.results):
         method = next(r.method for r in result.results if r.method.key == key)
         rows = result.table[result.table["method"] == key]
-        result.calibrations[key] = calibrate_vials(rows, method.quantity, method.unit, forms)
+        # A vial that the table leaves out is left out here too, so that page and calibration say the same.
+        used = rows[rows["used"].astype(bool)]
+        result.calibrations[key] = calibrate_vials(used if len(used) else rows, method.quantity, method.unit, forms)
     return result
 
 
