@@ -242,6 +242,14 @@ def test_one_temperature_tables_borrow_the_change_and_widen(nist):
     assert at_22.stderr / at_22.value > at_20.stderr / at_20.value
 
 
+def test_no_trusted_vial_borrows_from_a_suspect_one(definition):
+    """Batch 1 must not take its change with temperature from the two solutions of batch 2 that were replaced."""
+    tables = definition["tables"]
+    for table in tables.values():
+        other = tables.get(table.get("temperature_dependence_of"), {})
+        assert set(other.get("suspect", {})) <= set(table.get("suspect", {})), table["source"]
+
+
 @pytest.mark.parametrize(("serial", "temperature"), [("130-0093", 15.9), ("130-0093", 26.1), ("130-0010", 28.0)])
 def test_outside_the_table_is_refused_with_the_range(nist, serial, temperature):
     with pytest.raises(CalibrationError, match=r"16 to 26 degC; found: .* degC"):
