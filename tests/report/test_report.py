@@ -284,3 +284,16 @@ def test_a_page_of_a_site_that_left_the_trial_goes(tmp_path):
     shutil.rmtree(tmp_path / "results" / "sites")
     make_report(**write_trial(tmp_path, n_sites=1), report=folder / "index.html")
     assert not (folder / "sites" / "siteB.html").exists()
+
+
+def test_a_site_page_shows_its_scanner_over_time_and_every_form_tried(built):
+    pages = {
+        site: (built[2] / "sites" / f"{site}.html").read_text(encoding="utf-8") for site in ("siteA", "siteB", "siteC")
+    }
+    for page in pages.values():
+        assert page.count("Control chart of bias") == 2  # T1 and T2
+        assert "Control chart of inversion efficiency of T1" in page
+        assert "needs 9 vials, 6 can be used" in page
+    assert "out of control" in pages["siteA"]
+    assert "gradient coil replaced &lt;b&gt;" in pages["siteB"]
+    assert "too few sessions for limits" in pages["siteC"]

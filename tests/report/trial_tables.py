@@ -13,6 +13,7 @@ from isocenter import layout
 from isocenter.io.nifti import write_image
 from isocenter.io.outcome import EXCLUSION_COLUMNS
 from isocenter.io.tables import write_table
+from isocenter.phantom.control import chart_sessions
 
 from .statistics_tables import make_statistics
 
@@ -83,7 +84,7 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
         path = root / layout.statistics_table(name)
         write_table(path, tables.get(name, pd.DataFrame(columns=["biomarker", "roi", "unit", "scale", "flags"])))
         paths["tables"].append(path)
-    for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures"):
+    for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls"):
         paths[kind] = []
     for site in [] if is_empty else sites:
         _write_site(root, site, rng, paths)
@@ -223,6 +224,47 @@ def _flow(sites) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["site", "entity", "stage", "n_in", "n_ignored", "n_excluded", "n_out"])
 
 
+_FORMS = {
+    "none": {
+        "coefficients": [0.0, 1.0],
+        "stderr": [0.0, 0.0],
+        "loo_rms_percent": 4.0,
+        "weighted_loo_rms_percent": 4.1,
+        "reduced_chi_square": 80.0,
+        "verdict": "predicts no better than gain",
+    },
+    "gain": {
+        "coefficients": [0.0, 0.97],
+        "stderr": [0.0, 0.002],
+        "loo_rms_percent": 0.6,
+        "weighted_loo_rms_percent": 0.5,
+        "reduced_chi_square": 1.1,
+        "verdict": "chosen",
+    },
+    "quadratic": {"verdict": "needs 9 vials, 6 can be used"},
+}
+
+
+def _control(site: str, vials: pd.DataFrame, rng) -> pd.DataFrame:
+    """Monthly sessions of one scanner: siteA's jumps once, siteB's is serviced, siteC has few sessions."""
+    n = 5 if site == "siteC" else 22
+    first = vials[vials["session"] == "01"]
+    parts = []
+    for k in range(n):
+        shift = (
+            0.003 * rng.standard_normal() + 0.03 * (site == "siteA" and k == 18) + 0.02 * (site == "siteB" and k > 10)
+        )
+        part = first.assign(session=f"{k + 1:02d}", date=f"{2024 + k // 12}-{k % 12 + 1:02d}-15")
+        parts.append(part.assign(measured=part["measured"] * (1 + shift), inversion_efficiency=0.95 + 0.2 * shift))
+    vials = pd.concat(parts).assign(temperature_stderr=0.0, thermometer_stderr=0.0)
+    events = [
+        {"date": "2024-11-20", "text": "gradient coil replaced <b>", "rebase": True},
+        {"date": "2025-02-20", "text": "software E11 to XA30"},
+    ]
+    scanners = dict.fromkeys(vials["session"], f"{site}scanner")
+    return chart_sessions(vials, events if site in ("siteA", "siteB") else [], scanners)
+
+
 def _write_site(root: Path, site: str, rng, paths) -> None:
     gain = 1 + SITES[site]
     rows = []
@@ -255,6 +297,9 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
     path = root / layout.fill(layout.VIALS, site=site)
     write_table(path, pd.DataFrame(rows))
     paths["vials"].append(path)
+    path = root / layout.fill(layout.CONTROL, site=site)
+    write_table(path, _control(site, pd.DataFrame(rows), rng))
+    paths["controls"].append(path)
     for biomarker in BIOMARKERS:
         path = root / layout.fill(layout.CALIBRATION, site=site, biomarker=biomarker)
         _json(
@@ -270,7 +315,7 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
                 "dates": ["2026-01-15", "2026-01-22"],
                 "refused": False,
                 "reason": "",
-                "checks": {},
+                "checks": {"loo_rms_percent": 0.6, "drift_note": "+0.1 % a year", "forms": _FORMS},
             },
         )
         paths["calibrations"].append(path)

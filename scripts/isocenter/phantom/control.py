@@ -63,12 +63,36 @@ def estimate_limits(baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float
     )
 
 
-def average_in_time(values: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """The exponentially weighted moving average (..., n) of values (..., n), started at the center (...)."""
+def choose_baseline(values: np.ndarray) -> np.ndarray:
+    """(n,) booleans: the first sessions, without those that lie beyond the limits of the others.
+
+    Each is judged by the others, as a new session would be, and the worst goes first; at most a quarter goes.
+    """
+    keep = np.arange(len(values)) < BASELINE
+    for _ in range(int(keep.sum()) // 4):
+        inside = np.flatnonzero(keep)
+        excess = []
+        for i in inside:
+            center, sigma, single, _ = estimate_limits(values[inside[inside != i]])
+            excess.append(abs(values[i] - center) - single * sigma)
+        worst = int(np.argmax(excess))
+        if not excess[worst] > 0:
+            break
+        keep[inside[worst]] = False
+    return keep
+
+
+def average_in_time(values: np.ndarray, center: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """The exponentially weighted moving average (..., n) of values (..., n), started at the center (...).
+
+    counts : (n,) booleans; a session that does not count leaves the average where it was
+    """
     averages = np.empty(np.shape(values))
     last = np.asarray(center, dtype=float)
     for k in range(np.shape(values)[-1]):
-        last = averages[..., k] = WEIGHT * values[..., k] + (1 - WEIGHT) * last
+        if counts is None or counts[k]:
+            last = WEIGHT * values[..., k] + (1 - WEIGHT) * last
+        averages[..., k] = last
     return averages
 
 
@@ -78,7 +102,8 @@ def chart_values(values: np.ndarray) -> dict[str, Any]:
     values : (n,) array in the order of time
 
     Returns arrays of n by the names of :data:`CONTROL_COLUMNS`; limits are NaN with fewer than
-    :data:`LEAST_SESSIONS` sessions. The average's limits narrow at the start, where it holds few sessions.
+    :data:`LEAST_SESSIONS` sessions. The average's limits narrow at the start, where it holds few sessions; a session
+    that set no limits because it lies far off is no part of the average either.
     """
     n = len(values)
     nothing = np.full(n, np.nan)
@@ -86,12 +111,14 @@ def chart_values(values: np.ndarray) -> dict[str, Any]:
     if n < LEAST_SESSIONS:
         names = ("center", "lower", "upper", "average", "average_lower", "average_upper")
         return dict.fromkeys(names, nothing) | {"baseline": baseline, "signal": np.full(n, "", dtype=object)}
-    center, sigma, single, settled = estimate_limits(values[:BASELINE])
-    held = min(n, BASELINE)
+    baseline = choose_baseline(values)
+    center, sigma, single, settled = estimate_limits(values[baseline])
+    held = int(baseline.sum())
     full, start = WEIGHT / (2 - WEIGHT), 1 - (1 - WEIGHT) ** (2 * np.arange(1, n + 1))
     width = settled * sigma * np.sqrt((full * start + 1 / held) / (full + 1 / held))
-    averages = average_in_time(values, center)
-    jumps = np.abs(values - center) > single * sigma
+    is_late = np.arange(n) >= BASELINE
+    jumps = np.where(is_late, np.abs(values - center) > single * sigma, ~baseline)
+    averages = average_in_time(values, center, baseline | is_late)
     drifts = np.abs(averages - center) > width
     words = [
         " ".join(w for w, is_on in (("jump", j), ("drift", d)) if is_on) for j, d in zip(jumps, drifts, strict=True)
