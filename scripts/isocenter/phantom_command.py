@@ -216,13 +216,14 @@ def compare_scanner_maps(session: Session, result: SessionResult) -> list[dict[s
             continue
         place = result.places[result.place_of(own)]
         regions = list_regions(image, place.locations.centers, place.geometry.roi_diameter)
-        for measured, reference, region in zip(own.measurements, result.references[quantity], regions, strict=True):
+        known = {r.vial: r.value for r in result.references[quantity]}
+        for measured, region in zip(own.measurements, regions, strict=True):
             inside = image.data[region][:, 0]
             inside = inside[inside > 0]
             value = float(np.median(inside)) * SCANNER_ADC_UNIT if inside.size > 2 else np.nan
             rows.append(
                 {
-                    "quantity": quantity, "run": own.run, "vial": measured.vial, "reference": reference.value,
+                    "quantity": quantity, "run": own.run, "vial": measured.vial, "reference": known[measured.vial],
                     "measured": measured.measured, "scanner": value, "unit": own.method.unit,
                     "difference_percent": 100 * (value / measured.measured - 1),
                 }

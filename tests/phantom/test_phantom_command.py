@@ -167,9 +167,15 @@ def test_command_line(dicom, tmp_path):
     assert "14 of 14" in done.output
     assert (tmp_path / "out/index.html").is_file()
     assert [p.name for p in (tmp_path / "out/calibration").iterdir()] == ["T1.json"]
-    # Regions by hand, a little off on purpose: nothing is searched, and the values follow the file.
-    places = pd.read_csv(tmp_path / "out/vials.tsv", sep="\t")
-    assert len(places) == 14
+    # Regions by hand, three vials only: nothing is searched, and the rest is not measured.
+    found = pd.read_csv(tmp_path / "out/vials.tsv", sep="\t").set_index("vial")
+    drawn = tmp_path / "regions.tsv"
+    found.loc[[3, 6, 12], ["x", "y", "z"]].to_csv(drawn, sep="\t")
+    outcome = measure_folder(flat, tmp_path / "by_hand", rois=[f"T1={drawn}"], **SYSTEM)
+    again = pd.read_csv(tmp_path / "by_hand/vials.tsv", sep="\t").set_index("vial")
+    assert again.index.tolist() == [3, 6, 12]
+    assert np.allclose(again["voxel_measured"], found.loc[[3, 6, 12], "voxel_measured"], rtol=0.005)
+    assert "by a hand-made file" in outcome.files[-1].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
 from isocenter.volume import ParameterMap, Series, Volume
 
-#: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, and how they were made.
-OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary")
+#: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, how they were made, and
+#: where the vial lies, RAS+ [mm], as a file of regions would say it.
+OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
+               "x", "y", "z")  # fmt: skip
 #: The crude map that tells the numbering is fitted on every so many voxels of a slice.
 CRUDE_STEP = 4
 #: Every fit of the crude map is plain, whatever the method does later.
@@ -188,6 +190,7 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         with_field = _correct_flip_angles(found, one.series, where.centers, reference)
         if with_field is not None:
             result.results.append(with_field)
+            result._found_at[id(with_field)] = key
 
 
 def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, regions, threads) -> str:
@@ -303,6 +306,7 @@ def _tabulate(r: MethodResult, phantom: Phantom, conditions: Conditions, result:
         "mean_measured": r.means[:, 0],
         "mean_stderr": r.means[:, 1],
         "primary": [r.method.is_primary] * n,
+        **dict(zip("xyz", result.places[result.place_of(r)].locations.centers.T, strict=True)),
     }
     quality = {
         "inversion_efficiency": r.extra.get("inversion_efficiency", np.full(n, np.nan)),
