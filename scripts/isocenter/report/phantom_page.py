@@ -212,10 +212,13 @@ def _residual_figure(rows, calibration: Calibration, tolerance: float, unit: str
         points.append({"reference": factor * r["reference"], "residual": 100 * (float(value) / r["reference"] - 1),
                        "error": float(total), "vial": int(r["vial"]), "used": bool(r["used"])})  # fmt: skip
     loo = calibration.checks.get("loo_rms_percent", float("nan"))
+    after = (
+        "as measured (no calibration)" if calibration.form == "none" else f"after the {calibration.form} calibration"
+    )
     alt = f"Residuals of the calibration of {label}: leave-one-out error {loo:.2f} %"
     return Figure(
         f"What calibration leaves: {label}", alt,
-        f"Percent residual of every vial after the {calibration.form} calibration, with 95 % intervals.",
+        f"Percent residual of every vial {after}, with 95 % intervals of measurement, calibration and reference.",
         f"Errors in both variables, weighted; each vial predicted from the others gives {format_number(loo, 2)} % rms.",
         "Residuals inside their intervals, without a pattern from short to long values.",
         "How the scanner reads values beyond the vials.",
