@@ -63,7 +63,9 @@ def measure_vials(
             measured = measure(images, fitted, geometry, locations, reference)
             share = thermometer_stderr / temperature_stderr if temperature_stderr else 1.0
             table = tabulate_vials(reference, measured, thermometer_share=share, **same)
-            quality = measure_scanner_quality(images, fitted, read_layers(fit), geometry, locations)
+            quality = measure_scanner_quality(
+                images, fitted, read_layers(fit), locations.vials, locations.voxels, geometry.roi_diameter
+            )
             table.update(quality.set_index("vial").reindex(table["vial"]).set_index(table.index))
             log.info("%s: confidence %.2f, residual %.2f mm", title, locations.confidence, locations.residual)
             drawn = [

@@ -148,13 +148,6 @@ class Plan:
             (r["date"] for r in self.scans(site) if r["kind"] == Kind.PHANTOM and r["date"][:1].isdigit()), default=None
         )
 
-    def phantom_scanners(self, site: str) -> dict[str, str]:
-        """The scanner of each phantom session of a site; several are joined by a plus sign."""
-        found: dict[str, set[str]] = {}
-        for key in self.runs(site, phantom=True):
-            found.setdefault(key.session, set()).add(self.scanner(key))
-        return {session: "+".join(sorted(names)) for session, names in sorted(found.items())}
-
     # One run --------------------------------------------------------------------------------------
     def run_biomarkers(self, wildcards: Any) -> list[str]:
         """The biomarkers that a run has an acquisition for, in the order of the config."""

@@ -124,3 +124,19 @@ def test_bids_participants_hold_no_source_id(site, name):
     write_classic(site.dicom / "a", header(), INVERSIONS)
     site.take_in()
     assert (site.bids / name).read_text() == "participant_id\tkind\nsub-P01\tpatient\nsub-phantom1\tphantom\n"
+
+
+def test_days_for_a_calibration_tell_a_person_only_the_four_weeks(site):
+    for name, patient, date in (
+        ("a", "PHANTOM-9", "20250110"), ("b", "PAT-0042", "20250112"), ("c", "PAT-0042", "20250130"),
+        ("d", "PAT-0042", "20250310"), ("e", "PHANTOM-9", "20250401"),
+    ):  # fmt: skip
+        write_classic(site.dicom / name, header(patient=patient, date=date), INVERSIONS)
+    by_default = site.take_in()
+    assert by_default.calibration_day.isna().all()
+    table = site.take_in(by_date=True).set_index(["participant_id", "session"]).calibration_day
+    assert table["phantom1"].tolist() == [0, 81]
+    # Days 2 and 20 lie in one period of 28 days, day 59 in the third: all that is told is its middle.
+    assert table["P01"].tolist() == [14, 14, 70]
+    exact = site.take_in(by_date=True, dates="keep").set_index("participant_id").calibration_day
+    assert exact["P01"].tolist() == [2, 20, 59]

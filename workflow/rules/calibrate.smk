@@ -61,6 +61,7 @@ rule pool_vials:
 rule chart_control:
     input:
         vials=layout.VIALS,
+        scans=layout.SCANS,
         site=layout.SITE_YAML,
     output:
         control=layout.CONTROL,
@@ -69,9 +70,6 @@ rule chart_control:
     conda:
         "../../environment.yml"
     params:
-        scanners=lambda wildcards: after_intake(wildcards).phantom_scanners(
-            wildcards.site
-        ),
         code=code_digest("chart_control"),
     message:
         "control charts of {wildcards.site}"
