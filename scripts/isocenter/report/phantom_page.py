@@ -57,7 +57,12 @@ def write_phantom_page(path: Path, content: PageContent) -> None:
         "word": _WORDS[content.verdict].capitalize() + ".",
         "sentence": content.sentence,
         "checks": _check_table(content.checks),
-        "facts": table_of("conditions", ["What", "Value"], [list(f) for f in content.facts], is_simple=True),
+        "facts": table_of(
+            "conditions",
+            ["What", "Value"],
+            [[Cell(what), Cell(value)] for what, value in content.facts],
+            is_simple=True,
+        ),
         "pictures": [_vial_picture(*p) for p in content.pictures],
         "comparisons": _comparisons(content),
         "methods": [_method(content, r) for r in content.results],
@@ -74,8 +79,8 @@ def write_phantom_page(path: Path, content: PageContent) -> None:
 
 def _check_table(checks: list[dict[str, Any]]):
     rows = [
-        [c["scope"], c["parameter"], c["expected"], c["found"], verdict_cell(c["verdict"]), c["remedy"]
-         if c["verdict"] != "pass" else ""]
+        [*(Cell(shorten(c[key], 300)) for key in ("scope", "parameter", "expected", "found")), verdict_cell(c["verdict"]),
+         Cell(c["remedy"] if c["verdict"] != "pass" else "")]
         for c in checks
     ]  # fmt: skip
     columns = ["What", "Asked", "Expected", "Found", "Verdict", "What to do"]
@@ -152,7 +157,7 @@ def _vial_table(rows: pd.DataFrame, unit: str, factor: float):
                 _pair(factor * r["voxel_measured"], factor * r["voxel_stderr"], own),
                 _pair(factor * r["mean_measured"], factor * r["mean_stderr"], own),
                 Cell(str(r["flag"]).replace("_", " "), state="pass" if r["used"] else "warn"),
-                f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else "used",
+                Cell(f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else "used"),
             ]
         )  # fmt: skip
     columns = ["Vial", f"Reference ± u [{unit}]", f"Measured ± u [{unit}]", "Bias ± 95 % [%]",
@@ -351,7 +356,7 @@ def _scanner_table(maps: list[dict[str, Any]]):
 
 def _scan_table(scans: list[dict[str, Any]]):
     rows = [
-        [s["time"], s["suffix"] or "–", verdict_cell(s["disposition"]), shorten(s["reason"], 200),
+        [s["time"], s["suffix"] or "–", verdict_cell(s["disposition"]), Cell(shorten(s["reason"], 200)),
          number_cell(str(s["n_files"]), s["n_files"]), shorten(s["series_uid"], 24)]
         for s in scans
     ]  # fmt: skip
