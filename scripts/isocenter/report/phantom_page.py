@@ -79,8 +79,8 @@ def write_phantom_page(path: Path, content: PageContent) -> None:
 
 def _check_table(checks: list[dict[str, Any]]):
     rows = [
-        [*(Cell(shorten(c[key], 300)) for key in ("scope", "parameter", "expected", "found")), verdict_cell(c["verdict"]),
-         Cell(c["remedy"] if c["verdict"] != "pass" else "")]
+        [*(Cell(shorten(c[key], 300)) for key in ("scope", "parameter", "expected", "found")),
+         verdict_cell(c["verdict"]), Cell(c["remedy"] if c["verdict"] != "pass" else "")]
         for c in checks
     ]  # fmt: skip
     columns = ["What", "Asked", "Expected", "Found", "Verdict", "What to do"]
