@@ -136,7 +136,7 @@ def test_days_for_a_calibration_tell_a_person_only_the_four_weeks(site):
     assert by_default.calibration_day.isna().all()
     table = site.take_in(by_date=True).set_index(["participant_id", "session"]).calibration_day
     assert table["phantom1"].tolist() == [0, 81]
-    # Days 2 and 20 lie in one period of 28 days, day 59 in the third: all that is told is its middle.
-    assert table["P01"].tolist() == [14, 14, 70]
+    # The first session, day 2, is told as the middle of its 28 days; the others are 18 and 57 days later.
+    assert table["P01"].tolist() == [14, 32, 71]
     exact = site.take_in(by_date=True, dates="keep").set_index("participant_id").calibration_day
     assert exact["P01"].tolist() == [2, 20, 59]

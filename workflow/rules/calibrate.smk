@@ -110,7 +110,7 @@ rule calibrate_map:
             layout.fill(
                 layout.CALIBRATION,
                 site=wildcards.site,
-                biomarker=PLAN.biomarker_of_map(wildcards.map),
+                biomarker=after_intake(wildcards).biomarker_of_map(wildcards.map),
             )
         ),
     output:

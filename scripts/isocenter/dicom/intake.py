@@ -169,12 +169,17 @@ def _find_places(series: list[Series], recognized: dict[str, Recognition], roste
 
 
 def _count_from_first_phantom(places: list[Place], *, is_exact: bool) -> None:
-    """The day by which each series is calibrated: a phantom's exactly, a person's to a period of some weeks."""
+    """The day by which each series is calibrated: a phantom's exactly, a person's to a period of some weeks.
+
+    A person's first session is told to its period, and later ones keep their distance from it: periods of several
+    sessions would together narrow the date down.
+    """
     first = min((p.date for p in places if p.kind == Kind.PHANTOM and p.date), default=None)
     for place in places:
         if first and place.date:
-            day = (place.date - first).days
-            place.calibration_day = float(day) if is_exact or place.kind == Kind.PHANTOM else coarsen_day(day)
+            day, since = (place.date - first).days, place.day or 0
+            is_told = is_exact or place.kind == Kind.PHANTOM
+            place.calibration_day = float(day) if is_told else coarsen_day(day - since) + since
 
 
 def _quarantine(recognized: dict[str, Recognition], uid: str, reason: str, action: str) -> None:

@@ -1,10 +1,8 @@
 """A scanner over time: sessions of its phantom with the limits of their control chart, and what happened between."""
 
 from isocenter.figures.palette import MUTED, STAGES, VERDICTS
-from isocenter.figures.svg import WIDTH, Chart, is_finite, padded
+from isocenter.figures.svg import Chart, is_finite, padded
 
-#: a chart wider than usual: time runs along it
-_WIDTH = int(1.5 * WIDTH)
 _EVENT = "#6a3d9a"
 
 
@@ -15,7 +13,7 @@ def draw_control_chart(points: list[dict], events: list[dict], label: str, alt: 
     ``average``, ``segment``, ``state``, ``session``, ``title``, ``href``, in the order of time; limits NaN where there
     are none · events : dicts with ``day``, ``text``, ``number``, ``rebase``
     """
-    chart = Chart(width=_WIDTH, height=330, top=40)
+    chart = Chart(height=330, top=46)
     days = [p["day"] for p in points] + [e["day"] for e in events]
     x = chart.x_scale(*padded(days, pad=0.04))
     ends = [p["value"] + s * (p["error"] if is_finite(p["error"]) else 0.0) for p in points for s in (-1, 1)]
@@ -70,13 +68,15 @@ def _legend(chart: Chart, points: list[dict], events: list[dict]) -> None:
     entries += [("diamond", VERDICTS["fail"][0], "out of control")] * ("out" in states)
     entries += [("square", VERDICTS["warn"][0], "out, explained")] * ("explained" in states)
     entries += [("line", _EVENT, "event")] * bool(events)
-    at = chart.left + 6
+    at, row = chart.left + 6, 14
     for shape, color, text in entries:
+        if at + 12 + 6.4 * len(text) > chart.width:
+            at, row = chart.left + 6, row + 18
         if shape in ("line", "dash"):
-            chart.line(at - 6, 14, at + 8, 14, color=color, width=2, dash="4 3" if shape == "dash" else "")
+            chart.line(at - 6, row, at + 8, row, color=color, width=2, dash="4 3" if shape == "dash" else "")
         else:
-            chart.marker(at, 14, color=color, shape=shape)
-        chart.text(at + 12, 18, text, size=12)
-        at += 36 + 6.4 * len(text)
+            chart.marker(at, row, color=color, shape=shape)
+        chart.text(at + 12, row + 4, text, size=12)
+        at += 32 + 6.4 * len(text)
     if not has_limits:
-        chart.text(at + 6, 18, "too few sessions for limits", size=12, color=MUTED)
+        chart.text(at + 6, row + 4, "too few sessions for limits", size=12, color=MUTED)

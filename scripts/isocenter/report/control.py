@@ -70,7 +70,6 @@ def _figure(scanner: str, biomarker: str, quantity: str, rows: Any) -> Figure:
         "An error that was there from the first session on, and what moves tissue but not a phantom.",
         svg=draw_control_chart(points, events, _LABELS[quantity], alt),
         sources=[("control.tsv", f"{ROOT}tables/control.html")],
-        is_wide=True,
     )
 
 
