@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isocenter.errors import CalibrationError, explain
-from isocenter.phantom.even_grid import resample_evenly, to_bright_end
+from isocenter.phantom.even_grid import fill_gaps, resample_evenly, to_bright_end
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.numbering import Numbering, number_vials
 from isocenter.phantom.place_pattern import NEAR, SEEN, Found, place_pattern, refine
@@ -24,6 +24,7 @@ from isocenter.volume import ParameterMap, Series
 #: Spacing of the grids on which disks and balls are sought [mm].
 DISK_GRID = 1.0
 BALL_GRID = 2.0
+COARSE_GRID = 2.0  # to choose among many slices
 #: Images of a series that are looked at; more echoes of one train add time, not information.
 MOST_DISK_IMAGES = 8
 MOST_BALL_IMAGES = 3
@@ -32,6 +33,8 @@ LEAST_SEEN = 0.75
 #: Slices at most this share of a vial's diameter apart show it as a ball, if the stack holds at least `BALLS_DEEP`.
 THIN = 0.35
 BALLS_DEEP = 1.5
+#: A mean score in space from which the slices need no look: tubes and poor images stay below 0.3, balls are near 0.9.
+CLEAR = 0.5
 #: Places that are held against the values: a stack may cut several plates.
 MOST_PLATES = 3
 
@@ -64,7 +67,7 @@ class VialLocations:
 
 @dataclass(frozen=True)
 class _Plate:
-    """A place of the pattern: where it lies [mm from the first voxel's center] and what its centers are sharpened on."""
+    """A place of the pattern [mm from the first voxel's center] and the images that its centers are sharpened on."""
 
     found: Found
     images: np.ndarray
@@ -150,10 +153,13 @@ def locate_vials(
 def _find_plates(series: Series, spacing: np.ndarray, geometry: Geometry, near: float) -> list[_Plate]:
     """Places where the pattern may lie, in space where the slices are thin enough, else in the slices."""
     depth = series.data.shape[2] * spacing[2]
+    least = int(np.ceil(LEAST_SEEN * len(geometry.vials)))
     if spacing[2] <= THIN * geometry.sphere_diameter and depth >= BALLS_DEEP * geometry.sphere_diameter:
-        plates = _plates_in_space(series, spacing, geometry, near)
-        if any(p.found.n_seen >= LEAST_SEEN * len(geometry.vials) for p in plates):
-            return plates
+        in_space = _plates_in_space(series, spacing, geometry, near)
+        if in_space and in_space[0].found.score >= CLEAR and in_space[0].found.n_seen >= least:
+            return in_space
+        in_slices = _plates_in_slices(series, spacing, geometry, near)
+        return max(in_space, in_slices, key=lambda ps: (ps[0].found.n_seen, ps[0].found.score) if ps else (0, 0.0))
     return _plates_in_slices(series, spacing, geometry, near)
 
 
@@ -166,32 +172,43 @@ def _plates_in_space(series, spacing, geometry, near) -> list[_Plate]:
 
 def _ball_score(series, spacing, geometry) -> tuple[np.ndarray, np.ndarray]:
     chosen = _spread(series.n, MOST_BALL_IMAGES)
-    images = np.stack([to_bright_end(np.nan_to_num(series.data[..., j])) for j in chosen])
+    images = np.stack([to_bright_end(fill_gaps(series.data[..., j])) for j in chosen])
     even = np.stack([resample_evenly(image, spacing, BALL_GRID) for image in images])
     return images, score_round(even, geometry.sphere_diameter / 2, BALL_GRID)
 
 
 def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
-    """The best slice, and slices that are clearly other plates."""
+    """The best slice, and slices that are clearly other plates: all looked at coarsely, those few in full."""
     pattern = geometry.centers[:, :2]
+    slices = range(series.data.shape[2])
+    if len(slices) > MOST_PLATES:
+        coarse = []
+        for k in slices:
+            _, score = _disk_score(series, spacing, geometry, k, COARSE_GRID, MOST_BALL_IMAGES)
+            coarse += [(f.n_seen, f.score, k) for f in place_pattern(score, COARSE_GRID, pattern, near=near)]
+        kept: list[int] = []
+        for _, _, k in sorted(coarse, key=lambda c: (-c[0], -c[1], c[2])):
+            apart = [abs(k - other) * spacing[2] for other in kept]
+            if all(a > 1.5 * geometry.sphere_diameter for a in apart) and len(kept) < MOST_PLATES:
+                kept.append(k)
+        slices = kept
     plates = []
-    for k in range(series.data.shape[2]):
-        images, score = _disk_score(series, spacing, geometry, k)
+    for k in slices:
+        images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES)
         plates += [_Plate(f, images, k) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
     plates.sort(key=lambda p: (-p.found.n_seen, -p.found.score))
-    kept: list[_Plate] = []
-    for plate in plates:
-        apart = [abs(plate.slice - other.slice) * spacing[2] for other in kept]
-        if all(a > 1.5 * geometry.sphere_diameter for a in apart) and len(kept) < MOST_PLATES:
-            kept.append(plate)
-    return kept
+    # Neighboring slices show the same plate: the best of them stands for it.
+    return [p for i, p in enumerate(plates) if all(_is_apart(p, q, spacing, geometry) for q in plates[:i])]
 
 
-def _disk_score(series, spacing, geometry, k: int) -> tuple[np.ndarray, np.ndarray]:
-    chosen = _spread(series.n, MOST_DISK_IMAGES)
-    images = np.moveaxis(series.data[:, :, k, chosen], -1, 0)
-    images = np.stack([to_bright_end(resample_evenly(image, spacing[:2], DISK_GRID)) for image in images])
-    return images, score_round(images, geometry.sphere_diameter / 2, DISK_GRID)
+def _is_apart(plate: _Plate, other: _Plate, spacing, geometry) -> bool:
+    return abs(plate.slice - other.slice) * spacing[2] > 1.5 * geometry.sphere_diameter
+
+
+def _disk_score(series, spacing, geometry, k: int, grid: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+    images = np.moveaxis(series.data[:, :, k, _spread(series.n, most)], -1, 0)
+    images = np.stack([to_bright_end(resample_evenly(image, spacing[:2], grid)) for image in images])
+    return images, score_round(images, geometry.sphere_diameter / 2, grid)
 
 
 def _spread(n: int, most: int) -> np.ndarray:
@@ -221,7 +238,7 @@ def _follow(series, spacing, geometry, near, centers) -> list[_Plate]:
             )
         )
     start = fit_placement(pattern, voxels[:, :2] * spacing[:2], is_mirrored=None)
-    images, score = _disk_score(series, spacing, geometry, k)
+    images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES)
     return [_Plate(refine(score, DISK_GRID, pattern, start, near), images, k)]
 
 

@@ -2,8 +2,8 @@
 
 Every vial is a ball of known size. How round every point of the scan is gets scored, the vials of all plates are laid
 over the score any way round (:mod:`place_pattern`), and which way round it is, rods, body, brightness and, where given,
-measured values say (:mod:`orientation`). The centers then travel to any series of the same session through the scanner's
-coordinates.
+measured values say (:mod:`orientation`). The centers then travel to any series of the same session through the
+scanner's coordinates.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from isocenter.errors import CalibrationError, explain
-from isocenter.phantom.even_grid import resample_evenly, to_bright_end
-from isocenter.phantom.library import Geometry, Phantom, VialReference
+from isocenter.phantom.even_grid import fill_gaps, resample_evenly, to_bright_end
+from isocenter.phantom.library import SUSPECT, Geometry, Phantom, VialReference
 from isocenter.phantom.numbering import CORE, crude_values
 from isocenter.phantom.orientation import choose_orientation, mark_body, mark_order, mark_rods
 from isocenter.phantom.place_pattern import NEAR, SEEN, Found, place_pattern
@@ -28,6 +28,8 @@ GRID = 2.0
 LEAST_SEEN = 0.75
 #: Vials sit up to 2 mm off their design place; a pattern that fits worse than this is another object's [mm].
 MOST_RESIDUAL = 2.0
+#: The mark of a way round that needs no mirror: less than what a cue that speaks adds.
+HAND = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def locate_phantom(
     plates = {name: phantom.geometry("", array=name) for name in phantom.definition["arrays"]}
     pattern = np.vstack([g.centers for g in plates.values()])
     radius = next(iter(plates.values())).sphere_diameter / 2
-    image = to_bright_end(np.nan_to_num(np.asarray(volume.data, dtype=np.float32)))
+    image = to_bright_end(fill_gaps(volume.data))
     even = resample_evenly(image, spacing, GRID)
     found = place_pattern(score_round(even[None], radius, GRID), GRID, pattern)
     title = phantom.definition["title"]
@@ -112,7 +114,6 @@ def locate_phantom(
         n_vials=len(pattern),
         marks={cue: (float(m[chosen.best]), float(m[others].max())) for cue, m in marks.items()},
         confidence=float(min(found.n_seen / len(pattern), chosen.lead, 1.0)),
-        # Seen from the end where z is least, x runs right and y up: the frame itself is left-handed.
         is_mirrored=not in_world.is_mirrored,
     )
 
@@ -154,19 +155,20 @@ def _ways_round(placement: Placement, plates: dict[str, Geometry]) -> list[Place
 
 def _marks(even, candidates, plates, phantom: Phantom, maps, to_world: Placement) -> dict[str, np.ndarray]:
     """What each cue says of each candidate."""
-    geometry, arrays = phantom.definition["geometry"], phantom.definition["arrays"]
-    marks: dict[str, np.ndarray] = {}
+    geometry = phantom.definition["geometry"]
+    # Seen from the end where z is least, x runs right and y up: the phantom's frame is left-handed, and so is its place in
+    # the scanner, unless the file's geometry is wrong, which is rare.
+    marks = {"hand": np.array([HAND * to_world.after(c).is_mirrored for c in candidates])}
     if geometry.get("rods"):
         marks["rods"] = mark_rods(even, GRID, candidates, rod_points(geometry["rods"]))
     centers = np.array([c.shift for c in candidates])
     apart = float(np.linalg.norm(centers - centers[0], axis=1).max())
     if apart > NEAR:
         marks["body"] = mark_body(even, GRID, candidates, apart / 2)
-    ordered = [name for name in plates if arrays[name].get("brightness") == "rising"]
-    if ordered:
+    if geometry.get("brightness") == "rising":
         smooth = ndimage.uniform_filter(even, 3)
         by_plate = []
-        for name in ordered:
+        for name in plates:
             values = [_read(smooth, c(plates[name].centers) / GRID) for c in candidates]
             by_plate.append(mark_order(values, plates[name].vials.astype(float)))
         marks["brightness"] = np.mean(by_plate, axis=0)
@@ -193,7 +195,7 @@ def _read(image: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _mark_values(candidates, fitted: ParameterMap, plate: Geometry, reference, to_world: Placement) -> np.ndarray:
     """Rank correlation of a map with the reference at the places that each candidate predicts."""
-    expected = {r.vial: r.value for r in reference if r.flag == "ok"}
+    expected = {r.vial: r.value for r in reference if r.flag != SUSPECT}
     known = np.array([expected.get(v, np.nan) for v in plate.vials.tolist()])
     inverse = np.linalg.inv(fitted.affine)
     spacing = np.sqrt((fitted.affine[:3, :3] ** 2).sum(axis=0))

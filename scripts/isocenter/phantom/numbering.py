@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from isocenter.errors import CalibrationError, explain
-from isocenter.phantom.library import Geometry, VialReference
+from isocenter.phantom.library import SUSPECT, Geometry, VialReference
 from isocenter.phantom.symmetry import Placement
 from isocenter.volume import ParameterMap
 
@@ -58,6 +58,10 @@ def number_vials(
         Its values tell the numbering.
     spacing : (3,) array
         Of its voxels [mm].
+    geometry : Geometry
+        Of the array.
+    reference : list of VialReference
+        What its vials should read; suspect ones are left out.
     placements : list of Placement
         All under which the pattern covers the same places.
     to_voxels : callable
@@ -68,7 +72,8 @@ def number_vials(
     CalibrationError
         Too few values, no order, two orders, or the values of another array.
     """
-    expected = {r.vial: r.value for r in reference if r.flag == "ok"}
+    # A vial whose value is measured poorly still has its place in the order; one with another solution has none.
+    expected = {r.vial: r.value for r in reference if r.flag != SUSPECT}
     known = np.array([expected.get(v, np.nan) for v in geometry.vials.tolist()])
     radius = CORE * geometry.sphere_diameter / 2
     values = [crude_values(parameter_map, spacing, to_voxels(p), radius) for p in placements]

@@ -70,7 +70,7 @@ def mark_rods(image, grid: float, candidates: list[Placement], rods: np.ndarray)
 
 
 def _mean_ring(image, grid, placement, point, ring) -> float:
-    """Median of the image over rings around a point, across the phantom's axis, at a few heights near it; NaN outside."""
+    """Median of the image over rings around a point and across the axis, at a few heights; NaN outside."""
     from scipy import ndimage
 
     angle = np.radians(np.arange(0.0, 360.0, 30.0))
@@ -119,5 +119,3 @@ def mark_order(values: list[np.ndarray], expected: np.ndarray) -> np.ndarray:
         both = np.isfinite(value) & np.isfinite(expected)
         marks.append(rank_correlation(value[both], expected[both]) if both.sum() >= LEAST_VALUES else np.nan)
     return np.array(marks)
-
-

@@ -6,12 +6,12 @@ needed, and no direction is preferred.
 """
 
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 
 from isocenter.phantom.round_score import find_peaks, peaks_near
-from isocenter.phantom.symmetry import Placement, fit_placement
+from isocenter.phantom.symmetry import Placement, fit_placement, is_own_mirror
 
 #: Peaks that are tried; a pattern has 13 to 42 points, and other things are round too (fiducials, bolts).
 MOST_PEAKS = 90
@@ -21,7 +21,8 @@ LEAST_PEAK = 0.15
 #: place. Vials sit up to 2 mm off their design place in their plates.
 SEEN = 0.2
 NEAR = 3.0  # mm
-#: Triples of the pattern tried in space; each finds the pattern if its three vials are seen.
+#: Pairs of the pattern tried in a plane and triples in space; each finds the pattern if its own vials are seen.
+PAIRS = 50
 TRIPLES = 40
 
 
@@ -103,6 +104,8 @@ def _hypotheses(peaks: np.ndarray, pattern: np.ndarray, near: float) -> tuple[np
     between = np.linalg.norm(peaks[:, None] - peaks[None], axis=2)
     d = pattern.shape[1]
     turns, shifts = [], []
+    # A pattern that is its own mirror image, as every flat one is in space, needs no second hypothesis for it.
+    mirrors = (1.0,) if is_own_mirror(pattern, near) else (1.0, -1.0)
     for chosen in _choices(pattern):
         legs = {(i, j): np.linalg.norm(pattern[chosen[i]] - pattern[chosen[j]]) for i, j in combinations(range(d), 2)}
         fits = {pair: np.abs(between - leg) < near for pair, leg in legs.items()}
@@ -115,7 +118,7 @@ def _hypotheses(peaks: np.ndarray, pattern: np.ndarray, near: float) -> tuple[np
             continue
         places = peaks[at]
         frame, target = _frames(pattern[list(chosen)][None])[0], _frames(places)
-        for mirror in (1.0, -1.0):
+        for mirror in mirrors:
             fix = np.ones(d)
             fix[-1] = mirror
             turn = (target * fix) @ frame.T
@@ -129,7 +132,10 @@ def _hypotheses(peaks: np.ndarray, pattern: np.ndarray, near: float) -> tuple[np
 def _choices(pattern: np.ndarray) -> list[tuple[int, ...]]:
     """Pairs of the pattern's points, or triples in space that are far apart and not in line, always the same ones."""
     if pattern.shape[1] == 2:
-        return [pair for pair in permutations(range(len(pattern)), 2) if pair[0] < pair[1]]
+        pairs = np.array(list(combinations(range(len(pattern)), 2)))
+        apart = np.linalg.norm(pattern[pairs[:, 0]] - pattern[pairs[:, 1]], axis=1)
+        wide = pairs[apart >= 0.4 * apart.max()]
+        return [tuple(p) for p in wide[np.random.default_rng(0).permutation(len(wide))[:PAIRS]].tolist()]
     triples = np.array(list(combinations(range(len(pattern)), 3)))
     a, b, c = (pattern[triples[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)

@@ -1,5 +1,7 @@
 """How much each point of an image looks like the center of a disk or a ball of a given radius."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import fft, ndimage
 
@@ -29,16 +31,13 @@ def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
     (u, v) or (u, v, w) array
         Mean over the images.
     """
-    inside, around = _kernels(radius, grid, images.ndim - 1)
-    n_in, n_around = inside.sum(), around.sum()
+    size = images.shape[1:]
+    shape, reach, n_in, n_around, f_inside, f_around = _spectra(radius, grid, size)
     count = n_in + n_around
-    size, reach = images.shape[1:], inside.shape[0]
-    shape = [fft.next_fast_len(s + reach, real=True) for s in size]
-    f_inside, f_around = (fft.rfftn(kernel, shape) for kernel in (inside, around))
     crop = tuple(slice(reach // 2, reach // 2 + s) for s in size)
     total = np.zeros(size)
     for image in images:
-        image = np.asarray(image, dtype=inside.dtype)
+        image = np.asarray(image, dtype=np.float32 if images.ndim == 4 else np.float64)
         f_image = fft.rfftn(image, shape)
         sum_in = fft.irfftn(f_image * f_inside, shape)[crop]
         sum_around = fft.irfftn(f_image * f_around, shape)[crop]
@@ -47,6 +46,15 @@ def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
         between = (n_in * n_around / count**2) * (sum_in / n_in - sum_around / n_around) ** 2
         total += between / (np.maximum(variance, 0) + FLOOR)
     return total / len(images)
+
+
+@lru_cache(maxsize=16)
+def _spectra(radius: float, grid: float, size: tuple[int, ...]):
+    """The padded shape, the kernels' reach and weights, and the spectra of inside and around, for images of a size."""
+    inside, around = _kernels(radius, grid, len(size))
+    shape = [fft.next_fast_len(s + inside.shape[0], real=True) for s in size]
+    spectra = (fft.rfftn(kernel, shape) for kernel in (inside, around))
+    return shape, inside.shape[0], float(inside.sum()), float(around.sum()), *spectra
 
 
 def find_peaks(score: np.ndarray, least: float, most: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from isocenter.phantom.even_grid import resample_evenly
-from isocenter.phantom.round_score import peaks_near, score_round
+from isocenter.phantom.round_score import RING, peaks_near, score_round
 
 #: How far from where it was seen a center may move [mm], and the step of the search.
 REACH = 2.5
@@ -52,7 +52,7 @@ def sharpen_balls(
     """
     size = np.array(images.shape[1:])
     fine, heights = np.array(points, dtype=float), np.zeros(len(points))
-    reach = radius + 8.0
+    reach = radius + RING + 2.5
     for i, point in enumerate(points):
         low = np.clip(np.floor((point - reach) / spacing).astype(int), 0, size - 1)
         high = np.clip(np.ceil((point + reach) / spacing).astype(int) + 1, 0, size)

@@ -50,7 +50,7 @@ def fit_placement(
 
 
 def find_symmetries(points: np.ndarray, tolerance: float) -> list[Placement]:
-    """The rotations and mirrors that lay every point of an (n, 2) pattern within `tolerance` of another: identity first.
+    """The rotations and mirrors that lay each of (n, 2) points within `tolerance` of another, identity first.
 
     Found by trying where two points that are far apart and off the center can go.
     """
@@ -81,3 +81,15 @@ def find_symmetries(points: np.ndarray, tolerance: float) -> list[Placement]:
                     found.append(placed)
     identity = np.eye(points.shape[1])
     return sorted(found, key=lambda p: (round(float(np.abs(p.turn - identity).max()), 6), p.is_mirrored))
+
+
+def is_own_mirror(points: np.ndarray, tolerance: float) -> bool:
+    """Whether (n, d) points, a plane pattern or parallel plates of one layout, are their own mirror image."""
+    if points.shape[1] == 3 and np.ptp(points[:, 2]) < tolerance:
+        return True
+    if points.shape[1] == 3:
+        levels = np.unique(points[:, 2])
+        plates = [points[points[:, 2] == z, :2] for z in levels]
+        same = all(len(p) == len(plates[0]) and np.abs(p - plates[0]).max() < tolerance for p in plates)
+        return same and is_own_mirror(plates[0], tolerance)
+    return any(s.is_mirrored for s in find_symmetries(points, tolerance))
