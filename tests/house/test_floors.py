@@ -19,7 +19,7 @@ FLOORS = {
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "documents", "settings", "manual", "plan", "provenance", "step", "runner",
-        "overview", "stats_command", "fit_command", "warm", "cli",
+        "overview", "stats_command", "fit_command", "vial_regions", "warm", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

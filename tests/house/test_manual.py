@@ -6,7 +6,18 @@ import pytest
 from isocenter.manual import MANUAL, list_keys, list_schemas, render_manual
 from isocenter.schemas import load_schema, resolve
 
-EXPECTED = {"biomarkers", "claims", "config", "participants", "phantom", "protocol", "sessions", "site", "spectra"}
+EXPECTED = {
+    "biomarkers",
+    "claims",
+    "config",
+    "participants",
+    "phantom",
+    "protocol",
+    "regions",
+    "sessions",
+    "site",
+    "spectra",
+}
 
 
 def walk(node, path, root):

@@ -185,7 +185,7 @@ def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
         coarse = []
         for k in slices:
             _, score = _disk_score(series, spacing, geometry, k, COARSE_GRID, MOST_BALL_IMAGES)
-            coarse += [(f.n_seen, f.score, k) for f in place_pattern(score, COARSE_GRID, pattern, near=near)]
+            coarse += [(f.n_seen, f.score, k) for f in _place_coarsely(score, pattern, near)]
         kept: list[int] = []
         for _, _, k in sorted(coarse, key=lambda c: (-c[0], -c[1], c[2])):
             apart = [abs(k - other) * spacing[2] for other in kept]
@@ -199,6 +199,10 @@ def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
     plates.sort(key=lambda p: (-p.found.n_seen, -p.found.score))
     # Neighboring slices show the same plate: the best of them stands for it.
     return [p for i, p in enumerate(plates) if all(_is_apart(p, q, spacing, geometry) for q in plates[:i])]
+
+
+def _place_coarsely(score, pattern, near) -> list[Found]:
+    return place_pattern(score, COARSE_GRID, pattern, near=near, most_peaks=3 * len(pattern))
 
 
 def _is_apart(plate: _Plate, other: _Plate, spacing, geometry) -> bool:

@@ -29,7 +29,7 @@ LEAST_SEEN = 0.75
 #: Vials sit up to 2 mm off their design place; a pattern that fits worse than this is another object's [mm].
 MOST_RESIDUAL = 2.0
 #: The mark of a way round that needs no mirror: less than what a cue that speaks adds.
-HAND = 0.5
+HAND = 0.15
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def _ways_round(placement: Placement, plates: dict[str, Geometry]) -> list[Place
 def _marks(even, candidates, plates, phantom: Phantom, maps, to_world: Placement) -> dict[str, np.ndarray]:
     """What each cue says of each candidate."""
     geometry = phantom.definition["geometry"]
-    # Seen from the end where z is least, x runs right and y up: the phantom's frame is left-handed, and so is its place in
-    # the scanner, unless the file's geometry is wrong, which is rare.
+    # Seen from the end where z is least, x runs right and y up: the phantom's frame is left-handed, and so is its place
+    # in the scanner, unless the file's geometry is wrong, which is rare.
     marks = {"hand": np.array([HAND * to_world.after(c).is_mirrored for c in candidates])}
     if geometry.get("rods"):
         marks["rods"] = mark_rods(even, GRID, candidates, rod_points(geometry["rods"]))

@@ -6,6 +6,7 @@ needed, and no direction is preferred.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -48,13 +49,19 @@ class Found:
 
 
 def place_pattern(
-    score: np.ndarray, grid: float, pattern: np.ndarray, *, near: float = NEAR, most: int = 1
+    score: np.ndarray,
+    grid: float,
+    pattern: np.ndarray,
+    *,
+    near: float = NEAR,
+    most: int = 1,
+    most_peaks: int = MOST_PEAKS,
 ) -> list[Found]:
     """The best places of an (n, d) `pattern` [mm] on a d-dimensional `score`, the best first; [] when no peaks fit.
 
     Places that share points with a better one are the same under the pattern's own symmetry and are left out.
     """
-    peaks = find_peaks(score, LEAST_PEAK, MOST_PEAKS) * grid
+    peaks = find_peaks(score, LEAST_PEAK, most_peaks) * grid
     if len(peaks) < pattern.shape[1] + 1:
         return []
     turns, shifts = _hypotheses(peaks, pattern, near)
@@ -105,7 +112,7 @@ def _hypotheses(peaks: np.ndarray, pattern: np.ndarray, near: float) -> tuple[np
     d = pattern.shape[1]
     turns, shifts = [], []
     # A pattern that is its own mirror image, as every flat one is in space, needs no second hypothesis for it.
-    mirrors = (1.0,) if is_own_mirror(pattern, near) else (1.0, -1.0)
+    mirrors = (1.0,) if _is_own_mirror(pattern.tobytes(), pattern.shape, near) else (1.0, -1.0)
     for chosen in _choices(pattern):
         legs = {(i, j): np.linalg.norm(pattern[chosen[i]] - pattern[chosen[j]]) for i, j in combinations(range(d), 2)}
         fits = {pair: np.abs(between - leg) < near for pair, leg in legs.items()}
@@ -127,6 +134,11 @@ def _hypotheses(peaks: np.ndarray, pattern: np.ndarray, near: float) -> tuple[np
     if not turns:
         return np.zeros((0, d, d)), np.zeros((0, d))
     return np.concatenate(turns), np.concatenate(shifts)
+
+
+@lru_cache(maxsize=8)
+def _is_own_mirror(pattern: bytes, shape: tuple[int, ...], near: float) -> bool:
+    return is_own_mirror(np.frombuffer(pattern).reshape(shape), near)
 
 
 def _choices(pattern: np.ndarray) -> list[tuple[int, ...]]:
