@@ -155,6 +155,13 @@ def test_a_stack_of_thin_slices(nist, stack, truth):
     assert np.ptp(found.voxels[:, 2]) < 1.0
 
 
+def test_the_geometry_scan_predicts_the_stack(nist, stack, pose, truth):
+    series, fitted = stack
+    what = series, fitted, nist.geometry("T1"), nist.reference("T1", "130-0093", 2.89, 20.0, 0.5)
+    found = locate_vials(*what, centers=pose.centers["NiCl2"])
+    assert np.linalg.norm(found.centers - truth["T1"], axis=1).mean() <= 0.9
+
+
 def test_the_wrong_plate_in_the_stack_is_refused(nist, stack):
     series, fitted = stack
     upper = slice(22, 32)
