@@ -56,13 +56,11 @@ def draw_contact_sheet(
     figure = _figure(6.4 + 1.75 * columns, max(6.4, 2.05 * rows))
     left, right = figure.subfigures(1, 2, width_ratios=(6.4, 1.75 * columns))
     _draw_overview(left.subplots(), images[:, :, _slice(images, vials)], spacing, vials, diameter, title, note)
-    # One window of gray for all, so that a bubble or a dark vial shows as what it is.
-    top = _bright_end(images)
     panels = right.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
     for axes, vial in zip(panels, vials, strict=False):
-        _draw_near(axes, images, spacing, vial, diameter, reach, top)
+        _draw_near(axes, images, spacing, vial, diameter, reach)
     _write_png(path, figure)
 
 
@@ -73,13 +71,16 @@ def _slice(images: np.ndarray, vials: list[dict]) -> int:
     return int(np.clip(np.rint(np.median([v["voxel"][2] for v in vials])), 0, images.shape[2] - 1))
 
 
-def _draw_near(axes, images, spacing, vial: dict, diameter: float, reach: float, top: float) -> None:
+def _draw_near(axes, images, spacing, vial: dict, diameter: float, reach: float) -> None:
     from matplotlib.patches import Circle
 
     i, j, k = (float(v) for v in vial["voxel"])
     image = images[:, :, int(np.clip(np.rint(k), 0, images.shape[2] - 1))]
     x, y = i * spacing[0], j * spacing[1]
-    _show(axes, image, spacing, top)
+    half = [0.7 * diameter / step for step in spacing]
+    near = [slice(max(0, int(v - h)), max(0, int(v + h)) + 2) for v, h in zip((i, j), half, strict=True)]
+    # Each vial has its own gray scale with room above: a bubble would not show in a vial that is all white.
+    _show(axes, image, spacing, 1.15 * _bright_end(image[tuple(near)]))
     color, line = USED if vial["used"] else LEFT_OUT
     axes.add_patch(Circle((x, y), diameter / 2, fill=False, edgecolor=color, linestyle=line, linewidth=1.4))
     axes.plot([x], [y], marker="+", color=color, markersize=5)
