@@ -10,12 +10,12 @@ import pydicom
 import pytest
 import yaml
 from phantom.conftest import ROOT
-from phantom.moving import add_noise, move_plane, read_geometry_scan, shade
+from phantom.moving import add_noise, move_plane, move_volume, read_geometry_scan, shade
 from phantom.test_session_a import affine_of, crude_map, published_centers, series_of
 
 from isocenter.entities import Flag
 from isocenter.errors import CalibrationError
-from isocenter.phantom.library import Geometry, VialReference
+from isocenter.phantom.library import Geometry, VialReference, load_phantom
 from isocenter.phantom.locate import locate_vials
 from isocenter.phantom.locate_phantom import locate_phantom
 from isocenter.volume import ParameterMap, Series
@@ -132,6 +132,18 @@ def test_the_geometry_scan_predicts_the_series(session, truth, pose, biomarker):
     found = locate_vials(series, fitted, geometry, reference, centers=pose.centers[geometry.array])
     assert in_plane(series, found.centers, truth[biomarker]).mean() <= 0.8
     assert in_plane(series, found.centers, alone.centers).max() < 0.5
+
+
+def test_values_tell_the_way_round_where_rods_are_unknown(definition, session, scan, pose):
+    """A phantom whose definition has neither rods nor an order of brightness: maps of the session decide."""
+    geometry = {k: v for k, v in definition["geometry"].items() if k not in ("rods", "brightness")}
+    bare = load_phantom(definition | {"geometry": geometry})
+    coarse, _ = move_volume(scan, np.eye(3), np.zeros(3), spacing=2.0)
+    maps = [(fitted, plate, reference) for _, fitted, plate, reference, _ in session.values()]
+    found = locate_phantom(coarse, bare, maps=maps)
+    for array in ("NiCl2", "MnCl2"):
+        assert np.linalg.norm(found.centers[array] - pose.centers[array], axis=1).max() < 1.5
+    assert found.marks["values of NiCl2"][0] > 0.97
 
 
 def test_a_geometry_scan_that_the_values_contradict_is_refused(session, pose):
