@@ -274,13 +274,13 @@ def test_every_rotation_mirror_noise_and_gap(session):
                         m = spoil_values(m, move(found.voxels), spoil, rng)
                     error = outcome((s, m, geometry, reference), found, move)
                     tally.setdefault((biomarker, spoil), []).append(np.nan if error is None else error)
-    for (biomarker, spoil), errors in tally.items():
-        errors = np.array(errors)
-        refused = int(np.isnan(errors).sum())
+    summary = {what: (int(np.isnan(errors).sum()), np.array(errors)) for what, errors in tally.items()}
+    for (biomarker, spoil), (refused, errors) in summary.items():
         worst = np.nanmax(errors) if refused < len(errors) else np.nan
         print(f"{biomarker} {spoil}: {len(errors)} slices, {refused} refused, worst {worst:.2f} mm")
+    for (_, spoil), (refused, errors) in summary.items():
         # A vial that is gone lies where the pattern puts it, and vials sit up to 2 mm off the pattern.
-        assert not worst > (2.5 if spoil == "two vials gone" else 1.5)
+        assert not (errors > (2.5 if spoil == "two vials gone" else 1.5)).any()
         assert refused == 0 or spoil.startswith("values") or spoil == "two vials gone"
 
 

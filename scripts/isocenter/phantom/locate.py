@@ -291,7 +291,8 @@ def _locations(series, spacing, geometry, plate: _Plate, numbering: Numbering) -
         fine, heights = sharpen_balls(plate.images, spacing, plate.found.points[apart], radius)
         points = np.where((heights >= SEEN)[:, None] & seen[:, None], fine, points)
     else:
-        points = sharpen_disks(plate.images, points, radius, DISK_GRID)
+        # Where no vial was seen, an edge near by is something else's.
+        points = np.where(seen[:, None], sharpen_disks(plate.images, points, radius, DISK_GRID), points)
     voxels = _voxels(points, spacing, plate)
     turn = numbering.placement.turn
     return VialLocations(
