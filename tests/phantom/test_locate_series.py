@@ -186,7 +186,7 @@ def test_the_wrong_plate_in_the_stack_is_refused(nist, stack):
 
 
 def outcome(what, found, move):
-    """The largest error [mm], or None where the search refused; a wrong number is an error of 30 mm or more."""
+    """The largest error of a vial seen [mm], or None where refused; a wrong number is an error of 30 mm or more."""
     series, _, geometry, _ = what
     try:
         moved = locate_vials(*what)
@@ -194,7 +194,10 @@ def outcome(what, found, move):
         return None
     spacing = np.sqrt((series.affine[:3, :2] ** 2).sum(axis=0))
     assert (moved.vials == geometry.vials).all()
-    return float(np.hypot(*((moved.voxels - move(found.voxels))[:, :2] * spacing).T).max())
+    errors = np.hypot(*((moved.voxels - move(found.voxels))[:, :2] * spacing).T)
+    # A vial that is not seen, and says so, lies where the pattern puts it; vials sit up to 2 mm off the pattern.
+    assert (errors[~moved.seen] < 2.5).all()
+    return float(errors[moved.seen].max())
 
 
 @pytest.mark.parametrize(("degrees", "mirrored"), [(36.0, False), (180.0, True), (251.0, False)])
@@ -279,8 +282,7 @@ def test_every_rotation_mirror_noise_and_gap(session):
         worst = np.nanmax(errors) if refused < len(errors) else np.nan
         print(f"{biomarker} {spoil}: {len(errors)} slices, {refused} refused, worst {worst:.2f} mm")
     for (_, spoil), (refused, errors) in summary.items():
-        # A vial that is gone lies where the pattern puts it, and vials sit up to 2 mm off the pattern.
-        assert not (errors > (2.5 if spoil == "two vials gone" else 1.5)).any()
+        assert not (errors > 1.5).any()
         assert refused == 0 or spoil.startswith("values") or spoil == "two vials gone"
 
 
