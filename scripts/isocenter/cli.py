@@ -104,6 +104,57 @@ def check_site(
 
 
 @app.command()
+def phantom(
+    dicom: Annotated[Path, typer.Argument(metavar="DICOM_DIR", help="The DICOM of one session, in any folders.")],
+    phantom: Annotated[str, typer.Option(help="system, diffusion, eurospin, pdff, or the path of a YAML definition.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.")],
+    temperature: Annotated[float, typer.Option(help="Of the phantom during the scan, in degC.")],
+    serial: Annotated[str, typer.Option(help="The phantom's serial number, which tells its batch.")] = "",
+    temperature_stderr: Annotated[
+        float | None, typer.Option(min=0, help="Standard uncertainty of the temperature, in degC [default: 0.5].")
+    ] = None,
+    field_strength: Annotated[float | None, typer.Option(help="Instead of what the headers say, in tesla.")] = None,
+    rois: Annotated[
+        Path | None, typer.Option(help="A hand-made file of the vials' places: nothing is searched.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
+) -> None:
+    """Measure one phantom session: vials, calibrations and a page; exit 1 when the answer is fail."""
+    from isocenter.phantom_command import measure_folder
+
+    with _progress() as progress:
+        task = progress.add_task("reading DICOM", total=None)
+        outcome = measure_folder(
+            dicom, out, phantom=phantom, serial=serial, temperature=temperature, temperature_stderr=temperature_stderr,
+            field_strength=field_strength, rois=rois or (), threads=threads,
+            on_progress=lambda text: progress.update(task, description=text),
+        )  # fmt: skip
+    _show_phantom(outcome)
+    console.print(f"Wrote {len(outcome.files)} files to {out}; the page: {outcome.files[-1]}", soft_wrap=True)
+    raise typer.Exit(1 if outcome.verdict == "fail" else 0)
+
+
+def _show_phantom(outcome) -> None:
+    table = Table(title="Series", title_justify="left")
+    for column in ("time", "kind", "used", "what it is, or why not", "files"):
+        table.add_column(column, overflow="fold")
+    for row in outcome.scans:
+        table.add_row(row["time"], row["suffix"], row["disposition"], row["reason"], str(row["n_files"]))
+    console.print(table)
+    table = Table(title="Vials against their references", title_justify="left")
+    columns = ("method", "vials used", "mean bias [%]", "rms [%]", "largest [%]", "calibration", "left by it [%]")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="left" if column in ("method", "calibration") else "right")
+    for row in outcome.rows:
+        table.add_row(*row)
+    console.print(table)
+    for what, why in outcome.problems:
+        errors.print(f"Not done: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
+    mark = VERDICT_MARK.get(outcome.verdict, "")
+    console.print(f"{mark} {outcome.verdict}: {outcome.sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def stats(
     table: Annotated[Path, typer.Argument(help="Any tidy table (TSV or CSV) with participant_id and value.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the tables into.")],

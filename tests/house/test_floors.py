@@ -20,7 +20,7 @@ FLOORS = {
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "provenance", "step", "runner", "overview", "stats_command", "fit_command",
-        "warm", "cli",
+        "phantom_command", "vial_regions", "warm", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

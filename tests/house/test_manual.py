@@ -14,6 +14,7 @@ EXPECTED = {
     "participants",
     "phantom",
     "protocol",
+    "regions",
     "sessions",
     "site",
     "spectra",

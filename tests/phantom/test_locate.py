@@ -8,6 +8,7 @@ from phantom.drawing import draw_plate
 
 from isocenter.errors import CalibrationError
 from isocenter.phantom.locate import locate_vials
+from isocenter.phantom.symmetry import find_symmetries
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,27 @@ def test_the_answer_repeats_to_the_bit(nickel):
     drawing = draw_plate(*nickel, angle=71.0)
     first, second = (locate_vials(drawing.series, drawing.parameter_map, *nickel) for _ in range(2))
     assert np.array_equal(first.voxels, second.voxels)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(np.cos(t), np.sin(t)) for t in 2 * np.pi * np.arange(6) / 6], 12),
+        ([(0.0, 0.0), (1.0, 0.0), (0.0, 2.0), (-1.5, -1.0)], 1),
+        ([(1.0, 0.5), (-1.0, 0.5), (-1.0, -0.5), (1.0, -0.5)], 4),
+    ],
+    ids=["hexagon", "none", "rectangle"],
+)
+def test_symmetries_come_from_the_points(points, expected):
+    points = 50.0 * np.array(points)
+    found = find_symmetries(points, 3.0)
+    assert len(found) == expected
+    assert np.allclose(found[0].turn, np.eye(2))
+    for symmetry in found:
+        apart = np.linalg.norm(symmetry(points)[:, None] - points[None], axis=2)
+        assert apart.min(axis=1).max() < 1e-6
+        assert sorted(apart.argmin(axis=1)) == list(range(len(points)))
+
+
+def test_the_plates_of_the_system_phantom_lie_alike_in_four_ways(nickel):
+    assert len(find_symmetries(nickel[0].centers[:, :2], 3.0)) == 4

@@ -22,7 +22,13 @@ def draw_vial_bias(
     """
     chart = Chart(height=330, top=34)
     # Vials that take part set the axis; one left out may lie far away and stands at the edge with its value.
-    shown = [max(min(v["bias"], _CAP), -_CAP) for v in vials if is_finite(v["bias"]) and v["used"]]
+    ends = [
+        v["bias"] + sign * (v["error"] if is_finite(v["error"]) else 0.0)
+        for v in vials
+        for sign in (-1, 1)
+        if is_finite(v["bias"]) and v["used"]
+    ]
+    shown = [max(min(end, _CAP), -_CAP) for end in ends]
     x = chart.x_scale(*padded([v["reference"] for v in vials], log=True), log=True)
     y = chart.y_scale(*padded(shown, include=(-1.3 * tolerance, 1.3 * tolerance)))
     chart.box(

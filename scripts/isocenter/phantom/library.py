@@ -10,23 +10,38 @@ from typing import Any
 import numpy as np
 
 from isocenter.errors import CalibrationError, ConfigError, explain
+from isocenter.phantom.reference_tables import (
+    change_with_field,
+    common_temperature,
+    depends_on_temperature,
+    read_table,
+)
 
-#: Flags of a reference value: usable, or the phantom's maker does not stand by the solution.
+#: Flags of a reference value: usable; the phantom's maker does not stand by the solution; known to be measured wrongly.
 OK = "ok"
 SUSPECT = "suspect_solution"
+UNRELIABLE = "unreliable"
 
 #: What a table's uncertainty column is. `standard`: one standard uncertainty. `repeatability`: the scatter of
 #: repeats only, to which the calibration's `relative` uncertainty is added. `none`: only `relative` is known.
 MEANINGS = ("standard", "repeatability", "none")
 
+#: What holds where a definition is silent; the schema says the same, and a test holds them together.
+FIELD_TOLERANCE = 0.15
+UNMEASURED_TEMPERATURE_STDERR = 2.0
+BORROWED_SLOPE_UNCERTAINTY = 0.5
+
 
 @dataclass(frozen=True)
 class VialReference:
-    """What one vial should read.
+    """What one vial should read, in the unit of the quantity (s, mm2/s, percent).
 
-    value : reference [s]; stderr : its standard uncertainty [s], the temperature's share included
-    flag : ``ok`` or ``suspect_solution``; grade : ``measured`` or ``extrapolated``
-    temperature_stderr : signed share of the temperature's uncertainty [s]; one error common to all vials
+    value : reference; stderr : its standard uncertainty, the temperature's share included
+    flag : ``ok``, ``suspect_solution`` or ``unreliable``, with the `reason`
+    grade : ``measured``, ``extrapolated``, ``computed`` or ``nominal``
+    temperature_stderr : signed share of the temperature's uncertainty; one error common to all vials
+    common_stderr : signed share of another error common to all vials, such as a relaxivity's
+    source : the document and table
     """
 
     vial: int
@@ -36,6 +51,8 @@ class VialReference:
     grade: str = "measured"
     temperature_stderr: float = 0.0
     reason: str = ""
+    common_stderr: float = 0.0
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,14 +72,23 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Phantom:
-    """One kind of phantom, as its definition describes it."""
+    """One kind of phantom, as its definition describes it.
+
+    Wherever a `biomarker` is asked for it is the *quantity*: the ``parameter`` of the biomarker's block (T1, T2,
+    T2star, ADC, PDFF), whatever the trial calls the biomarker.
+    """
 
     name: str
     definition: dict[str, Any]
 
     def batch(self, serial: str) -> str:
-        """The batch of solutions in the phantom with this serial number; CalibrationError when unknown."""
-        serials = self.definition["serials"]
+        """The batch of solutions in the phantom with this serial number, "" where the type has no batches.
+
+        CalibrationError when the number belongs to none.
+        """
+        serials = self.definition.get("serials")
+        if serials is None:
+            return ""
         match = re.match(serials["pattern"], str(serial).strip())
         if match:
             number = int(match.group(1))
@@ -75,26 +101,47 @@ class Phantom:
                 f"The serial number belongs to no batch of {self.name}",
                 expected=f"{serials['pattern']} in {ranges}",
                 found=repr(serial),
-                remedy="correct the phantom's serial in site.yaml (it stands on the phantom)",
+                remedy=serials.get("remedy", "correct the phantom's serial in site.yaml (it stands on the phantom)"),
             )
         )
 
     def array(self, biomarker: str) -> str:
-        """The array of vials made to calibrate a biomarker; CalibrationError when there is none."""
+        """The array of vials made to calibrate a quantity; CalibrationError when there is none."""
         for name, array in self.definition["arrays"].items():
             if biomarker in array["calibrates"]:
                 return name
         known = sorted({b for a in self.definition["arrays"].values() for b in a["calibrates"]})
         raise CalibrationError(
-            explain(f"{self.name} has no vials for {biomarker}", expected=", ".join(known), found=biomarker)
+            explain(
+                f"{self.name} has no vials for {biomarker}",
+                expected=", ".join(known),
+                found=biomarker,
+                remedy="quantities are asked for, as `parameter` of a biomarker names them",
+            )
         )
 
     def geometry(self, biomarker: str, *, array: str | None = None) -> Geometry:
-        """Where the vials for a biomarker (or of a named array) lie."""
-        array = array or self.array(biomarker)
+        """Where the vials for a quantity (or of a named array) lie.
+
+        A quantity that an array `locates` has a place too, though no reference.
+
+        Raises
+        ------
+        CalibrationError
+            No array for the quantity, or a phantom whose vials are placed by hand.
+        """
+        array = array or self._array_that_locates(biomarker) or self.array(biomarker)
+        layout = _layout(self.definition, array)
+        if layout is None:
+            raise CalibrationError(
+                explain(
+                    f"The vials of {self.name} have no fixed place",
+                    expected="a layout in the phantom's definition, or a file of regions",
+                    remedy="draw the regions by hand, or copy the definition and give it your rack's geometry",
+                )
+            )
         geometry = self.definition["geometry"]
-        layout = geometry["layout"]
-        offset = self.definition["arrays"][array]["offset"]
+        offset = self.definition["arrays"][array].get("offset", 0.0)
         vials = np.array(sorted(layout), dtype=int)
         centers = np.array([[*layout[v], offset] for v in vials.tolist()], dtype=float)
         return Geometry(
@@ -106,30 +153,40 @@ class Phantom:
             geometry["body_radius"],
         )
 
+    def fit_options(self, biomarker: str, temperature: float) -> dict[str, float]:
+        """What the fit itself must know of the phantom: the option ``temperature`` [degC] for PDFF, else nothing.
+
+        Water's resonance moves with temperature and fat's does not (``config/spectra.yaml``).
+        """
+        needs = self.definition["arrays"][self.array(biomarker)].get("fit_at_temperature", False)
+        return {"temperature": float(temperature)} if needs else {}
+
     def reference(
         self,
         biomarker: str,
         serial: str,
         field_strength: float,
         temperature: float,
-        temperature_stderr: float = 0.0,
+        temperature_stderr: float | None = 0.0,
         *,
         array: str | None = None,
     ) -> list[VialReference]:
-        """What each vial should read for `biomarker` (``T1``, ``T2``), in vial order.
+        """What each vial should read for a quantity, in vial order.
 
         Parameters
         ----------
         biomarker : str
-            ``T1`` or ``T2``.
+            The quantity: ``T1``, ``T2``, ``ADC`` or ``PDFF``.
         serial : str
-            The phantom's serial number, which tells its batch.
+            The phantom's serial number, which tells its batch; any text where the type has no batches.
         field_strength : float
-            Of the scanner [T].
+            Of the scanner [T]. Within the definition's tolerance of a table's, the change with field is applied where
+            tables tell it: a machine sold as 3 T at 2.89 T reads manganese's T2 2 % longer than one at 3.0 T.
         temperature, temperature_stderr : float
-            Of the phantom during the scan, and its standard uncertainty [degC].
+            Of the phantom during the scan, and its standard uncertainty [degC]. None stands for a temperature that
+            nobody measured: the definition's `unmeasured_temperature_stderr`.
         array : str, optional
-            The array of vials; by default the one made for the biomarker. Simulation asks for the T2 of the T1
+            The array of vials; by default the one made for the quantity. Simulation asks for the T2 of the T1
             array and the T1 of the T2 array too.
 
         Raises
@@ -138,7 +195,10 @@ class Phantom:
             No table for the batch and field strength, or a temperature outside the table.
         """
         table = self._table(array or self.array(biomarker), self.batch(serial), field_strength)
-        if not np.isfinite(temperature) or not temperature_stderr >= 0:
+        if temperature_stderr is None:
+            temperature_stderr = self.definition.get("unmeasured_temperature_stderr", UNMEASURED_TEMPERATURE_STDERR)
+        is_known = np.isfinite(temperature) and temperature_stderr >= 0
+        if depends_on_temperature(table) and not is_known:
             raise CalibrationError(
                 explain(
                     "The phantom's temperature is missing",
@@ -148,19 +208,66 @@ class Phantom:
                 )
             )
         return [
-            self._vial_reference(table, int(vial), biomarker, temperature, temperature_stderr)
+            self._vial_reference(table, int(vial), biomarker, field_strength, temperature, temperature_stderr)
             for vial in sorted(table["vials"])
         ]
 
+    def describe(self, serial: str = "", field_strength: float | None = None) -> dict[str, Any]:
+        """What a page says of the phantom: title, maker, publication, batch and the tables that hold for it.
+
+        Returns
+        -------
+        dict
+            ``name``, ``title``, ``maker``, ``reference``, ``serial``, ``batch`` (text) and ``tables``, a list of dicts
+            with ``name``, ``array``, ``field_strength`` ([T] or None), ``grade``, ``source``, ``note`` and
+            ``uncertainty`` (text). Without a serial number the tables of all batches; with a field strength only those
+            near it.
+        """
+        batch = self.batch(serial) if serial else None
+        tables = [
+            {
+                "name": name,
+                "array": self.definition["arrays"][table["array"]]["title"],
+                "field_strength": table.get("field_strength"),
+                "grade": table["grade"],
+                "source": table["source"],
+                "note": table.get("note", ""),
+                "uncertainty": _uncertainty_in_words(table),
+            }
+            for name, table in self.definition["tables"].items()
+            if (batch is None or batch in table.get("batches", [batch]))
+            and (field_strength is None or self._is_near(table, field_strength))
+        ]
+        return {
+            "name": self.name,
+            "title": self.definition["title"],
+            "maker": self.definition.get("maker", ""),
+            "reference": self.definition["reference"],
+            "serial": serial,
+            "batch": batch or "",
+            "tables": tables,
+        }
+
+    def _array_that_locates(self, biomarker: str) -> str | None:
+        arrays = self.definition["arrays"].items()
+        return next((name for name, array in arrays if biomarker in array.get("locates", [])), None)
+
+    def _is_near(self, table: dict[str, Any], field_strength: float) -> bool:
+        own = table.get("field_strength")
+        return own is None or abs(own - field_strength) <= self.definition.get("field_tolerance", FIELD_TOLERANCE)
+
     def _table(self, array: str, batch: str, field_strength: float) -> dict[str, Any]:
         tables = self.definition["tables"].values()
-        fitting = [t for t in tables if t["array"] == array and batch in t["batches"]]
-        near = [t for t in fitting if abs(t["field_strength"] - field_strength) <= self.definition["field_tolerance"]]
+        fitting = [t for t in tables if t["array"] == array and batch in t.get("batches", [batch])]
+        near = [t for t in fitting if self._is_near(t, field_strength)]
         if len(near) != 1:
             raise CalibrationError(
                 explain(
-                    f"No reference table of {self.name}, {array}, batch {batch} for this field strength",
-                    expected=" or ".join(f"{t['field_strength']:g} T" for t in fitting),
+                    f"No reference table of {self.name}, {array}, batch {batch} for this field strength"
+                    if batch
+                    else f"No reference table of {self.name}, {array}, for this field strength",
+                    expected=" or ".join(f"{t['field_strength']:g} T" for t in fitting if "field_strength" in t)
+                    or "a table of this array, of which the definition has none",
                     found=f"{field_strength:g} T",
                     remedy="check field_strength in site.yaml",
                 )
@@ -168,53 +275,57 @@ class Phantom:
         return near[0]
 
     def _vial_reference(
-        self, table: dict[str, Any], vial: int, biomarker: str, temperature: float, temperature_stderr: float
+        self,
+        table: dict[str, Any],
+        vial: int,
+        quantity: str,
+        field_strength: float,
+        temperature: float,
+        temperature_stderr: float,
     ) -> VialReference:
-        row = table["vials"][vial]
-        slopes_from = table
-        extra = 0.0
-        if len(table["temperatures"]) > 1:
-            log_value = _interpolate(table, vial, biomarker, temperature)
-            log_slope = _log_slope(table, vial, biomarker, temperature)
-        else:
-            # One temperature only: the same solution in another table tells how it changes with temperature.
-            slopes_from = self.definition["tables"][table["temperature_dependence_of"]]
-            at = table["temperatures"][0]
-            change = _interpolate(slopes_from, vial, biomarker, temperature) - _interpolate(
-                slopes_from, vial, biomarker, at
-            )
-            log_value = np.log(row[biomarker][0]) + change
-            log_slope = _log_slope(slopes_from, vial, biomarker, temperature)
-            extra = abs(change) * self.definition["borrowed_slope_uncertainty"]
-        value = float(np.exp(log_value))
-        own = _relative_uncertainty(table, row, biomarker, temperature)
-        shift = value * log_slope * temperature_stderr
-        stderr = value * float(np.sqrt(own**2 + extra**2 + (log_slope * temperature_stderr) ** 2))
-        suspect = table.get("suspect", {}).get(vial, "")
-        return VialReference(vial, value, stderr, SUSPECT if suspect else OK, table["grade"], float(shift), suspect)
+        tables = self.definition["tables"]
+        borrowed = self.definition.get("borrowed_slope_uncertainty", BORROWED_SLOPE_UNCERTAINTY)
+        reading = read_table(tables, table, vial, quantity, temperature, borrowed)
+        change = change_with_field(tables, table, quantity, field_strength)
+        scale = 1 + change
+        value = reading.value * scale
+        shift = reading.slope * scale * temperature_stderr if depends_on_temperature(table) else 0.0
+        parts = (reading.own * scale, reading.value * change * borrowed, reading.common * scale, shift)
+        flag, reason = OK, ""
+        for word, key in ((SUSPECT, "suspect"), (UNRELIABLE, "unreliable")):
+            if vial in table.get(key, {}):
+                flag, reason = word, table[key][vial]
+        return VialReference(
+            vial,
+            value,
+            float(np.sqrt(np.square(parts).sum())),
+            flag,
+            table["grade"],
+            float(shift),
+            reason,
+            float(reading.common * scale),
+            table["source"],
+        )
 
 
 def load_phantom(definition: dict[str, Any]) -> Phantom:
     """A phantom from its definition (a parsed file of ``config/phantoms/``); ConfigError when it contradicts itself."""
     try:
-        vials = sorted(definition["geometry"]["layout"])
         for name, table in definition["tables"].items():
             where = f"{definition['phantom']}, table {name}"
-            if sorted(table["vials"]) != vials:
-                raise ConfigError(explain("A table and the layout differ in their vials", where=where, expected=vials))
-            if table["uncertainty"]["meaning"] not in MEANINGS:
+            layout = _layout(definition, table["array"])
+            if layout is not None and sorted(table["vials"]) != sorted(layout):
                 raise ConfigError(
-                    explain("Unknown meaning of an uncertainty", where=where, expected=", ".join(MEANINGS))
+                    explain("A table and the layout differ in their vials", where=where, expected=sorted(layout))
                 )
-            n = len(table["temperatures"])
-            if n == 1 and table.get("temperature_dependence_of") not in definition["tables"]:
-                raise ConfigError(explain("One temperature and no temperature_dependence_of", where=where))
-            for vial, row in table["vials"].items():
-                for key, values in row.items():
-                    if key != "concentration" and len(values) != n:
-                        raise ConfigError(
-                            explain(f"{key} of vial {vial} has {len(values)} values", where=where, expected=n)
-                        )
+            if "solution" in table:
+                if any("concentration" not in row for row in table["vials"].values()):
+                    raise ConfigError(explain("A vial of a solution has no concentration", where=where))
+            else:
+                _check_columns(definition["tables"], table, where)
+            pair = [definition["tables"][other] for other in table.get("field_dependence_of", [])]
+            if pair:
+                common_temperature(*pair)
         return Phantom(definition["phantom"], definition)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
@@ -222,42 +333,37 @@ def load_phantom(definition: dict[str, Any]) -> Phantom:
         ) from error
 
 
-def _interpolate(table: dict[str, Any], vial: int, biomarker: str, temperature: float) -> float:
-    """Log of a vial's value at a temperature [degC]: through every published value, smooth and without overshoot."""
-    from scipy.interpolate import PchipInterpolator
-
-    temperatures = np.asarray(table["temperatures"], dtype=float)
-    if biomarker not in table["vials"][vial]:
-        raise CalibrationError(explain(f"The table has no {biomarker}", where=table["source"]))
-    if not temperatures[0] <= temperature <= temperatures[-1]:
-        raise CalibrationError(
-            explain(
-                "The phantom's temperature lies outside the reference table",
-                where=table["source"],
-                expected=f"{temperatures[0]:g} to {temperatures[-1]:g} degC",
-                found=f"{temperature:g} degC",
-                remedy="check the temperature in site.yaml; let the phantom settle in the scanner room",
-            )
-        )
-    log_values = np.log(np.asarray(table["vials"][vial][biomarker], dtype=float))
-    return float(PchipInterpolator(temperatures, log_values)(temperature))
+def _layout(definition: dict[str, Any], array: str) -> dict[int, list[float]] | None:
+    """The places of an array's vials; None where the phantom has none."""
+    own = definition["arrays"][array].get("layout")
+    return own if own is not None else definition.get("geometry", {}).get("layout")
 
 
-def _log_slope(table: dict[str, Any], vial: int, biomarker: str, temperature: float) -> float:
-    """Relative change per degree [1/degC] from a parabola over the table: the scatter of single values stays out."""
-    temperatures = np.asarray(table["temperatures"], dtype=float)
-    log_values = np.log(np.asarray(table["vials"][vial][biomarker], dtype=float))
-    middle = temperatures.mean()
-    return float(np.polyval(np.polyder(np.polyfit(temperatures - middle, log_values, 2)), temperature - middle))
+def _check_columns(tables: dict[str, dict[str, Any]], table: dict[str, Any], where: str) -> None:
+    if table["uncertainty"]["meaning"] not in MEANINGS:
+        raise ConfigError(explain("Unknown meaning of an uncertainty", where=where, expected=", ".join(MEANINGS)))
+    if table["uncertainty"]["meaning"] != "standard" and "relative" not in table["uncertainty"]:
+        raise ConfigError(explain("The uncertainty has no `relative`", where=where))
+    n = len(table.get("temperatures", [0]))
+    tells_change = table.get("temperature_dependence_of") in tables or "slope_bound" in table
+    if n == 1 and "temperatures" in table and not tells_change:
+        raise ConfigError(
+            explain("One temperature and no temperature_dependence_of or slope_bound", where=where)
+        )  # fmt: skip
+    for vial, row in table["vials"].items():
+        for key, values in row.items():
+            if not key.startswith("concentration") and len(values) != n:
+                raise ConfigError(explain(f"{key} of vial {vial} has {len(values)} values", where=where, expected=n))
 
 
-def _relative_uncertainty(table: dict[str, Any], row: dict[str, Any], biomarker: str, temperature: float) -> float:
-    """The table's own relative standard uncertainty of one value."""
+def _uncertainty_in_words(table: dict[str, Any]) -> str:
+    if "solution" in table:
+        return "standard uncertainties of concentration, solvent and relaxivity, propagated"
     rule = table["uncertainty"]
+    relative = f"{100 * rule.get('relative', 0.0):.3g} %"
     if rule["meaning"] == "none":
-        return float(rule["relative"])
-    printed = np.asarray(row[f"{biomarker}_uncertainty"], dtype=float) / np.asarray(row[biomarker], dtype=float)
-    own = float(np.interp(temperature, table["temperatures"], printed))
+        return f"{relative} (k = 1); the table has none of its own"
     if rule["meaning"] == "repeatability":
-        own = float(np.hypot(own, rule["relative"]))
-    return own
+        return f"the table's scatter of repeats and {relative} (k = 1) for the calibration"
+    k = rule.get("k", 1.0)
+    return "as printed, taken as k = 1" if k == 1 else f"as printed, with k = {k:g}; divided by it"

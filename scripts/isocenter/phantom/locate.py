@@ -1,40 +1,42 @@
 """Finding a phantom's vials in a quantitative series, from the phantom's published geometry alone.
 
-A vial is a disk that differs from its surroundings in at least some images of the series. A normalized
-cross-correlation with a disk, blind to the sign of the contrast, is made for every image; the pattern of all vials
-is then laid over the sum at every position and rotation. What the pattern cannot tell (it maps onto itself by half
-a turn and by a mirror) the measured values tell: their rank order must be that of the reference. Rotation and
-mirror are searched, so the phantom may lie either way in the scanner. Where the answer is not clear, it is refused.
+A vial is round and differs from its surroundings in at least some images of the series. How round every point is, blind
+to the sign of the contrast, is scored for every image; the pattern of all vials is then laid over the score at every
+position, rotation and mirror. In a stack of thin slices vials are balls and the plate may be tilted; in single or thick
+slices they are disks. What the pattern cannot tell (it maps onto itself by half a turn and by mirrors) the measured
+values tell: their rank order must be that of the reference. Where the answer is not clear, it is refused.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
 
 from isocenter.errors import CalibrationError, explain
+from isocenter.phantom.even_grid import fill_gaps, resample_evenly, to_bright_end
 from isocenter.phantom.library import Geometry, VialReference
+from isocenter.phantom.numbering import Numbering, number_vials
+from isocenter.phantom.place_pattern import NEAR, SEEN, Found, place_pattern, refine
+from isocenter.phantom.round_score import score_round
+from isocenter.phantom.sharpen import sharpen_balls, sharpen_disks
+from isocenter.phantom.symmetry import Placement, find_symmetries, fit_placement
 from isocenter.volume import ParameterMap, Series
 
-#: Spacing of the grid on which disks are sought [mm].
-GRID = 1.0
+#: Spacing of the grids on which disks and balls are sought [mm].
+DISK_GRID = 1.0
+BALL_GRID = 2.0
+COARSE_GRID = 2.0  # to choose among many slices
 #: Images of a series that are looked at; more echoes of one train add time, not information.
-MOST_IMAGES = 12
-#: Steps of the rotation search [deg]; at 50 mm radius a step moves a vial by 1.7 mm, an eighth of a disk.
-ROTATION_STEP = 2.0
-#: A vial counts as seen where the mean squared correlation reaches this share (air and plain fluid stay below 0.1).
-SEEN = 0.2
+MOST_DISK_IMAGES = 8
+MOST_BALL_IMAGES = 3
 #: Of the vials this share must be seen, within `NEAR` of where the pattern puts them.
 LEAST_SEEN = 0.75
-NEAR = 3.0  # mm
-#: The rank correlation that the right numbering must reach, and its lead over the next best. Real sessions give
-#: 0.98–1.00 for the right one and at most 0.77 for the next (both arrays of the ISMRM/NIST phantom).
-LEAST_RANK_CORRELATION = 0.90
-LEAST_LEAD = 0.10
-#: No scanner is this far off; another plate, whose order is the same, is (a factor of 2.7 for T2, 2.9 for T1).
-MOST_RATIO = 1.6
-#: Values at fewer vials than this cannot tell the numbering.
-LEAST_VALUES = 8
+#: Slices at most this share of a vial's diameter apart show it as a ball, if the stack holds at least `BALLS_DEEP`.
+THIN = 0.35
+BALLS_DEEP = 1.5
+#: A mean score in space from which the slices need no look: tubes and poor images stay below 0.3, balls are near 0.9.
+CLEAR = 0.5
+#: Places that are held against the values: a stack may cut several plates.
+MOST_PLATES = 3
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class VialLocations:
     vials : (n,) int array; voxels : (n, 3) array, sub-voxel indices; centers : (n, 3) array, RAS+ [mm]
     rotation : of the pattern in the plane of the first two voxel axes [deg]
     is_mirrored : whether the pattern runs the other way round in those axes
-    residual : rms distance of the disks found from the pattern [mm]; n_seen : disks found
+    residual : rms distance of the vials seen from the pattern [mm]; n_seen : vials seen
     rank_correlation, runner_up : of the values with the reference, for this numbering and the next best
     confidence : 0 to 1, the smaller of the share of vials seen and the lead of the numbering over the next
+    seen : (n,) booleans, the vials that were seen; the others lie where the pattern puts them
     """
 
     vials: np.ndarray
@@ -59,23 +62,41 @@ class VialLocations:
     rank_correlation: float
     runner_up: float
     confidence: float
+    seen: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Plate:
+    """A place of the pattern [mm from the first voxel's center] and the images that its centers are sharpened on."""
+
+    found: Found
+    images: np.ndarray
+    slice: int | None  # None: in space
 
 
 def locate_vials(
-    series: Series, parameter_map: ParameterMap, geometry: Geometry, reference: list[VialReference]
+    series: Series,
+    parameter_map: ParameterMap,
+    geometry: Geometry,
+    reference: list[VialReference],
+    *,
+    centers: np.ndarray | None = None,
 ) -> VialLocations:
-    """Find and number the vials of one array in a series whose slices lie along the plate.
+    """Find and number the vials of one array.
 
     Parameters
     ----------
     series : Series
-        (x, y, z, n); one slice or several, the third axis across the plate.
+        (x, y, z, n); one slice or several along the plate, or thin slices any way round.
     parameter_map : ParameterMap
         The map fitted to it, on the same grid; its values tell the numbering.
     geometry : Geometry
         Of the array.
     reference : list of VialReference
         What the vials should read.
+    centers : (n, 3) array, optional
+        Where a geometry scan of the same session saw the vials, RAS+ [mm], in the geometry's order. The vials are then
+        sought within a few millimeters of there, and the values must agree with this numbering.
 
     Raises
     ------
@@ -83,278 +104,207 @@ def locate_vials(
         The pattern is not found, or its numbering is ambiguous.
     """
     spacing = np.sqrt((series.affine[:3, :3] ** 2).sum(axis=0))
-    pattern = geometry.centers[:, :2]
-    radius = geometry.sphere_diameter / 2
-    best = None
-    for k in range(series.data.shape[2]):
-        planes = _planes(series.data[:, :, k, :], spacing[:2])
-        score = _disk_score(planes, radius)
-        found = _lay_pattern(score, pattern)
-        if best is None or found[0] > best[0]:
-            best = (*found, k, score, planes)
-    _, center, angle, k, score, planes = best
-    pose, seen, residual = _refine(score, pattern, center, angle)
-    n_seen = int(seen.sum())
-    if n_seen < LEAST_SEEN * len(pattern):
+    near = NEAR * max(1.0, geometry.sphere_diameter / 20.0)
+    if centers is None:
+        plates = _find_plates(series, spacing, geometry, near)
+    else:
+        plates = _follow(series, spacing, geometry, near, np.asarray(centers, dtype=float))
+    least = int(np.ceil(LEAST_SEEN * len(geometry.vials)))
+    seen = [p for p in plates if p.found.n_seen >= least]
+    if not seen:
         raise CalibrationError(
             explain(
                 f"The vials of the {geometry.array} array are not found in the image",
-                expected=f"at least {int(np.ceil(LEAST_SEEN * len(pattern)))} of {len(pattern)} disks in the pattern",
-                found=f"{n_seen}",
+                expected=f"at least {least} of {len(geometry.vials)} round vials in the pattern",
+                found=max((p.found.n_seen for p in plates), default=0),
                 remedy="check that the slice cuts the plate and holds the whole phantom; look at the picture",
             )
         )
-    points, numbering = _number(parameter_map, spacing, geometry, reference, pose, k)
-    points = _sharpen(planes, points, radius)
-    voxels = np.column_stack([points / spacing[:2], np.full(len(points), float(k))])
-    lead = (numbering["rank_correlation"] - numbering["runner_up"]) / (2 * LEAST_LEAD)
+    told, refused = [], []
+    for plate in seen:
+        try:
+            told.append((plate, _number(parameter_map, spacing, geometry, reference, plate)))
+        except CalibrationError as error:
+            refused.append(error)
+    if not told:
+        raise refused[0]
+    if len(told) > 1:
+        raise CalibrationError(
+            explain(
+                f"Several plates look like the {geometry.array} array",
+                expected="one whose values are in the reference's order and range",
+                found=f"{len(told)}",
+                remedy="give the geometry scan of the session, or a hand-made ROI file",
+            )
+        )
+    plate, numbering = told[0]
+    if centers is not None and not _agrees(plate, numbering, geometry):
+        raise CalibrationError(
+            explain(
+                f"The geometry scan and the values disagree about the numbering of the {geometry.array} vials",
+                expected="the order of the values under the geometry scan's numbering",
+                found=f"a rank correlation of {numbering.rank_correlation:.2f} under another",
+                remedy="check that the phantom was not moved between the scans",
+            )
+        )
+    return _locations(series, spacing, geometry, plate, numbering)
+
+
+def _find_plates(series: Series, spacing: np.ndarray, geometry: Geometry, near: float) -> list[_Plate]:
+    """Places where the pattern may lie, in space where the slices are thin enough, else in the slices."""
+    depth = series.data.shape[2] * spacing[2]
+    least = int(np.ceil(LEAST_SEEN * len(geometry.vials)))
+    if spacing[2] <= THIN * geometry.sphere_diameter and depth >= BALLS_DEEP * geometry.sphere_diameter:
+        in_space = _plates_in_space(series, spacing, geometry, near)
+        if in_space and in_space[0].found.score >= CLEAR and in_space[0].found.n_seen >= least:
+            return in_space
+        in_slices = _plates_in_slices(series, spacing, geometry, near)
+        return max(in_space, in_slices, key=lambda ps: (ps[0].found.n_seen, ps[0].found.score) if ps else (0, 0.0))
+    return _plates_in_slices(series, spacing, geometry, near)
+
+
+def _plates_in_space(series, spacing, geometry, near) -> list[_Plate]:
+    images, score = _ball_score(series, spacing, geometry)
+    pattern = geometry.centers - np.array([0.0, 0.0, geometry.centers[:, 2].mean()])
+    found = place_pattern(score, BALL_GRID, pattern, near=near, most=MOST_PLATES)
+    return [_Plate(f, images, None) for f in found]
+
+
+def _ball_score(series, spacing, geometry) -> tuple[np.ndarray, np.ndarray]:
+    chosen = _spread(series.n, MOST_BALL_IMAGES)
+    images = np.stack([to_bright_end(fill_gaps(series.data[..., j])) for j in chosen])
+    even = np.stack([resample_evenly(image, spacing, BALL_GRID) for image in images])
+    return images, score_round(even, geometry.sphere_diameter / 2, BALL_GRID)
+
+
+def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
+    """The best slice, and slices that are clearly other plates: all looked at coarsely, those few in full."""
+    pattern = geometry.centers[:, :2]
+    slices = range(series.data.shape[2])
+    if len(slices) > MOST_PLATES:
+        coarse = []
+        for k in slices:
+            _, score = _disk_score(series, spacing, geometry, k, COARSE_GRID, MOST_BALL_IMAGES)
+            coarse += [(f.n_seen, f.score, k) for f in _place_coarsely(score, pattern, near)]
+        kept: list[int] = []
+        for _, _, k in sorted(coarse, key=lambda c: (-c[0], -c[1], c[2])):
+            apart = [abs(k - other) * spacing[2] for other in kept]
+            if all(a > 1.5 * geometry.sphere_diameter for a in apart) and len(kept) < MOST_PLATES:
+                kept.append(k)
+        slices = kept
+    plates = []
+    for k in slices:
+        images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES)
+        plates += [_Plate(f, images, k) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
+    plates.sort(key=lambda p: (-p.found.n_seen, -p.found.score))
+    # Neighboring slices show the same plate: the best of them stands for it.
+    return [p for i, p in enumerate(plates) if all(_is_apart(p, q, spacing, geometry) for q in plates[:i])]
+
+
+def _place_coarsely(score, pattern, near) -> list[Found]:
+    return place_pattern(score, COARSE_GRID, pattern, near=near, most_peaks=3 * len(pattern))
+
+
+def _is_apart(plate: _Plate, other: _Plate, spacing, geometry) -> bool:
+    return abs(plate.slice - other.slice) * spacing[2] > 1.5 * geometry.sphere_diameter
+
+
+def _disk_score(series, spacing, geometry, k: int, grid: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+    images = np.moveaxis(series.data[:, :, k, _spread(series.n, most)], -1, 0)
+    images = np.stack([to_bright_end(resample_evenly(image, spacing[:2], grid)) for image in images])
+    return images, score_round(images, geometry.sphere_diameter / 2, grid)
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def _follow(series, spacing, geometry, near, centers) -> list[_Plate]:
+    """The pattern where a geometry scan predicts it, refined on the series."""
+    inverse = np.linalg.inv(series.affine)
+    voxels = centers @ inverse[:3, :3].T + inverse[:3, 3]
+    thin = spacing[2] <= THIN * geometry.sphere_diameter
+    if thin and series.data.shape[2] * spacing[2] >= BALLS_DEEP * geometry.sphere_diameter:
+        pattern = geometry.centers - np.array([0.0, 0.0, geometry.centers[:, 2].mean()])
+        start = fit_placement(pattern, voxels * spacing, is_mirrored=None)
+        images, score = _ball_score(series, spacing, geometry)
+        return [_Plate(refine(score, BALL_GRID, pattern, start, near), images, None)]
+    pattern = geometry.centers[:, :2]
+    k = int(np.clip(np.rint(np.median(voxels[:, 2])), 0, series.data.shape[2] - 1))
+    across = float(np.abs(np.median(voxels[:, 2]) - k) * spacing[2])
+    if across > 0.5 * geometry.sphere_diameter + 0.5 * spacing[2]:
+        raise CalibrationError(
+            explain(
+                f"The slices do not cut the {geometry.array} plate",
+                expected="a slice within a vial's radius of the plate, by the geometry scan",
+                found=f"{across:.0f} mm away",
+                remedy="check which plate the series was planned on",
+            )
+        )
+    start = fit_placement(pattern, voxels[:, :2] * spacing[:2], is_mirrored=None)
+    images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES)
+    return [_Plate(refine(score, DISK_GRID, pattern, start, near), images, k)]
+
+
+def _number(parameter_map, spacing, geometry, reference, plate: _Plate) -> Numbering:
+    flat = geometry.centers[:, :2]
+    base = plate.found.placement
+    candidates = [base.after(_in_space(s) if plate.slice is None else s) for s in find_symmetries(flat, NEAR)]
+
+    def to_voxels(placement: Placement) -> np.ndarray:
+        return _voxels(placement(_pattern(geometry, plate)), spacing, plate)
+
+    return number_vials(parameter_map, spacing, geometry, reference, candidates, to_voxels)
+
+
+def _in_space(flat: Placement) -> Placement:
+    turn, shift = np.eye(3), np.zeros(3)
+    turn[:2, :2], shift[:2] = flat.turn, flat.shift
+    return Placement(turn, shift)
+
+
+def _pattern(geometry: Geometry, plate: _Plate) -> np.ndarray:
+    if plate.slice is not None:
+        return geometry.centers[:, :2]
+    return geometry.centers - np.array([0.0, 0.0, geometry.centers[:, 2].mean()])
+
+
+def _voxels(points: np.ndarray, spacing: np.ndarray, plate: _Plate) -> np.ndarray:
+    if plate.slice is None:
+        return points / spacing
+    return np.column_stack([points / spacing[:2], np.full(len(points), float(plate.slice))])
+
+
+def _agrees(plate: _Plate, numbering: Numbering, geometry: Geometry) -> bool:
+    pattern = _pattern(geometry, plate)
+    apart = np.linalg.norm(plate.found.placement(pattern) - numbering.placement(pattern), axis=1)
+    return bool(apart.max() < geometry.sphere_diameter / 2)
+
+
+def _locations(series, spacing, geometry, plate: _Plate, numbering: Numbering) -> VialLocations:
+    """The vials' own centers, in the numbering's order."""
+    radius = geometry.sphere_diameter / 2
+    points = numbering.placement(_pattern(geometry, plate))
+    apart = np.linalg.norm(points[:, None] - plate.found.points[None], axis=2).argmin(axis=1)
+    seen = plate.found.seen[apart]
+    if plate.slice is None:
+        fine, heights = sharpen_balls(plate.images, spacing, plate.found.points[apart], radius)
+        points = np.where((heights >= SEEN)[:, None] & seen[:, None], fine, points)
+    else:
+        # Where no vial was seen, an edge near by is something else's.
+        points = np.where(seen[:, None], sharpen_disks(plate.images, points, radius, DISK_GRID), points)
+    voxels = _voxels(points, spacing, plate)
+    turn = numbering.placement.turn
     return VialLocations(
         vials=geometry.vials,
         voxels=voxels,
         centers=voxels @ series.affine[:3, :3].T + series.affine[:3, 3],
-        residual=residual,
-        n_seen=n_seen,
-        confidence=float(min(n_seen / len(points), lead, 1.0)),
-        **numbering,
+        rotation=float(np.degrees(np.arctan2(-turn[0, 1], turn[1, 1])) % 360.0),
+        is_mirrored=bool(np.linalg.det(turn[:2, :2]) < 0),
+        residual=plate.found.residual,
+        n_seen=plate.found.n_seen,
+        rank_correlation=numbering.rank_correlation,
+        runner_up=numbering.runner_up,
+        confidence=float(min(plate.found.n_seen / len(points), numbering.lead)),
+        seen=seen,
     )
-
-
-def _planes(images: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """(n, u, v) images on a 1 mm grid, each in units of its bright end; images : (x, y, m) array, spacing [mm]."""
-    m = images.shape[2]
-    chosen = np.unique(np.linspace(0, m - 1, min(m, MOST_IMAGES)).round().astype(int))
-    extent = (np.array(images.shape[:2]) - 1) * spacing
-    u, v = (np.arange(0.0, e + 1e-6, GRID) for e in extent)
-    at = np.meshgrid(u / spacing[0], v / spacing[1], indexing="ij")
-    planes = []
-    for j in chosen:
-        image = np.nan_to_num(np.asarray(images[:, :, j], dtype=float))
-        plane = ndimage.map_coordinates(image, at, order=1, mode="nearest")
-        planes.append(plane / max(np.percentile(plane, 99), 1e-12))
-    return np.stack(planes)
-
-
-def _disk_score(planes: np.ndarray, radius: float) -> np.ndarray:
-    """(u, v) array, 0 to 1: how much each point of the grid looks like the center of a disk of `radius` [mm]."""
-    inside, around = _disk_kernels(radius)
-    n_in, n_around = inside.sum(), around.sum()
-    count = n_in + n_around
-    size = planes.shape[1:]
-    shape = [fft.next_fast_len(s + inside.shape[0], real=True) for s in size]
-    f_inside, f_around = (fft.rfft2(kernel, shape) for kernel in (inside, around))
-    half = inside.shape[0] // 2
-
-    def correlate(f_kernel, f_image):
-        full = fft.irfft2(f_image * f_kernel, shape)
-        return full[half : half + size[0], half : half + size[1]]
-
-    total = np.zeros(size)
-    for plane in planes:
-        f_plane, f_square = fft.rfft2(plane, shape), fft.rfft2(plane**2, shape)
-        sum_in, sum_around = correlate(f_inside, f_plane), correlate(f_around, f_plane)
-        square = correlate(f_inside + f_around, f_square)
-        variance = square / count - ((sum_in + sum_around) / count) ** 2
-        between = (n_in * n_around / count**2) * (sum_in / n_in - sum_around / n_around) ** 2
-        # The floor keeps air, whose noise has structure too, from looking like anything.
-        total += between / (np.maximum(variance, 0) + 0.02**2)
-    return total / len(planes)
-
-
-def _disk_kernels(radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """The disk's inside and the ring around it; between them lies the wall, which may or may not show."""
-    reach = int(np.ceil((radius + 3.5) / GRID))
-    grid = np.arange(-reach, reach + 1) * GRID
-    r = np.hypot(*np.meshgrid(grid, grid, indexing="ij"))
-    return (r <= radius - 2.5).astype(float), ((r >= radius + 0.5) & (r <= radius + 3.5)).astype(float)
-
-
-def _lay_pattern(score: np.ndarray, pattern: np.ndarray) -> tuple[float, np.ndarray, float]:
-    """The pattern's best place: mean score under the vials, (2,) center [mm] and angle [deg].
-
-    Half a turn is enough: the pattern is its own image after half a turn, which the values tell apart later.
-    """
-    coarse = ndimage.uniform_filter(score, 3)[::2, ::2]
-    step = 2 * GRID
-    reach = int(np.ceil(np.abs(pattern).max() * np.sqrt(2) / step)) + 1
-    shape = [fft.next_fast_len(s + 2 * reach) for s in coarse.shape]
-    f_score = fft.rfft2(coarse, shape)
-    best = (-np.inf, np.zeros(2), 0.0)
-    for angle in np.arange(0.0, 180.0, ROTATION_STEP):
-        points = np.rint(_turn(pattern, angle) / step).astype(int)
-        kernel = np.zeros(shape)
-        # Correlation: a vial at +p is read at center + p, so the kernel holds it at −p (wrapped).
-        np.add.at(kernel, (-points[:, 0] % shape[0], -points[:, 1] % shape[1]), 1.0)
-        laid = fft.irfft2(f_score * fft.rfft2(kernel), shape)[: coarse.shape[0], : coarse.shape[1]]
-        peak = np.unravel_index(np.argmax(laid), laid.shape)
-        value = laid[peak] / len(pattern)
-        if value > best[0] + 1e-12:
-            best = (float(value), np.array(peak) * step, float(angle))
-    return best
-
-
-def _refine(score, pattern, center, angle):
-    """Least squares of the rigid pattern on the sub-grid peaks near its vials, a few rounds."""
-    seen = np.zeros(len(pattern), bool)
-    for reach in (5.0, 4.0, NEAR, NEAR):
-        predicted = _turn(pattern, angle) + center
-        peaks, heights = _peaks_near(score, predicted, reach)
-        seen = heights >= SEEN
-        if seen.sum() < 4:
-            return (center, angle), seen, np.inf
-        center, angle = _fit_rigid(pattern[seen], peaks[seen])
-    predicted = _turn(pattern, angle) + center
-    distance = np.hypot(*(peaks - predicted).T)
-    seen &= distance <= NEAR
-    center, angle = _fit_rigid(pattern[seen], peaks[seen])
-    residual = float(np.sqrt((((_turn(pattern, angle) + center - peaks)[seen]) ** 2).sum(axis=1).mean()))
-    return (center, angle), seen, residual
-
-
-def _peaks_near(score, points, reach):
-    """The highest score within `reach` [mm] of each point, by a parabola to a fraction of the grid."""
-    peaks, heights = np.array(points, dtype=float), np.zeros(len(points))
-    r = int(np.ceil(reach / GRID))
-    for i, (u, v) in enumerate(np.rint(points / GRID).astype(int)):
-        if not (r < u < score.shape[0] - r - 1 and r < v < score.shape[1] - r - 1):
-            continue
-        window = score[u - r : u + r + 1, v - r : v + r + 1]
-        a, b = np.unravel_index(np.argmax(window), window.shape)
-        cu, cv = u - r + a, v - r + b
-        heights[i] = score[cu, cv]
-        peaks[i] = (
-            (cu + _vertex(score[cu - 1 : cu + 2, cv])) * GRID,
-            (cv + _vertex(score[cu, cv - 1 : cv + 2])) * GRID,
-        )
-    return peaks, heights
-
-
-def _vertex(three: np.ndarray) -> float:
-    """Where the parabola through three equally spaced samples has its top, from −0.5 to 0.5 of a step."""
-    bend = three[0] - 2 * three[1] + three[2]
-    return float(np.clip(0.5 * (three[0] - three[2]) / bend, -0.5, 0.5)) if bend < 0 else 0.0
-
-
-def _fit_rigid(pattern: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Rotation [deg] and center [mm] that bring (n, 2) `pattern` nearest to `points`."""
-    p, q = pattern - pattern.mean(axis=0), points - points.mean(axis=0)
-    angle = np.arctan2((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum(), (p * q).sum())
-    angle = float(np.degrees(angle))
-    return points.mean(axis=0) - _turn(pattern.mean(axis=0), angle), angle
-
-
-def _turn(points: np.ndarray, angle: float) -> np.ndarray:
-    """(…, 2) points turned by `angle` [deg]."""
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    return points @ np.array([[c, s], [-s, c]])
-
-
-def _sharpen(planes: np.ndarray, points: np.ndarray, radius: float) -> np.ndarray:
-    """Each vial's own center [mm], within 2.5 mm of where the pattern puts it: spheres sit loosely in their plates.
-
-    The wall of a vial is an edge in every image, whatever is inside and around: its center is where the circle of
-    the best radius gathers the most edge. Where no circle stands out, the pattern's point stays.
-    """
-    edge = np.zeros(planes.shape[1:])
-    for plane in planes:
-        gradient = np.gradient(ndimage.gaussian_filter(plane, 0.7))
-        edge += gradient[0] ** 2 + gradient[1] ** 2
-    edge = np.sqrt(edge)
-    reach, step = 2.5, 0.5
-    shift = np.arange(-reach, reach + step / 2, step)
-    angle = np.radians(np.arange(0.0, 360.0, 6.0))
-    sharp = points.copy()
-    for i, point in enumerate(points):
-        gathered = np.zeros((len(shift), len(shift)))
-        for r in np.arange(radius - 2.5, radius + 0.75, 0.5):
-            u = point[0] + shift[:, None, None] + r * np.cos(angle)
-            v = point[1] + shift[None, :, None] + r * np.sin(angle)
-            u, v = np.broadcast_arrays(u, v)
-            circle = ndimage.map_coordinates(edge, [u / GRID, v / GRID], order=1, mode="nearest").mean(axis=-1)
-            gathered = np.maximum(gathered, circle)
-        a, b = np.unravel_index(np.argmax(gathered), gathered.shape)
-        inner = 0 < a < len(shift) - 1 and 0 < b < len(shift) - 1
-        if inner and gathered[a, b] > 1.1 * np.median(gathered):
-            sharp[i, 0] += shift[a] + step * _vertex(gathered[a - 1 : a + 2, b])
-            sharp[i, 1] += shift[b] + step * _vertex(gathered[a, b - 1 : b + 2])
-    return sharp
-
-
-def _number(
-    parameter_map: ParameterMap,
-    spacing: np.ndarray,
-    geometry: Geometry,
-    reference: list[VialReference],
-    pose: tuple[np.ndarray, float],
-    k: int,
-) -> tuple[np.ndarray, dict[str, float | bool]]:
-    """The vials' (n, 2) points [mm], numbered by the rank order of the values, and how sure that is."""
-    from scipy.stats import rankdata
-
-    center, angle = pose
-    pattern = geometry.centers[:, :2]
-    expected = {r.vial: r.value for r in reference if r.flag == "ok"}
-    candidates = []
-    for is_mirrored in (False, True):
-        for extra in (0.0, 180.0):
-            # The pattern is symmetric about its y axis: the mirrored one lies under the same disks.
-            seen_as = pattern * np.array([-1.0, 1.0]) if is_mirrored else pattern
-            points = _turn(seen_as, angle + extra) + center
-            values = np.array([_crude_value(parameter_map, p, spacing, k) for p in points])
-            usable = np.array([v in expected for v in geometry.vials.tolist()]) & np.isfinite(values)
-            if usable.sum() < LEAST_VALUES:
-                raise CalibrationError(
-                    explain(
-                        "Too few vials have a value: their numbering cannot be told",
-                        expected=f"at least {LEAST_VALUES}",
-                        found=int(usable.sum()),
-                        remedy="check the fit of the phantom series",
-                    )
-                )
-            known = np.array([expected[v] for v in geometry.vials[usable].tolist()])
-            correlation = _correlate(rankdata(values[usable]), rankdata(known))
-            ratio = float(np.exp(np.median(np.log(np.maximum(values[usable], 1e-9) / known))))
-            candidates.append((correlation, is_mirrored, (angle + extra) % 360.0, points, ratio))
-    candidates.sort(key=lambda c: -c[0])
-    (first, is_mirrored, rotation, points, ratio), runner_up = candidates[0], candidates[1][0]
-    if first < LEAST_RANK_CORRELATION or first - runner_up < LEAST_LEAD:
-        raise CalibrationError(
-            explain(
-                f"The numbering of the {geometry.array} vials is ambiguous",
-                expected=f"a rank correlation of {LEAST_RANK_CORRELATION} or more with the reference, "
-                f"{LEAST_LEAD} above the next best",
-                found=f"{first:.2f} and {runner_up:.2f}",
-                remedy="check the phantom's serial and which plate the slice cuts",
-            )
-        )
-    if not 1 / MOST_RATIO <= ratio <= MOST_RATIO:
-        raise CalibrationError(
-            explain(
-                f"The values are not those of the {geometry.array} vials",
-                expected=f"a median within a factor of {MOST_RATIO} of the reference",
-                found=f"a factor of {ratio:.2f}",
-                remedy="check which plate the slice cuts, the phantom's serial and the unit of the times",
-            )
-        )
-    told = {
-        "rotation": float(rotation),
-        "is_mirrored": is_mirrored,
-        "rank_correlation": first,
-        "runner_up": runner_up,
-    }
-    return points, told
-
-
-def _correlate(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation; 0 where one side does not vary."""
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm > 0 else 0.0
-
-
-def _crude_value(parameter_map: ParameterMap, point: np.ndarray, spacing: np.ndarray, k: int) -> float:
-    """Median of the map within 4 mm of a point [mm] of slice `k`; NaN when less than a third of it has a value."""
-    plane, ok = parameter_map.value[:, :, k], parameter_map.ok[:, :, k]
-    i, j = np.ogrid[: plane.shape[0], : plane.shape[1]]
-    near = (i * spacing[0] - point[0]) ** 2 + (j * spacing[1] - point[1]) ** 2 <= 4.0**2
-    good = near & ok
-    return float(np.median(plane[good])) if near.any() and good.sum() * 3 >= near.sum() else np.nan

@@ -24,6 +24,8 @@ LEAST_VOXELS = 3
 FLAGS = {
     "ok": "measured and fit for calibration",
     "suspect_solution": "the solution of this vial is not trusted",
+    "unreliable": "this vial is known to be measured wrongly",
+    "outlier": "does not follow the line of the other vials",
     "clipped": "samples at the top of the scanner's number range leave too little to fit",
     "out_of_range": "the sampled times cannot see a value this short or long",
     "no_value": "too few voxels of the vial have a value",

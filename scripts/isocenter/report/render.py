@@ -84,6 +84,11 @@ def _page(path: Path, template: str, root: str, common: dict[str, Any], context:
     write_bytes(path, (text.rstrip() + "\n").encode("utf-8"))
 
 
+def render_page(template: str, context: dict[str, Any]) -> bytes:
+    """A page that stands by itself, from a template and what it shows."""
+    return (_environment().get_template(template).render(context).rstrip() + "\n").encode("utf-8")
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(

@@ -1,0 +1,204 @@
+"""One session of DICOM in memory: every series recognized from its tags, those of use converted, none lost.
+
+Without a site there are no participants and no runs to name: series become acquisitions, in the order of time.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isocenter.dicom.convert import Converted, convert_set
+from isocenter.dicom.group import Series, find_copies, group_series
+from isocenter.dicom.index import read_images
+from isocenter.dicom.recognize import Recognition, recognize_all
+from isocenter.dicom.sets import AcquisitionSet, form_sets, slice_position
+from isocenter.dicom.sidecar import build_sidecar, merge_sidecars
+from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.entities import Disposition
+from isocenter.errors import DicomError, explain
+from isocenter.io.outcome import Exclusion
+from isocenter.volume import Series as ImageSeries
+
+#: A scan of the geometry shows the whole phantom: at least this extent across its slices [mm].
+GEOMETRY_EXTENT = 120.0
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What one map is fitted to. run : counted within its suffix, in the order of time; uids : of its DICOM series."""
+
+    suffix: str
+    run: int
+    series: ImageSeries
+    uids: tuple[str, ...]
+
+
+@dataclass
+class Session:
+    """A session as it was read.
+
+    acquisitions : those of the suffixes asked for
+    geometry : 3D scans that show the whole phantom, one value each
+    scanner_maps : maps that the scanner computed, as (quantity, image, the time [s] of their DICOM series)
+    scans : a row a DICOM series: suffix, what it is, disposition, reason, n_files, time
+    """
+
+    date: str
+    field_strength: float | None
+    scanner: dict[str, str]
+    acquisitions: list[Acquisition] = field(default_factory=list)
+    geometry: list[ImageSeries] = field(default_factory=list)
+    scanner_maps: list[tuple[str, ImageSeries]] = field(default_factory=list)
+    scans: list[dict[str, Any]] = field(default_factory=list)
+    n_files: int = 0
+    n_no_dicom: int = 0
+
+
+def read_session(
+    source: Path, suffixes: Collection[str], *, on_progress: Callable[[str], None] = lambda text: None
+) -> Session:
+    """Read everything below `source`, recognize it and convert what `suffixes` names.
+
+    Raises DicomError when there is no MR image, or when images of several days stand there.
+    """
+    on_progress("reading DICOM")
+    images, _ = read_images(source, {"files": {}, "volumes": {}})
+    series, _, strays = group_series(images, source)
+    recognized = recognize_all(series, suffixes)
+    for uid, kept in find_copies(series).items():
+        recognized[uid] = Recognition(
+            recognized[uid].suffix, Disposition.IGNORED, f"A second copy of the images of series {kept}", ""
+        )
+    if not any(one.description.modality == "MR" for one in series):
+        raise DicomError(
+            explain(
+                "The folder holds no MR images",
+                where=str(source),
+                expected="DICOM files of one phantom session, in any folders",
+                found=f"{len(images)} files, {len(series)} DICOM series",
+                remedy="name the folder that the scanner or the picture archive exported",
+            )
+        )
+    sets = form_sets(series, recognized)
+    for acquisition in sets:
+        recognized.update(acquisition.outcomes)
+    used = [one for acquisition in sets if acquisition.volumes for one in acquisition.used]
+    dates = {one.description.date for one in used} - {None}
+    if len(dates) > 1:
+        raise DicomError(
+            explain(
+                "The folder holds more than one session",
+                where=str(source),
+                expected="the images of one day",
+                found=", ".join(sorted(date.isoformat() for date in dates)),
+                remedy="give the sessions one by one",
+            )
+        )
+    first = used[0] if used else next(one for one in series if one.description.modality == "MR")
+    session = Session(
+        first.description.date.isoformat() if first.description.date else "",
+        first.description.field_strength,
+        _describe_scanner(first),
+        n_files=len(images),
+        n_no_dicom=sum(1 for image in strays if not image.series_uid),
+    )
+    counts: dict[str, int] = {}
+    for acquisition in sets:
+        if not acquisition.volumes or acquisition.suffix not in suffixes:
+            continue
+        on_progress(f"converting {acquisition.suffix}")
+        try:
+            converted = _convert(acquisition, source)
+        except Exception as error:  # one series that cannot be converted must not stop the others
+            exclusion = Exclusion.from_error("intake", error)
+            acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
+            recognized.update(acquisition.outcomes)
+            continue
+        counts[acquisition.suffix] = counts.get(acquisition.suffix, 0) + 1
+        uids = tuple(one.uid for one in acquisition.used)
+        session.acquisitions.append(Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids))
+    _read_beside(series, recognized, source, session)
+    session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
+    return session
+
+
+def _convert(acquisition: AcquisitionSet, source: Path) -> ImageSeries:
+    """The volumes of a set as one series with its merged sidecar."""
+    volumes = convert_set(acquisition, source)
+    sidecars = [build_sidecar(acquisition, value, volume, "") for value, volume in volumes.items()]
+    merged = merge_sidecars(sidecars, acquisition.kind.key)
+    known = {key: np.asarray(value) if _is_numbers(value) else value for key, value in merged.items()}
+    known.pop("SaturationValue", None)
+    return _stack(list(volumes.values()), known)
+
+
+def _stack(volumes: list[Converted], acquisition: dict[str, Any]) -> ImageSeries:
+    saturation = [np.inf if volume.saturation is None else volume.saturation for volume in volumes]
+    data = np.stack([volume.data for volume in volumes], axis=-1).astype(np.float32)
+    return ImageSeries(data, volumes[0].affine, acquisition, np.array(saturation, dtype=float))
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
+
+
+def _read_beside(series: list[Series], recognized: dict[str, Recognition], source: Path, session: Session) -> None:
+    """What helps beside the quantitative series: the scan of the geometry, and the scanner's own ADC maps."""
+    for one in sorted(series, key=lambda s: (s.time, s.uid)):
+        about, known = one.description, recognized[one.uid]
+        if known.disposition is not Disposition.IGNORED or not one.members() or about.modality != "MR":
+            continue
+        is_map = "ADC" in about.derivation.split() and "dwi" in {a.suffix for a in session.acquisitions}
+        is_geometry = not about.derivation and not known.suffix and about.is_3d and _extent(one) >= GEOMETRY_EXTENT
+        if not (is_map or is_geometry):
+            continue
+        try:
+            image = _convert_one(one, recognized[one.uid], source)
+        except DicomError as error:
+            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; not converted: {error}", "")
+            continue
+        if is_map:
+            session.scanner_maps.append(("ADC", image))
+            recognized[one.uid] = Recognition("", Disposition.IGNORED, "ADC map of the scanner, for comparison", "")
+        else:
+            session.geometry.append(image)
+            recognized[one.uid] = Recognition("", Disposition.USED, "3D scan of the whole phantom: where vials lie", "")
+
+
+def _convert_one(one: Series, known: Recognition, source: Path) -> ImageSeries:
+    """A series of one value as it is, by the same way as any other."""
+    members = sorted(one.members(), key=slice_position)
+    kind = "VFA" if known.suffix == "" and one.description.is_3d else "dwi"
+    whole = AcquisitionSet(kind, [one], {one.uid: Recognition(kind)}, {0.0: members})
+    return _stack(list(convert_set(whole, source).values()), {"AcquisitionTimeOfDay": one.time})
+
+
+def _extent(one: Series) -> float:
+    """How far the slices of a series reach, across [mm]; 0 where the header does not tell."""
+    members = one.members()
+    if any(None in (m.frame.position, m.frame.orientation) for m in members):
+        return 0.0
+    places = [slice_position(m) for m in members]
+    return max(places) - min(places)
+
+
+def _describe_scanner(one: Series) -> dict[str, str]:
+    words = one.description.sidecar
+    keys = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber", "SoftwareVersions")
+    return {key: str(words.get(key, "")) for key in keys}
+
+
+def _scan_row(one: Series, known: Recognition) -> dict[str, Any]:
+    what = known.reason or (SUFFIXES[known.suffix].title if known.suffix in SUFFIXES else "")
+    whole = int(one.time)
+    return {
+        "time": f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}",
+        "suffix": known.suffix,
+        "disposition": str(known.disposition),
+        "reason": what,
+        "n_files": len(one.images) + len(one.damaged),
+        "series_uid": one.uid,
+    }

@@ -1,0 +1,159 @@
+"""A phantom's vials measured by one method: voxel by voxel and by the mean signal of each vial, with its curve."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from isocenter import models
+from isocenter.fitting import fit
+from isocenter.fitting.maps import fit_series
+from isocenter.phantom.library import Geometry, VialReference
+from isocenter.phantom.locate import VialLocations
+from isocenter.phantom.measure import VialMeasurement, measure_vials
+from isocenter.phantom.regions import find_voxels, list_regions, mean_signals
+from isocenter.phantom.shared_inversion import share_inversion
+from isocenter.volume import ParameterMap, Series
+
+#: Samples of a curve that is drawn.
+CURVE_POINTS = 80
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to measure a quantity.
+
+    key : names its rows and its calibration; axis : the sidecar key that varies over the series
+    is_primary : whether it is the one that calibrates; others stand beside it for comparison
+    """
+
+    key: str
+    title: str
+    quantity: str
+    unit: str
+    model: str
+    axis: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_primary: bool = True
+
+
+@dataclass
+class MethodResult:
+    """What one method found in one run.
+
+    measurements : one a vial, the value that counts
+    voxels, means : (v, 2) arrays, value and standard error by the median over voxels and by the mean signal [unit]
+    axis : (n,) array, the times [s], angles [deg] or b-values [s/mm²] of the samples
+    signals : (v, n) array [a.u.]; clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
+    curve_axis, curves : (m,) and (v, m) arrays, the fitted curve
+    extra : per-vial arrays by name (B1, inversion efficiency); quality : the scanner's figures, name to
+        (value, standard error, unit, what it is)
+    notes : what a reader must know of how it was made; record : options to be kept with scanner and protocol
+    """
+
+    method: Method
+    run: int
+    measurements: list[VialMeasurement]
+    voxels: np.ndarray
+    means: np.ndarray
+    axis: np.ndarray
+    signals: np.ndarray
+    clipped: np.ndarray
+    left_out: np.ndarray
+    curve_axis: np.ndarray
+    curves: np.ndarray
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    quality: dict[str, tuple[float, float, str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def measure_method(
+    method: Method,
+    series: Series,
+    geometry: Geometry,
+    locations: VialLocations,
+    reference: list[VialReference],
+    *,
+    run: int = 1,
+    threads: int = 1,
+) -> MethodResult:
+    """Fit one model to every voxel of the vials and to their mean signals; the voxels' median is what counts."""
+    series = _prepare(method, series)
+    locations = replace(locations, voxels=find_voxels(locations.centers, series.affine))
+    regions = list_regions(series, locations.centers, geometry.roi_diameter)
+    bound, found = fit_series(series, method.model, method.options, threads, mask=np.any(regions, axis=0))
+    parameter = method.quantity
+    fitted = ParameterMap(found.value[parameter], found.stderr[parameter], found.flag, series.affine, method.unit)
+    measured = measure_vials(series, fitted, geometry, locations, reference)
+    signals, clipped = mean_signals(series, regions)
+    mean = fit(bound, np.where(clipped, np.nan, signals))
+    return MethodResult(
+        method,
+        run,
+        measured,
+        np.array([[m.measured, m.stderr] for m in measured]),
+        np.column_stack([mean.value[parameter], mean.stderr[parameter]]),
+        np.asarray(series.acquisition[method.axis], dtype=float),
+        signals,
+        clipped,
+        clipped | ~_seen(method, series, mean.value[parameter]),
+        *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
+        extra={name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")},
+    )
+
+
+def apply_shared_inversion(result: MethodResult, series: Series) -> None:
+    """One inversion pulse for all vials: their T1 becomes what counts, the pulse a figure of the scanner's quality."""
+    acquisition = {k: series.acquisition[k] for k in ("InversionTime", "RepetitionTime") if k in series.acquisition}
+    clean = np.where(result.clipped, np.nan, result.signals)
+    shared = share_inversion(acquisition, clean, result.means[:, 0], result.extra["inversion_efficiency"])
+    if shared is None:
+        return
+    for v, old in enumerate(result.measurements):
+        if np.isfinite(shared.t1[v]) and np.isfinite(old.measured):
+            result.measurements[v] = replace(
+                old, measured=float(shared.t1[v]), stderr=float(max(shared.t1_stderr[v], old.stderr))
+            )
+    bound = models.get(result.method.model).bind({**acquisition, "InversionTime": result.curve_axis})
+    result.curves = bound.predict({"T1": shared.t1, "M0": shared.m0, "inversion_efficiency": shared.own_efficiency})
+    result.quality["inversion efficiency"] = (
+        shared.efficiency, shared.efficiency_stderr, "1",
+        "share of the magnetization that the pulse inverts; 1 is perfect",
+    )  # fmt: skip
+    result.quality["inversion delay"] = (
+        shared.delay, shared.delay_stderr, "s", "how much later than the header's inversion time the recovery starts"
+    )  # fmt: skip
+    result.notes.append(
+        "One pulse inverts all vials: its efficiency and delay come from all of them, T1 and an amplitude from each "
+        "vial's mean signal. What each vial says alone, by its voxels and by its mean, stands beside it."
+    )
+
+
+def _prepare(method: Method, series: Series) -> Series:
+    model = models.get(method.model)
+    return model.prepare(series, dict(method.options)) if hasattr(model, "prepare") else series
+
+
+def _seen(method: Method, series: Series, value: np.ndarray) -> np.ndarray:
+    """(v, n) booleans: samples within the window that the model's second fit keeps."""
+    axis = np.asarray(series.acquisition[method.axis], dtype=float)
+    seen = np.ones((len(value), axis.size), bool)
+    window = models.get(method.model).options.get("window")
+    if window:
+        for v, t1 in enumerate(value):
+            inside = axis <= window * t1
+            if np.isfinite(t1) and inside.sum() >= 5:
+                seen[v] = inside
+    return seen
+
+
+def _trace(method: Method, series: Series, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The curve through the samples' axis of every vial; NaN where nothing was fitted."""
+    axis = np.asarray(series.acquisition[method.axis], dtype=float)
+    dense = np.linspace(axis.min(), axis.max(), CURVE_POINTS)
+    options = {k: v for k, v in method.options.items() if k not in ("robust", "noise")}
+    acquisition = {k: v for k, v in series.acquisition.items() if np.ndim(v) == 0 or k == method.axis}
+    bound = models.get(method.model).bind({**acquisition, method.axis: dense}, **options)
+    return dense, bound.predict(values)

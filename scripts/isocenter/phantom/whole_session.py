@@ -1,0 +1,338 @@
+"""A whole phantom session: vials located once an array, measured by every method that the series allow, calibrated."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from isocenter.calibration import Calibration, find_outliers
+from isocenter.errors import IsocenterError
+from isocenter.fitting.maps import fit_series
+from isocenter.phantom.echo_trains import measure_echo_trains
+from isocenter.phantom.hand_regions import take_regions
+from isocenter.phantom.library import SUSPECT, UNRELIABLE, Geometry, Phantom, VialReference
+from isocenter.phantom.locate import VialLocations, locate_vials
+from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
+from isocenter.phantom.measure import VialMeasurement
+from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
+from isocenter.phantom.regions import find_voxels
+from isocenter.phantom.sessions import VIAL_COLUMNS, calibrate_vials, tabulate_vials
+from isocenter.phantom.transmit_field import estimate_transmit_field
+from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
+from isocenter.volume import ParameterMap, Series, Volume
+
+#: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, how they were made, and
+#: where the vial lies, RAS+ [mm], as a file of regions would say it.
+OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
+               "x", "y", "z")  # fmt: skip
+#: The crude map that tells the numbering is fitted on every so many voxels of a slice.
+CRUDE_STEP = 4
+#: Every fit of the crude map is plain, whatever the method does later.
+CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo"}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of the phantom in this session. temperature [degC], field_strength [T]; labels of the table."""
+
+    serial: str
+    temperature: float
+    temperature_stderr: float
+    field_strength: float
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """One acquisition: its BIDS suffix, its number among those of its suffix, its images."""
+
+    suffix: str
+    run: int
+    series: Series
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the vials of one array were found, and in which image."""
+
+    geometry: Geometry
+    locations: VialLocations
+    series: Series
+    how: str
+
+
+@dataclass
+class SessionResult:
+    """What came out. table : rows of every vial and method; problems : (what, why) of what could not be done."""
+
+    results: list[MethodResult] = field(default_factory=list)
+    references: dict[str, list[VialReference]] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*VIAL_COLUMNS, *OWN_COLUMNS]))
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    pose: PhantomPose | None = None
+    _found_at: dict[int, str] = field(default_factory=dict)
+
+    def place_of(self, result: MethodResult) -> str:
+        """The name in `places` of where a result's vials were found."""
+        return self._found_at.get(id(result), "")
+
+
+def measure_session(
+    phantom: Phantom,
+    conditions: Conditions,
+    acquired: list[Acquired],
+    *,
+    geometry_scans: list[Volume] | None = None,
+    regions: dict[str, tuple[np.ndarray, np.ndarray, bool]] | None = None,
+    forms: tuple[str, ...] = ("none", "gain", "linear", "quadratic"),
+    threads: int = 1,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> SessionResult:
+    """Measure every vial by every method.
+
+    Parameters
+    ----------
+    phantom : Phantom
+        The kind of phantom.
+    conditions : Conditions
+        Its serial number, temperature and the field.
+    acquired : list of Acquired
+        The quantitative series of the session.
+    geometry_scans : list of Volume, optional
+        3D scans of the whole phantom: the first in which it is found tells where all vials lie.
+    regions : mapping of quantity to (numbers (n,), places (n, 3), in voxels), optional
+        Where a hand-made file puts the vials; they are then not searched.
+    forms : tuple of str
+        The forms of calibration that may be chosen.
+    threads : int
+        Threads to use; the result is the same for any number.
+    on_progress : callable, optional
+        Called with what is being done.
+
+    Raises
+    ------
+    CalibrationError
+        The phantom has no table for this serial number, field or temperature.
+    """
+    result = SessionResult()
+    # The request itself may be wrong: a serial or a temperature outside the tables raises here, before any work.
+    for quantity in {m.quantity for one in acquired for m in METHODS.get(one.suffix, ())}:
+        if _measures(phantom, quantity):
+            result.references[quantity] = phantom.reference(
+                quantity, conditions.serial, conditions.field_strength, conditions.temperature,
+                conditions.temperature_stderr,
+            )  # fmt: skip
+    regions = regions or {}
+    if geometry_scans and set(result.references) - set(regions):
+        on_progress("finding the phantom in the geometry scan")
+        result.pose = _find_pose(phantom, geometry_scans, result)
+    primary_done: set[str] = set()
+    for one in sorted(acquired, key=lambda a: (list(METHODS).index(a.suffix) if a.suffix in METHODS else 99, a.run)):
+        for method in METHODS.get(one.suffix, ()):
+            if method.quantity not in result.references:
+                continue
+            is_first = method.quantity not in primary_done or one.run > 1
+            method = replace(method, is_primary=method.is_primary and (is_first or method is not FLIP_ANGLES))
+            on_progress(f"{method.title}{f', run {one.run}' if one.run > 1 else ''}")
+            try:
+                _measure_one(phantom, conditions, one, method, result, regions, threads)
+                if method.is_primary:
+                    primary_done.add(method.quantity)
+            except Exception as error:  # one method that fails must not stop the others
+                result.problems.append((f"{method.title}, {one.suffix} run {one.run}", str(error)))
+    on_progress("calibrating")
+    if result.results:
+        result.table = pd.concat([_tabulate(r, phantom, conditions, result) for r in result.results], ignore_index=True)
+    for key in dict.fromkeys(r.method.key for r in result.results):
+        method = next(r.method for r in result.results if r.method.key == key)
+        rows = result.table[result.table["method"] == key]
+        # A vial that the table leaves out is left out here too, so that page and calibration say the same.
+        used = rows[rows["used"].astype(bool)]
+        result.calibrations[key] = calibrate_vials(used if len(used) else rows, method.quantity, method.unit, forms)
+    return result
+
+
+def _measures(phantom: Phantom, quantity: str) -> bool:
+    return any(quantity in array["calibrates"] for array in phantom.definition["arrays"].values())
+
+
+def _find_pose(phantom: Phantom, scans: list[Volume], result: SessionResult) -> PhantomPose | None:
+    for scan in scans:
+        try:
+            return locate_phantom(scan, phantom)
+        except IsocenterError as error:
+            result.problems.append(("The phantom in the geometry scan", str(error)))
+    return None
+
+
+def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, regions, threads) -> None:
+    reference = result.references[method.quantity]
+    options = phantom.fit_options(method.quantity, conditions.temperature)
+    method = replace(method, options={**method.options, **options})
+    key = _find_place(phantom, one, method, reference, result, regions, threads)
+    place = result.places[key]
+    reference = [r for r in reference if r.vial in place.locations.vials]
+    where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
+    if method.key == ECHO_TRAIN.key:
+        t1 = _known_t1(phantom, conditions, place)
+        found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,
+                                    threads=threads)  # fmt: skip
+    else:
+        found = measure_method(method, one.series, place.geometry, where, reference, run=one.run, threads=threads)
+    if "inversion_efficiency" in found.extra:
+        apply_shared_inversion(found, one.series)
+    result.results.append(found)
+    result._found_at[id(found)] = key
+    if method.key == FLIP_ANGLES.key:
+        with_field = _correct_flip_angles(found, one.series, where.centers, reference)
+        if with_field is not None:
+            result.results.append(with_field)
+            result._found_at[id(with_field)] = key
+
+
+def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, regions, threads) -> str:
+    """The name of where the vials lie: given by hand, known from an earlier series of the session, or found here."""
+    drawn = regions.get(method.quantity)
+    geometry = _geometry_by_hand(phantom, method) if drawn else phantom.geometry(method.quantity)
+    # Diffusion repeats may be days apart in place; the plates of one exam are not.
+    key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
+    if key in result.places:
+        return key
+    if drawn:
+        locations = take_regions(*drawn[:2], one.series, geometry, in_voxels=drawn[2])
+        place = Place(geometry, locations, one.series, "by a hand-made file")
+    else:
+        crude = _fit_crude(one.series, method, threads)
+        seen = None if result.pose is None else result.pose.centers[geometry.array]
+        how = "in the series itself"
+        if seen is not None:
+            try:
+                locations = locate_vials(one.series, crude, geometry, reference, centers=seen)
+                how = "from the geometry scan, refined in the series"
+            except IsocenterError as error:
+                result.problems.append((f"{geometry.array} vials by the geometry scan", str(error)))
+                seen = None
+        if seen is None:
+            locations = locate_vials(one.series, crude, geometry, reference)
+        place = Place(geometry, locations, one.series, how)
+    result.places[key] = place
+    return key
+
+
+def _geometry_by_hand(phantom: Phantom, method: Method) -> Geometry:
+    array = phantom.array(method.quantity)
+    table = next(t for t in phantom.definition["tables"].values() if t["array"] == array)
+    vials = np.array(sorted(table["vials"]), dtype=int)
+    own = phantom.definition.get("geometry", {})
+    diameter = own.get("sphere_diameter", 20.0)
+    return Geometry(array, vials, np.zeros((len(vials), 3)), diameter, own.get("roi_diameter", diameter / 2), 100.0)
+
+
+def _fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
+    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials."""
+    step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
+    thin = replace(series, data=np.ascontiguousarray(series.data[::step, ::step]))
+    model = CRUDE_MODELS.get(method.model, method.model)
+    options = {} if model != method.model else dict(method.options)
+    _, found = fit_series(thin, model, options, threads)
+    shape = series.data.shape[:3]
+    wide = [
+        np.repeat(np.repeat(a, step, 0), step, 1)[: shape[0], : shape[1]]
+        for a in (found.value[method.quantity], found.stderr[method.quantity], found.flag)
+    ]
+    return ParameterMap(*wide, series.affine, method.unit)
+
+
+def _known_t1(phantom: Phantom, conditions: Conditions, place: Place) -> np.ndarray | None:
+    """T1 [s] of the vials of the T2 array, where the phantom's table gives it."""
+    try:
+        rows = phantom.reference(
+            "T1", conditions.serial, conditions.field_strength, conditions.temperature, array=place.geometry.array
+        )
+    except (IsocenterError, KeyError):
+        return None
+    return np.array([row.value for row in rows if row.vial in place.locations.vials])
+
+
+def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarray, reference) -> MethodResult | None:
+    """T1 by flip angles with the B1 that the other vials tell."""
+    usable = np.array([m.used and r.flag == "ok" for m, r in zip(found.measurements, reference, strict=True)])
+    acquisition = {k: series.acquisition[k] for k in ("FlipAngle", "RepetitionTimeExcitation", "RepetitionTime")
+                   if k in series.acquisition}  # fmt: skip
+    clean = np.where(found.left_out, np.nan, found.signals)
+    t1 = np.array([r.value for r in reference])
+    b1 = estimate_transmit_field(acquisition, clean, centers, t1, usable)
+    if b1 is None:
+        return None
+    measured = []
+    for v, (old, own) in enumerate(zip(found.measurements, reference, strict=True)):
+        flag, reason = (old.flag, old.reason) if np.isfinite(b1.t1[v]) else ("no_value", "no fit with this B1")
+        measured.append(VialMeasurement(own.vial, float(b1.t1[v]), float(b1.t1_stderr[v]), flag, old.n_voxels, reason))
+    means = np.column_stack([b1.t1, b1.t1_stderr])
+    result = replace(
+        found, method=FLIP_ANGLES_B1, measurements=measured, voxels=np.full_like(means, np.nan), means=means,
+        extra={"B1": b1.predicted, "own B1": b1.b1}, quality={}, notes=[], record={},
+    )  # fmt: skip
+    known = b1.b1[np.isfinite(b1.b1)]
+    result.quality["B1 over the T1 array"] = (
+        float(np.mean(known)), float(np.std(known, ddof=1)), "1",
+        "mean and spread over the vials of actual over nominal flip angle, from flip angles and reference T1",
+    )  # fmt: skip
+    result.notes = [
+        f"No map of B1 was used: B1 comes from the phantom itself, a {b1.form} field through the other vials, so that "
+        "each vial's own reference has no part in its value. It shows what a map of B1 would leave; it is no "
+        "independent measurement of T1.",
+    ]
+    return result
+
+
+def _tabulate(r: MethodResult, phantom: Phantom, conditions: Conditions, result: SessionResult) -> pd.DataFrame:
+    measured = {m.vial for m in r.measurements}
+    reference = [one for one in result.references[r.method.quantity] if one.vial in measured]
+    table = tabulate_vials(
+        reference, r.measurements, session=str(r.run), date=conditions.date, phantom=phantom.name,
+        serial=conditions.serial, biomarker=r.method.quantity, unit=r.method.unit,
+    )  # fmt: skip
+    n = len(table)
+    own = {
+        "method": [r.method.key] * n,
+        "model": [r.method.model] * n,
+        "run": [r.run] * n,
+        "voxel_measured": r.voxels[:, 0],
+        "voxel_stderr": r.voxels[:, 1],
+        "mean_measured": r.means[:, 0],
+        "mean_stderr": r.means[:, 1],
+        "primary": [r.method.is_primary] * n,
+        **dict(zip("xyz", result.places[result.place_of(r)].locations.centers.T, strict=True)),
+    }
+    quality = {
+        "inversion_efficiency": r.extra.get("inversion_efficiency", np.full(n, np.nan)),
+        "b1": r.extra.get("B1", np.full(n, np.nan)),
+    }
+    return mark_strays(table.assign(**quality, **own)[[*VIAL_COLUMNS, *OWN_COLUMNS]])
+
+
+def mark_strays(table: pd.DataFrame) -> pd.DataFrame:
+    """Call vials whose solution is in doubt outliers, where the vials used say so.
+
+    A vial that the acquisition cannot see is expected to be off, and keeps that reason.
+    """
+    used = table["used"].to_numpy(bool)
+    if used.sum() < 3:
+        return table
+    m, s, r, u = (table[c].to_numpy(float) for c in ("measured", "stderr", "reference", "reference_stderr"))
+    table = table.copy()
+    doubted = table["flag"].isin((SUSPECT, UNRELIABLE)).to_numpy()
+    others = np.flatnonzero(~used & np.isfinite(m) & np.isfinite(s) & doubted)
+    for i in others:
+        rows = np.append(np.flatnonzero(used), i)
+        is_stray = find_outliers(m[rows], s[rows], r[rows], u[rows])[-1]
+        if is_stray:
+            reason = f"{100 * (m[i] / r[i] - 1):+.1f} % off, unlike the other vials"
+            more = str(table.loc[i, "reason"])
+            table.loc[i, "flag"] = "outlier"
+            table.loc[i, "reason"] = f"{reason}; {more}" if more else reason
+    return table
