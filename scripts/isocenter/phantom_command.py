@@ -215,7 +215,7 @@ def compare_scanner_maps(session: Session, result: SessionResult) -> list[dict[s
         if own is None:
             continue
         place = result.places[result.place_of(own)]
-        regions = list_regions(image, place.locations.centers, place.geometry.roi_diameter)
+        regions = list_regions(image, place.locations.centers, place.geometry)
         known = {r.vial: r.value for r in result.references[quantity]}
         for measured, region in zip(own.measurements, regions, strict=True):
             inside = image.data[region][:, 0]

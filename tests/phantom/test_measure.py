@@ -128,3 +128,12 @@ def test_other_series_have_no_visible_span(scene):
     assert visible_span(series) == (0.025, 6.0)
     assert visible_span(replace(series, acquisition={"EchoTime": np.array([0.01, 0.3])})) == (0.025, 0.6)
     assert visible_span(replace(series, acquisition={"FlipAngle": np.array([2.0, 5.0])})) is None
+
+
+def test_a_tube_is_measured_along_its_axis():
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    tube = vial_region((20, 20, 9), affine, np.array([10.0, 10.0, 4.0]), 10.0, 30.0)
+    assert tube.any(axis=(0, 1)).tolist() == [k in range(1, 8) for k in range(9)]
+    assert len({int(n) for n in tube.sum(axis=(0, 1))} - {0}) == 1  # a cylinder, not a sphere
+    alone = vial_region((20, 20, 1), affine, np.array([10.0, 10.0, 0.4]), 10.0, 30.0)
+    assert alone.sum() == tube[..., 4].sum()

@@ -256,9 +256,7 @@ def test_diffusion_phantom(nist_data, tmp_path):
     for run in (1, 2):
         bias = first.loc[run]["bias_percent"]
         assert abs(first.loc[(run, 1), "measured"] / 1.109e-3 - 1) < 0.02
-        # 30 % PVP (vial 5) reads 7.2 to 7.4 % high in the middle of its tube; the others stay below 5 %.
-        assert bias[[3, 4, 6]].abs().max() < 7
-        assert bias[5] < 8
+        assert bias[[3, 4, 5, 6]].abs().max() < 7  # 10 to 40 % PVP, the inner ring
         assert (first.loc[run].loc[[7, 13], "flag"] == "unreliable").all()
         assert not first.loc[run].loc[[7, 13], "used"].any()
     used = table[table["used"]].pivot(index="vial", columns="run", values="measured")

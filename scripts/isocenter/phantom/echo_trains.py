@@ -33,7 +33,7 @@ def measure_echo_trains(
 
     t1 : (v,) array [s] of the vials, None where it is not known; it moves T2 by a few percent at most
     """
-    regions = list_regions(series, locations.centers, geometry.roi_diameter)
+    regions = list_regions(series, locations.centers, geometry)
     signals, clipped = mean_signals(series, regions)
     acquisition = {key: series.acquisition[key] for key in _KEYS if key in series.acquisition}
     clean = np.where(clipped, np.nan, signals)

@@ -60,6 +60,7 @@ class Geometry:
     """Where the vials of one array lie in the phantom's frame (x right, y up, z along the axis).
 
     vials : (n,) int array; centers : (n, 3) array [mm]; sphere_diameter, roi_diameter, body_radius [mm]
+    roi_length : along the axis [mm], for tubes; 0 for spheres, whose region is a sphere
     """
 
     array: str
@@ -68,6 +69,7 @@ class Geometry:
     sphere_diameter: float
     roi_diameter: float
     body_radius: float
+    roi_length: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Phantom:
             geometry["sphere_diameter"],
             geometry["roi_diameter"],
             geometry["body_radius"],
+            geometry.get("roi_length", 0.0),
         )
 
     def fit_options(self, biomarker: str, temperature: float) -> dict[str, float]:

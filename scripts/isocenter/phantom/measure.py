@@ -71,21 +71,25 @@ def measure_vials(
     span = visible_span(series)
     rows = []
     for vial, voxel in zip(locations.vials.tolist(), locations.voxels, strict=True):
-        region = vial_region(series.data.shape[:3], series.affine, voxel, geometry.roi_diameter)
+        region = vial_region(series.data.shape[:3], series.affine, voxel, geometry.roi_diameter, geometry.roi_length)
         rows.append(_measure(vial, region, parameter_map, by_vial[vial], span))
     return rows
 
 
-def vial_region(shape, affine: np.ndarray, voxel: np.ndarray, diameter: float) -> np.ndarray:
+def vial_region(shape, affine: np.ndarray, voxel: np.ndarray, diameter: float, length: float = 0.0) -> np.ndarray:
     """(x, y, z) booleans: the voxels whose centers lie within a sphere of `diameter` [mm] around a point.
 
-    Across a single slice, or slices thicker than the sphere, this is the disk in the nearest slice.
+    Across a single slice, or slices thicker than the sphere, this is the disk in the nearest slice. With a `length`
+    [mm] it is a cylinder along the third axis, and never less than that disk.
     """
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
     across = (k - voxel[2]) * spacing[2]
-    if shape[2] == 1 or spacing[2] >= diameter / 2:
-        across = np.where(k == int(np.rint(voxel[2])), 0.0, np.inf)
+    is_nearest = k == int(np.rint(voxel[2]))
+    if length:
+        across = np.where((np.abs(across) <= length / 2) | is_nearest, 0.0, np.inf)
+    elif shape[2] == 1 or spacing[2] >= diameter / 2:
+        across = np.where(is_nearest, 0.0, np.inf)
     squared = ((i - voxel[0]) * spacing[0]) ** 2 + ((j - voxel[1]) * spacing[1]) ** 2 + across**2
     return squared <= (diameter / 2) ** 2
 

@@ -5,6 +5,7 @@ Vials are found once an array; where the phantom was not moved, they lie at the 
 
 import numpy as np
 
+from isocenter.phantom.library import Geometry
 from isocenter.phantom.measure import vial_region
 from isocenter.volume import Series
 
@@ -14,10 +15,11 @@ def find_voxels(centers: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return (centers - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
 
 
-def list_regions(series: Series, centers: np.ndarray, diameter: float) -> list[np.ndarray]:
-    """One (x, y, z) mask of booleans a vial: the voxels within `diameter` [mm] around its center."""
+def list_regions(series: Series, centers: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
+    """One (x, y, z) mask of booleans a vial: the voxels of its region around its center."""
+    size = geometry.roi_diameter, geometry.roi_length
     shape = series.data.shape[:3]
-    return [vial_region(shape, series.affine, voxel, diameter) for voxel in find_voxels(centers, series.affine)]
+    return [vial_region(shape, series.affine, voxel, *size) for voxel in find_voxels(centers, series.affine)]
 
 
 def mean_signals(series: Series, regions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

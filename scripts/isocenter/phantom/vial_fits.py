@@ -82,7 +82,7 @@ def measure_method(
     """Fit one model to every voxel of the vials and to their mean signals; the voxels' median is what counts."""
     series = _prepare(method, series)
     locations = replace(locations, voxels=find_voxels(locations.centers, series.affine))
-    regions = list_regions(series, locations.centers, geometry.roi_diameter)
+    regions = list_regions(series, locations.centers, geometry)
     bound, found = fit_series(series, method.model, method.options, threads, mask=np.any(regions, axis=0))
     parameter = method.quantity
     fitted = ParameterMap(found.value[parameter], found.stderr[parameter], found.flag, series.affine, method.unit)
