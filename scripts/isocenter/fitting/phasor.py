@@ -1,9 +1,9 @@
 """What the voxels of a complex model share whose basis is fixed but for one complex exponential.
 
 Such a basis function is its own value at theta = 0, times exp(theta . exponents) at each sample (see
-`Separable.exponents`): water and fat under one field offset and one decay. At a node of the grid the signal y leaves y'y - y'Py, P the
-projector on what the basis can be there. A step along the first coordinate, which only turns phases, takes P to
-UPU', U diagonal, so that
+`Separable.exponents`): water and fat under one field offset and one decay. At a node of the grid the signal y leaves
+y'y - y'Py, P the projector on what the basis can be there. A step along the first coordinate, which only turns phases,
+takes P to UPU', U diagonal, so that
 
     y'Py = sum_i P_ii |y_i|^2 + 2 Re sum_(i<j) P_ij conj(y_i) y_j exp(-i theta_0 (w_j - w_i))
 
@@ -32,9 +32,9 @@ class Phasor(NamedTuple):
     levels : (L,), inner : (m, p - 1), the coordinates of the grid
     first, second, group : (pairs,), the two samples of a pair, and which difference it belongs to
     own : (n, m), P_ii; weight_real, weight_imaginary : (pairs, m), 2 P_ij
-    cosine, sine : (differences, L)
+    cosine, sine : (differences, L), filled up with zeros to a multiple of 3
     unit : (2, n, m) complex, orthonormal vectors that span what the basis can be at each node of level 0
-    turn : (n, L) complex, U
+    turn_real, turn_imaginary : (n, L), U
     """
 
     exponents: np.ndarray
@@ -53,7 +53,8 @@ class Phasor(NamedTuple):
     cosine: np.ndarray
     sine: np.ndarray
     unit: np.ndarray
-    turn: np.ndarray
+    turn_real: np.ndarray
+    turn_imaginary: np.ndarray
 
 
 def build_phasor(separable: Separable) -> Phasor | None:
@@ -85,6 +86,11 @@ def build_phasor(separable: Separable) -> Phasor | None:
             middle.append(difference[k])
         group[k] = len(middle) - 1
     phase = np.outer(middle, levels)
+
+    def filled(rows: np.ndarray) -> np.ndarray:
+        return np.pad(rows, ((0, -len(rows) % 3), (0, 0)))
+
+    turns = np.outer(exponents[0].imag, levels)
     pairs = 2 * projector[first, second]
     return Phasor(
         exponents=np.ascontiguousarray(exponents),
@@ -100,10 +106,11 @@ def build_phasor(separable: Separable) -> Phasor | None:
         own=np.ascontiguousarray(projector[np.arange(n), np.arange(n)].real),
         weight_real=np.ascontiguousarray(pairs.real),
         weight_imaginary=np.ascontiguousarray(pairs.imag),
-        cosine=np.cos(phase),
-        sine=np.sin(phase),
+        cosine=filled(np.cos(phase)),
+        sine=filled(np.sin(phase)),
         unit=np.ascontiguousarray(unit.transpose(2, 1, 0)),
-        turn=np.exp(1j * np.outer(exponents[0].imag, levels)),
+        turn_real=np.cos(turns),
+        turn_imaginary=np.sin(turns),
     )
 
 

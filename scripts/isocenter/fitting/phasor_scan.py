@@ -6,7 +6,7 @@ Which valleys may still win is decided as in `levels`: none that refinement coul
 import numpy as np
 
 from isocenter.fitting.levels import _COARSE, _HOPELESS, _MOST_CANDIDATES
-from isocenter.fitting.phasor_steps import descend, make_view, square_of
+from isocenter.fitting.phasor_steps import descend, look, make_view, square_of
 from isocenter.fitting.robust import estimate_scale
 from isocenter.models.compiled import vector_kernel
 
@@ -17,10 +17,10 @@ _MOST_SWAPS = 4
 
 
 @vector_kernel
-def profile(phasor, y, first, last, products, weights, low, node):
+def profile(phasor, y, first, last, explained, weights, low, node):
     """Write for levels first...last - 1 the least sum of squares (L,) and its inner node (L,); returns that of y.
 
-    products : (2, pairs), weights : (1 + 2 differences, m) of scratch
+    explained : (L,), weights : (1 + 2 differences, m) of scratch
     """
     n, inner = phasor.own.shape
     differences = phasor.cosine.shape[0]
@@ -43,14 +43,26 @@ def profile(phasor, y, first, last, products, weights, low, node):
     for s in range(first, last):
         low[s] = -1.0
         node[s] = 0
-    explained = products
     for r in range(inner):
         for s in range(first, last):
             explained[s] = weights[0, r]
-        for k in range(differences):
-            a, b = weights[1 + k, r], weights[1 + k + differences, r]
+        # Three at a time (`build_phasor` fills up with zeros): fewer ways to memory and back.
+        for k in range(0, differences, 3):
+            a0, a1, a2 = weights[1 + k, r], weights[2 + k, r], weights[3 + k, r]
+            b0, b1, b2 = (
+                weights[1 + k + differences, r],
+                weights[2 + k + differences, r],
+                weights[3 + k + differences, r],
+            )
             for s in range(first, last):
-                explained[s] += a * phasor.cosine[k, s] + b * phasor.sine[k, s]
+                explained[s] += (
+                    a0 * phasor.cosine[k, s]
+                    + b0 * phasor.sine[k, s]
+                    + a1 * phasor.cosine[k + 1, s]
+                    + b1 * phasor.sine[k + 1, s]
+                    + a2 * phasor.cosine[k + 2, s]
+                    + b2 * phasor.sine[k + 2, s]
+                )
         for s in range(first, last):
             is_more = explained[s] > low[s]
             low[s] = explained[s] if is_more else low[s]
@@ -61,38 +73,57 @@ def profile(phasor, y, first, last, products, weights, low, node):
 
 
 @vector_kernel
-def profile_without_one(phasor, y, first, last, rotated, low, node, odd):
-    """As `profile`, without the real or imaginary part that fits the least (written to odd) at each node.
+def profile_without_one(phasor, y, first, last, room, low, node):
+    """As `profile`, without the real or imaginary part that fits the least at each node.
 
     Leaving a part out lowers the sum of squares by its squared residual over 1 - P_ii.
+    room : (2 n + 6, L) of scratch
     """
     n, inner = phasor.own.shape
+    along0, along1, along2, along3 = room[2 * n], room[2 * n + 1], room[2 * n + 2], room[2 * n + 3]
+    left, most = room[2 * n + 4], room[2 * n + 5]
     total = 0.0
     for i in range(n):
         total += square_of(y[i])
+        a, b = y[i].real, y[i].imag
+        for s in range(first, last):
+            room[i, s] = a * phasor.turn_real[i, s] + b * phasor.turn_imaginary[i, s]
+            room[n + i, s] = b * phasor.turn_real[i, s] - a * phasor.turn_imaginary[i, s]
     for s in range(first, last):
         low[s] = np.inf
+        node[s] = 0
+    for r in range(inner):
+        for s in range(first, last):
+            along0[s] = 0.0
+            along1[s] = 0.0
+            along2[s] = 0.0
+            along3[s] = 0.0
+            most[s] = 0.0
         for i in range(n):
-            rotated[i] = y[i] * phasor.turn[i, s].conjugate()
-        for r in range(inner):
-            along0, along1 = 0j, 0j
-            for i in range(n):
-                along0 += phasor.unit[0, i, r].conjugate() * rotated[i]
-                along1 += phasor.unit[1, i, r].conjugate() * rotated[i]
-            left = total - square_of(along0) - square_of(along1)
-            most, which = -1.0, 0
-            for i in range(n):
-                off = rotated[i] - along0 * phasor.unit[0, i, r] - along1 * phasor.unit[1, i, r]
-                off = off * phasor.turn[i, s]
-                free = 1.0 / max(1.0 - phasor.own[i, r], 1e-9)
-                real, imaginary = off.real * off.real * free, off.imag * off.imag * free
-                if real > most:
-                    most, which = real, i
-                if imaginary > most:
-                    most, which = imaginary, n + i
-            left = max(left - most, 0.0)
-            if left < low[s]:
-                low[s], node[s], odd[s] = left, r, which
+            a, b = phasor.unit[0, i, r].real, phasor.unit[0, i, r].imag
+            c, d = phasor.unit[1, i, r].real, phasor.unit[1, i, r].imag
+            for s in range(first, last):
+                along0[s] += a * room[i, s] + b * room[n + i, s]
+                along1[s] += a * room[n + i, s] - b * room[i, s]
+                along2[s] += c * room[i, s] + d * room[n + i, s]
+                along3[s] += c * room[n + i, s] - d * room[i, s]
+        for s in range(first, last):
+            left[s] = total - along0[s] ** 2 - along1[s] ** 2 - along2[s] ** 2 - along3[s] ** 2
+        for i in range(n):
+            a, b = phasor.unit[0, i, r].real, phasor.unit[0, i, r].imag
+            c, d = phasor.unit[1, i, r].real, phasor.unit[1, i, r].imag
+            free = 1.0 / max(1.0 - phasor.own[i, r], 1e-9)
+            for s in range(first, last):
+                x = room[i, s] - a * along0[s] + b * along1[s] - c * along2[s] + d * along3[s]
+                z = room[n + i, s] - a * along1[s] - b * along0[s] - c * along3[s] - d * along2[s]
+                real = x * phasor.turn_real[i, s] - z * phasor.turn_imaginary[i, s]
+                imaginary = x * phasor.turn_imaginary[i, s] + z * phasor.turn_real[i, s]
+                most[s] = max(most[s], max(real * real, imaginary * imaginary) * free)
+        for s in range(first, last):
+            x = max(left[s] - most[s], 0.0)
+            is_less = x < low[s]
+            low[s] = x if is_less else low[s]
+            node[s] = r if is_less else node[s]
     return total
 
 
@@ -110,9 +141,9 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
     y = np.empty(n, np.complex128)
     explained = np.empty(count)
     weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner))
-    rotated = np.empty(n, np.complex128)
+    wide = np.empty((2 * n + 6, count))
     low, bottom = np.empty(count), np.empty(count)
-    node, odd = np.zeros(count, np.int64), np.full(count, -1)
+    node, valley = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
     trial = np.empty(p)
     absolute = np.empty(2 * n)
     for v in range(signal.shape[0]):
@@ -120,34 +151,40 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
             y[i] = complex(signal[v, i], signal[v, n + i])
         first, last = nodes[v, 0] // inner, nodes[v, 1] // inner
         if is_robust:
-            total = profile_without_one(phasor, y, first, last, rotated, low, node, odd)
+            total = profile_without_one(phasor, y, first, last, wide, low, node)
         else:
             total = profile(phasor, y, first, last, explained, weights, low, node)
+        # First without branches: most levels are no valleys.
+        valleys = 0
         for m in range(first, last):
-            bottom[m] = low[m]
+            valley[valleys] = m
+            valleys += (low[m] <= low[max(m - 1, first)]) & (low[m] <= low[min(m + 1, last - 1)])
+        for k in range(valleys):
+            m = valley[k]
+            bottom[k] = low[m]
             if first < m < last - 1:
                 left, middle, right = low[m - 1], low[m], low[m + 1]
                 bend = left - 2.0 * middle + right
-                if bend > 0.0 and middle <= left and middle <= right:
-                    bottom[m] = max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
+                if bend > 0.0:
+                    bottom[k] = max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
         coarse = _COARSE * total
         best, spared = np.inf, 0.0
         is_settled[v] = False
-        for _ in range(_MOST_CANDIDATES):
-            chosen = -1
-            for m in range(first, last):
-                is_valley = node[m] >= 0
-                is_valley = is_valley and (m == first or low[m] <= low[m - 1])
-                is_valley = is_valley and (m == last - 1 or low[m] <= low[m + 1])
-                if is_valley and (chosen < 0 or bottom[m] < bottom[chosen]):
-                    chosen = m
-            if chosen < 0 or not bottom[chosen] - coarse < _HOPELESS * (best + spared):
+        for _ in range(min(_MOST_CANDIDATES, valleys)):
+            k = 0
+            for m in range(1, valleys):
+                if bottom[m] < bottom[k]:
+                    k = m
+            hope, chosen = bottom[k], valley[k]
+            bottom[k] = np.inf
+            if not hope - coarse < _HOPELESS * (best + spared):
                 break
             trial[0] = phasor.levels[chosen]
             for j in range(1, p):
                 trial[j] = phasor.inner[node[chosen], j - 1]
-            node[chosen] = -1
-            without = odd[chosen] if is_robust else -1
+            without = -1
+            if is_robust and look(phasor, y, trial, -1, view) < np.inf:
+                without = stand_off(phasor, y, view, -1)
             cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
             if is_robust:
                 for _ in range(_MOST_SWAPS):
@@ -158,7 +195,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
                     without = worst
                     cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
             if cost < best:
-                spared = max(bottom[chosen] - cost, 0.0)
+                spared = max(hope - cost, 0.0)
                 best = cost
                 is_settled[v] = done
                 for j in range(p):
