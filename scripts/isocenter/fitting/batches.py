@@ -10,6 +10,8 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.direct import Direct
+from isocenter.fitting.phasor import build_phasor
+from isocenter.fitting.phasors import Phasors
 from isocenter.fitting.planar import Planar
 from isocenter.fitting.plane import build_plane
 from isocenter.fitting.table import build_table
@@ -33,10 +35,12 @@ def choose_engine(bound: Bound) -> Direct:
     arrays = (separable.design, separable.constants, separable.lower, separable.upper, separable.grid)
     key = (separable.evaluate, separable.amplitudes, bool(separable.varying), *(a.tobytes() for a in arrays))
     if key not in _TABLES:
-        _TABLES[key] = build_table(separable), build_plane(separable)
+        _TABLES[key] = build_table(separable), build_plane(separable), build_phasor(separable)
         while len(_TABLES) > _MOST_TABLES:
             _TABLES.popitem(last=False)
-    table, plane = _TABLES[key]
+    table, plane, phasor = _TABLES[key]
+    if phasor is not None:
+        return Phasors(separable, reported, phasor)
     if table is not None:
         return Tabulated(separable, reported, table)
     if plane.coefficients.size and separable.sides >= 0:

@@ -84,7 +84,8 @@ def _select(work: SimpleNamespace, rows: slice | np.ndarray, names: tuple[str, .
     if isinstance(rows, slice):
         return work
     names = ("y", "usable", "count", "known", "varying", *names)
-    part = {name: getattr(work, name)[rows] for name in names if hasattr(work, name)}
+    part = {name: getattr(work, name)[rows] for name in names if getattr(work, name, None) is not None}
+    part.setdefault("usable", None)
     return SimpleNamespace(**part, start={index: value[rows] for index, value in work.start.items()})
 
 

@@ -55,6 +55,8 @@ class Separable:
     sides : of two nonlinear coordinates the one along which several optima may lie, to be looked for; -1 for neither
     window : samples whose first row of `design` lies beyond this many exp(theta[0]) are left out in a second fit,
         where at least `window_least` samples remain
+    exponents : (p, n) complex array, or None; each complex basis function is its value at theta = 0 times
+        exp(theta . exponents). The first coordinate turns phases only
     """
 
     evaluate: Pointer
@@ -75,6 +77,7 @@ class Separable:
     sides: int = -1
     window: float = np.inf
     window_least: int = 5
+    exponents: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

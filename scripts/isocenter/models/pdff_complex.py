@@ -215,6 +215,7 @@ class PDFFComplex:
         nodes, axes = _start_nodes(te, has_rate, is_bipolar)
         # Beyond this rate the third echo has lost 95 % of the signal: what is left cannot tell water from fat.
         visible = 3.0 / np.sort(te)[2]
+        turns = {"B0": 2j * np.pi * te, "R2star": -te + 0j, "readout": 1j * polarity}
         limits = {"B0": (-np.inf, np.inf), "R2star": (-_MOST_RATE, _MOST_RATE), "readout": (-np.pi / 2, np.pi / 2)}
         return Bound(
             model=self,
@@ -241,6 +242,7 @@ class PDFFComplex:
                 amplitudes=4,
                 is_complex=True,
                 starts={"B0": 0},
+                exponents=np.stack([turns[axis] for axis in axes]),
             ),
         )
 
