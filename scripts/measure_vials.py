@@ -53,12 +53,13 @@ def measure_vials(
     """
     library = load_phantom(read_document(phantom, "phantom", integer_keys=True))
     quantity = quantity or biomarker
-    geometry = library.geometry(quantity)
     same = {"session": session, "date": date, "phantom": library.name, "serial": serial}
     same |= {"biomarker": biomarker, "unit": unit}
-    title = f"{library.definition['title']}, {geometry.array}, ses-{session}, {biomarker}"
-    reference, images = None, None
+    title = f"{library.definition['title']}, ses-{session}, {biomarker}"
+    numbers, geometry, reference, images = library.vials(quantity), None, None, None
     try:
+        geometry = library.geometry(quantity)
+        title = f"{library.definition['title']}, {geometry.array}, ses-{session}, {biomarker}"
         reference = library.reference(quantity, serial, field_strength, temperature, temperature_stderr)
         fitted, sidecar = read_map(map, stderr, flag)
         excluded = read_exclusion(sidecar)
@@ -85,7 +86,7 @@ def measure_vials(
         reason = Exclusion.from_error("phantom", error).reason
         word = "not_found" if isinstance(error, CalibrationError) and images is not None else "failed"
     write_picture(picture, images, 0, [], geometry, title, reason)
-    write_table(vials, tabulate_failure(geometry.vials.tolist(), reference, reason, word, **same))
+    write_table(vials, tabulate_failure(numbers, reference, reason, word, **same))
 
 
 def write_picture(path, images, k: int, drawn: list[dict[str, Any]], geometry, title: str, note: str) -> None:
@@ -95,7 +96,8 @@ def write_picture(path, images, k: int, drawn: list[dict[str, Any]], geometry, t
     else:
         image = np.nan_to_num(images.data[:, :, k]).mean(axis=2)
         spacing = tuple(float(s) for s in np.sqrt((images.affine[:3, :2] ** 2).sum(axis=0)))
-    draw_vials(path, image, spacing, drawn, diameter=geometry.roi_diameter, title=title, note=note)
+    diameter = 0.0 if geometry is None else geometry.roi_diameter
+    draw_vials(path, image, spacing, drawn, diameter=diameter, title=title, note=note)
 
 
 if __name__ == "__main__":

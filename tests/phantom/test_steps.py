@@ -44,10 +44,10 @@ def measure(scanned, out, **changes):
     settings = dict(
         biomarker="T1", unit="s", serial="130-0093", temperature=20.4, temperature_stderr=0.3,
         thermometer_stderr=0.3, field_strength=3.0,
-        session="01", date="2026-01-12",
+        session="01", date="2026-01-12", phantom=DEFINITION,
     )  # fmt: skip
     measure_vials(
-        [scanned / "series.nii.gz"], **files, fit=files["map"], phantom=DEFINITION,
+        [scanned / "series.nii.gz"], **files, fit=files["map"],
         vials=out / "vials.tsv", picture=out / "vials.png", **{**settings, **changes},
     )  # fmt: skip
     return read_table(out / "vials.tsv", required=VIAL_COLUMNS, text=VIAL_TEXT)
@@ -98,6 +98,18 @@ def test_a_session_that_cannot_be_measured_is_rows_with_a_reason(scanned, tmp_pa
     assert set(table["flag"]) == {flag}
     assert not table["used"].any()
     assert table["measured"].isna().all()
+    assert table["reason"].str.contains(reason).all()
+    assert (tmp_path / "vials.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("phantom", "quantity", "rows", "reason"),
+    [("eurospin_to5", "T1", 18, "no fixed place"), ("nist_system", "ADC", 0, "no vials for ADC")],
+)
+def test_a_phantom_that_cannot_be_located_stops_nobody(scanned, tmp_path, phantom, quantity, rows, reason):
+    definition = DEFINITION.with_name(f"{phantom}.yaml")
+    table = measure(scanned, tmp_path, phantom=definition, biomarker=quantity, serial="1", temperature=20.0)
+    assert len(table) == rows
     assert table["reason"].str.contains(reason).all()
     assert (tmp_path / "vials.png").stat().st_size > 1000
 

@@ -156,6 +156,12 @@ class Phantom:
             geometry.get("roi_length", 0.0),
         )
 
+    def vials(self, biomarker: str) -> list[int]:
+        """The numbers of the vials that any table has for a quantity, in order; none where the phantom has none."""
+        arrays = {name for name, array in self.definition["arrays"].items() if biomarker in array["calibrates"]}
+        tables = self.definition["tables"].values()
+        return sorted({int(vial) for table in tables if table["array"] in arrays for vial in table["vials"]})
+
     def fit_options(self, biomarker: str, temperature: float) -> dict[str, float]:
         """What the fit itself must know of the phantom: the option ``temperature`` [degC] for PDFF, else nothing.
 
