@@ -38,19 +38,13 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
-def test_intervals_cover_the_truth(compared):
-    """Of the 95 % intervals of the regions' standard errors, 85–99 % cover the truth.
-
-    Over all regions: a trial draws four calibrations a biomarker, which its scans share, so that a tissue by itself
-    is covered whole in most trials (test_coverage asks per biomarker, over trials).
-    """
-    z = (compared["value"] - compared["truth"]) / compared["stderr"]
-    covered = (z.abs() <= 1.96).mean()
-    assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(z)}"
-
-
 @pytest.mark.parametrize("biomarker", ["T1", "T2"])
 def test_deviations_have_the_size_that_is_stated(compared, biomarker):
+    """At least 85 % of the 95 % intervals cover the truth, and deviations are as large as stated.
+
+    One trial draws four calibrations a biomarker, which its scans share: in most trials a tissue is covered whole, so
+    that no upper limit of the coverage can be asked here. `test_coverage` asks 85 to 99 % over trials.
+    """
     rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
     z = (rows["value"] - rows["truth"]) / rows["stderr"]
     assert (z.abs() <= 1.96).mean() >= 0.85
