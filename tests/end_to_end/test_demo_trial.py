@@ -38,12 +38,24 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="115 of 116 intervals cover the truth for each biomarker on this seed, 99.1 %: the scans of a site share one "
+    "calibration, so a trial is four draws of it (test_coverage asks over trials)",
+)
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
+def test_intervals_cover_the_truth(compared, biomarker):
+    rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
+    covered = ((rows["value"] - rows["truth"]).abs() <= 1.96 * rows["stderr"]).mean()
+    assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(rows)}"
+
+
 @pytest.mark.parametrize("biomarker", ["T1", "T2"])
 def test_deviations_have_the_size_that_is_stated(compared, biomarker):
     """At least 85 % of the 95 % intervals cover the truth, and deviations are as large as stated.
 
-    One trial draws four calibrations a biomarker, which its scans share: in most trials a tissue is covered whole, so
-    that no upper limit of the coverage can be asked here. `test_coverage` asks 85 to 99 % over trials.
+    These can be asked of one trial, whose scans share four calibrations a biomarker; both would fail with intervals
+    twice or half as wide as they should be.
     """
     rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
     z = (rows["value"] - rows["truth"]) / rows["stderr"]
