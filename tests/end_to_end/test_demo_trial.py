@@ -40,7 +40,7 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
 
 @pytest.mark.xfail(
     strict=True,
-    reason="115 of 116 intervals cover the truth for each biomarker on this seed, 99.1 %: the scans of a site share one "
+    reason="115 of 116 intervals cover the truth for each biomarker on this seed, 99.1 %: a site's scans share one "
     "calibration, so a trial is four draws of it (test_coverage asks over trials)",
 )
 @pytest.mark.parametrize("biomarker", ["T1", "T2"])
