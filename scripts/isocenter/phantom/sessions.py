@@ -17,7 +17,9 @@ from isocenter.phantom.measure import VialMeasurement
 
 #: Columns of ``vials.tsv``. `temperature_stderr` is the signed share of `reference_stderr` that the uncertainty of the
 #: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
-#: is common to all sessions. The last three are the scanner's quality in the vial, where the fit gives it.
+#: is common to all sessions. `common_stderr` is the signed share that another error common to all vials of a phantom
+#: gives, such as the relaxivity of its solution; no session tells more of it. `inversion_efficiency`, `b1` and `snr`
+#: are the scanner's quality in the vial, where the fit gives it.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -40,6 +42,7 @@ VIAL_COLUMNS = (
     "inversion_efficiency",
     "b1",
     "snr",
+    "common_stderr",
 )
 #: Columns that stay text when the table is read.
 VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
@@ -83,6 +86,7 @@ def tabulate_vials(
                 "reason": m.reason,
                 "temperature_stderr": r.temperature_stderr,
                 "thermometer_stderr": r.temperature_stderr * thermometer_share,
+                "common_stderr": r.common_stderr,
             }
         )
     table = pd.DataFrame(rows, columns=list(VIAL_COLUMNS))
@@ -117,6 +121,7 @@ def tabulate_failure(
             "reason": reason,
             "temperature_stderr": known[vial].temperature_stderr if vial in known else np.nan,
             "thermometer_stderr": np.nan,
+            "common_stderr": known[vial].common_stderr if vial in known else np.nan,
         }
         for vial in vials
     ]
@@ -147,7 +152,9 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         biomarker=biomarker,
         unit=unit,
         forms=tuple(forms),
-        shared=np.vstack([table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * reference]),
+        shared=np.vstack(
+            [table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * reference, pooled.common]
+        ),
     )
     content = fit.to_dict()
     content["vials"] = [
@@ -178,11 +185,13 @@ class PooledVials:
     table : serial, vial, reference, reference_stderr (the table's own: it does not shrink with sessions),
         thermometer_stderr (signed; nor does that), measured, stderr, n_sessions
     days : (k, n) signed standard errors that the temperatures of the k days leave on the n vials [unit]
+    common : (p, n) signed standard errors that the vials of each of p kinds of phantom share [unit]
     drift : relative standard error that the sessions' common shifts leave on their mean [1]; 0 with one session
     """
 
     table: pd.DataFrame
     days: np.ndarray
+    common: np.ndarray
     drift: float
 
 
@@ -191,13 +200,12 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
 
     rows : of ``vials.tsv``, one biomarker, those used
     """
-    own, day = (
-        np.sqrt(np.maximum(rows[whole] ** 2 - rows[part] ** 2, 0.0))
-        for whole, part in (
-            ("reference_stderr", "temperature_stderr"),
-            ("temperature_stderr", "thermometer_stderr"),
-        )
-    )
+    if "common_stderr" not in rows:  # a table that was written before this column was
+        rows = rows.assign(common_stderr=0.0)
+    rows = rows.assign(common_stderr=rows["common_stderr"].fillna(0.0))
+    shared = rows["temperature_stderr"] ** 2 + rows["common_stderr"] ** 2
+    own = np.sqrt(np.maximum(rows["reference_stderr"] ** 2 - shared, 0.0))
+    day = np.sqrt(np.maximum(rows["temperature_stderr"] ** 2 - rows["thermometer_stderr"] ** 2, 0.0))
     rows = rows.assign(
         own=own,
         day=np.sign(rows["temperature_stderr"]) * day,
@@ -209,6 +217,9 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
     readings = {key: i for i, key in enumerate(sorted(set(zip(rows["serial"], rows["session"], strict=True))))}
     vials = rows.groupby(["serial", "vial"], sort=True)
     days = np.zeros((len(readings), vials.ngroups))
+    # Phantoms of one kind are mixed from one stock and read by one relaxivity: they share its error.
+    kinds = sorted(set(rows["phantom"].astype(str)))
+    common = np.zeros((len(kinds), vials.ngroups))
     pooled = []
     for column, ((serial, vial), group) in enumerate(vials):
         # Sessions differ by more than noise within one: they weigh the same unless one is far noisier.
@@ -219,6 +230,8 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
         relative = np.sqrt((weight**2) @ (group["relative"].to_numpy(float) ** 2 + scatter**2))
         for share, session, error in zip(weight, group["session"], group["day"], strict=True):
             days[readings[serial, session], column] += share * error
+        kind = kinds.index(str(group["phantom"].iloc[0]))
+        common[kind, column] = float(weight @ group["common_stderr"].to_numpy(float))
         pooled.append(
             {
                 "serial": serial,
@@ -231,7 +244,7 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
                 "n_sessions": len(group),
             }
         )
-    return PooledVials(pd.DataFrame(pooled), days, drift)
+    return PooledVials(pd.DataFrame(pooled), days, common, drift)
 
 
 def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:

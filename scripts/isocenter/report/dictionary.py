@@ -154,6 +154,10 @@ COLUMNS = {
     "inversion_efficiency": ("1", "share of the magnetization that the inversion turns over, median of the vial"),
     "b1": ("1", "achieved over nominal pulse amplitude, median of the vial"),
     "snr": ("1", "largest sample over the residual of the fit, median of the vial"),
+    "common_stderr": (
+        "as unit",
+        "signed share of the reference's error that all vials have in common (a relaxivity's)",
+    ),
     "quantity": ("", "what is charted: bias [%] or a quality figure of the scanner [1]"),
     "center": ("as unit", "center of the control chart"),
     "lower": ("as unit", "lower limit of a single session"),
