@@ -119,11 +119,15 @@ def _measure(
 
 
 def _name_lent(sidecar: dict[str, Any]) -> str:
-    """Which maps the fit made use of, and which it did without: ``b1: TB1map``, ``b1: none``."""
+    """Which maps and pulses the fit made use of, and which it did without: ``b1: TB1map``, ``pulses: phantom``."""
     words = {}
     if "b1" in sidecar.get("Options", {}):  # a model whose values depend on B1 says so, lent or not
         words["b1"] = sidecar["Options"]["b1"]
     words |= {key.lower(): word for key, word in sidecar.get("LentMaps", {}).items()}
+    if "Pulses" in sidecar:  # pulses that the phantom was to choose, and did or did not
+        own = sidecar["Pulses"]
+        reason = f" ({own['Reason'].replace(';', ',')})" if own["From"] != "phantom" else ""
+        words["pulses"] = f"{own['From']}{reason}"
     return "; ".join(f"{key}: {word}" for key, word in sorted(words.items()))
 
 

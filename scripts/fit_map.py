@@ -3,9 +3,11 @@
 Reads a series (one 4D file, or one file per value, each with its sidecar), leaves out air and clipped samples, fits
 every voxel, and writes the parameter with its standard error and flag, and all parameters with the residual as one
 4D image. Maps of other biomarkers of the run are lent to the fit (B1, T1), or are what a derived biomarker is computed
-from (R2'). A series that cannot be fitted gives maps of one masked voxel whose sidecar says why.
+from (R2'). Pulses that the site's phantom chose are options of the fit. A series that cannot be fitted gives maps of
+one masked voxel whose sidecar says why.
 """
 
+import json
 import logging
 
 import numpy as np
@@ -15,8 +17,9 @@ from isocenter.fitting.maps import describe_fit, fit_series, select_parameter, s
 from isocenter.io.nifti import read_map, read_sidecar, write_image, write_map
 from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
 from isocenter.io.series import read_parts
+from isocenter.phantom.pulse_options import find_options
 from isocenter.step import Ins, Out, run_step
-from isocenter.volume import ParameterMap
+from isocenter.volume import ParameterMap, Series
 
 #: No map is lent.
 NOTHING: dict[str, str] = {}
@@ -29,6 +32,7 @@ def fit_map(
     lent: Ins = (),
     lent_stderrs: Ins = (),
     lent_flags: Ins = (),
+    pulses: Ins = (),
     *,
     map: Out,
     stderr: Out,
@@ -40,12 +44,14 @@ def fit_map(
     options: dict,
     plausible_range: list,
     uses_maps: dict = NOTHING,
+    scanner: str = "",
     threads: int = 1,
 ) -> None:
     """Fit `model` to a series and write `parameter` [unit]; values outside `plausible_range` are flagged.
 
     `uses_maps` says by the name that the model knows (B1, T1) which map is lent, by the ending of its file: those of
-    `lent`; a map that is wanted and is not among them, or holds no value, stands as ``none`` in the sidecar.
+    `lent`; a map that is wanted and is not among them, or holds no value, stands as ``none`` in the sidecar. `pulses`
+    is the file of the site's choices, of which that of `scanner` and of this series' protocol is taken.
     """
     try:
         exclusion = next(filter(None, (read_exclusion(read_sidecar(path)) for path in series)), None)
@@ -59,10 +65,12 @@ def fit_map(
                 names = {"Parameters": [parameter], "ParameterUnits": [unit]}
             else:
                 acquired = read_parts(series)
+                options, chosen_pulses = _take_pulses(pulses, scanner, acquired, options)
+                said |= chosen_pulses
                 bound, found = fit_series(acquired, model, options, threads, lent=maps)
                 fitted = select_parameter(bound, found, acquired, parameter, unit, plausible_range)
                 chosen = {key.lower(): words[key] for key in maps}
-                sidecar = {**describe_fit(bound, acquired, series, {**options, **chosen}), **said}
+                sidecar = {**describe_fit(bound, acquired, [*series, *pulses], {**options, **chosen}), **said}
                 layers, names = stack_layers(found)
             log.info("%s: %d voxels with a value, %d without", model, fitted.ok.sum(), (~fitted.ok).sum())
             write_map(map, fitted, stderr, flag, sidecar)
@@ -72,6 +80,17 @@ def fit_map(
         exclusion = Exclusion.from_error("fit", error)
     write_excluded_map(map, stderr, flag, exclusion, unit)
     write_image(fit, np.full((1, 1, 1, 1), np.nan, np.float32), np.eye(4), read_sidecar(map))
+
+
+def _take_pulses(pulses: Ins, scanner: str, acquired: Series, options: dict) -> tuple[dict, dict]:
+    """The options with the pulses that the phantom chose, and what the sidecar says of them; nothing unless asked."""
+    if not pulses:
+        return options, {}
+    choices = json.loads(pulses[0].read_text(encoding="utf-8"))["choices"]
+    chosen, reason = find_options(choices, scanner, acquired.acquisition)
+    words = {"From": "phantom" if chosen else "configured", "Reason": reason}
+    log.info("pulses %s: %s", words["From"], reason)
+    return {**options, **(chosen or {})}, {"Pulses": words}
 
 
 def _read_lent(paths: Ins, stderrs: Ins, flags: Ins, uses_maps: dict) -> tuple[dict[str, ParameterMap], dict[str, str]]:

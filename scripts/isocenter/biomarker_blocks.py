@@ -47,6 +47,14 @@ def select_biomarkers(
                 found=block["align"],
                 remedy="set align to none, or fit magnitudes",
             )
+        if block["pulses"] == "phantom" and not _describes_pulses(block["model"]):
+            complaints.add(
+                f"A phantom cannot choose the pulses of {name}",
+                where=f"{where}, key {name}.pulses",
+                expected="none, or a model whose options describe pulses (t2_extended_phase_graph)",
+                found=f"model {block['model']}",
+                remedy="set pulses to none, or fit another model",
+            )
         if block["suffix"] not in SUFFIXES:
             complaints.add(
                 f"The intake cannot convert the series of {name}",
@@ -64,6 +72,13 @@ def select_biomarkers(
                 remedy=f"add a block {block['suffix']}, or mend the suffix in {where}",
             )
     return chosen
+
+
+def _describes_pulses(model: str) -> bool:
+    """Whether a model's options tell the shape of its pulses."""
+    from isocenter import models  # compiled code, which a trial without this key need not load to be planned
+
+    return model in models.names() and "profile" in getattr(models.get(model), "options", {})
 
 
 #: The units in which a map of each name can be lent.

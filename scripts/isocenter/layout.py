@@ -19,6 +19,8 @@ PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
 #: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
 SENT_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_dseg.nii.gz"
+#: Where a person puts the vials of a phantom (a table, regions.schema.yaml); they are then not searched.
+HAND_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_vials.tsv"
 
 # Per site -------------------------------------------------------------------------------------------
 SITE = f"{RESULTS}/sites/{{site}}"
@@ -51,6 +53,10 @@ RUN_EXCLUSIONS = f"{RUN}_exclusions.tsv"
 # Phantom --------------------------------------------------------------------------------------------
 PHANTOM_VIALS = f"{RUN}_desc-{{map}}_vials.tsv"
 PHANTOM_PICTURE = f"{RUN}_desc-{{map}}_vials.png"
+PHANTOM_RECORD = f"{RUN}_desc-{{map}}_vials.json"
+PHANTOM_PAGE = f"{SITE}/phantom/{PREFIX}.html"
+PULSES = f"{SITE}/phantom/{{biomarker}}_pulses.json"
+TRAINS = f"{SITE}/phantom/{{biomarker}}_trains.json"
 VIALS = f"{SITE}/phantom/vials.tsv"
 CONTROL = f"{SITE}/phantom/control.tsv"
 CALIBRATION = f"{SITE}/calibration/{{biomarker}}.json"

@@ -6,7 +6,7 @@ is known only after that site's intake.
 
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from isocenter import layout
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
 from isocenter.phantom.periods import spread_of_day
+from isocenter.phantom_plan import PhantomPlan, entities_of, key_of
 from isocenter.settings import Settings
 
 #: The usable intake rows of each run and suffix, in order.
 Acquisitions = dict[tuple[RunKey, str], list[dict[str, str]]]
 
 
-class Plan:
+class Plan(PhantomPlan):
     """The jobs of one trial."""
 
     def __init__(self, settings: Settings):
@@ -80,7 +81,7 @@ class Plan:
 
     def phantom_series(self, wildcards: Any) -> list[str]:
         """The raw files of the phantom acquisition that a map was fitted to."""
-        return self.raw_files(**_entities(wildcards), suffix=self.block_of_map(wildcards.map)["suffix"])
+        return self.raw_files(**entities_of(wildcards), suffix=self.block_of_map(wildcards.map)["suffix"])
 
     def block_of_map(self, map_name: str) -> dict[str, Any]:
         """The config block of the biomarker whose map is called `map_name`."""
@@ -101,12 +102,17 @@ class Plan:
     def series_to_fit(self, wildcards: Any) -> list[str]:
         """What a map is fitted to: the aligned series, or the raw one where nothing can have moved."""
         block = self.block_of_map(wildcards.map)
-        values = _entities(wildcards)
+        values = entities_of(wildcards)
         if block["signal"] == "complex":
             return self.raw_files(**values, suffix=block["suffix"], with_phase=True)
         if block["align"] == "none" or self.is_phantom(values["site"], values["participant"]):
             return self.raw_files(**values, suffix=block["suffix"])
         return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]
+
+    def curve_model(self, map_name: str) -> str:
+        """The model that draws curves through a phantom's mean signals; "" where maps are lent to the fit."""
+        block = self.block_of_map(map_name)
+        return block["model"] if block["signal"] == "magnitude" and not block["uses_maps"] else ""
 
     def used_maps(self, map_name: str) -> dict[str, str]:
         """The maps that a fit makes use of: the name that its model knows to the map's own."""
@@ -118,11 +124,11 @@ class Plan:
         have = self.run_biomarkers(wildcards)
         names = self.block_of_map(wildcards.map)["uses_maps"].values()
         maps = [self.biomarkers[name]["map"] for name in dict.fromkeys(names) if name in have]
-        return [str(layout.fill(pattern, **_entities(wildcards), map=one)) for one in maps]
+        return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
 
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""
-        key = _key(wildcards)
+        key = key_of(wildcards)
         for (candidate, _), rows in self.acquisitions(key.site).items():
             if candidate == key:
                 return rows[0]
@@ -163,13 +169,13 @@ class Plan:
     # One run --------------------------------------------------------------------------------------
     def run_biomarkers(self, wildcards: Any) -> list[str]:
         """The biomarkers that a run has an acquisition for, in the order of the config."""
-        key = _key(wildcards)
+        key = key_of(wildcards)
         have = {suffix for candidate, suffix in self.acquisitions(key.site) if candidate == key}
         return [name for name, block in self.biomarkers.items() if block["suffix"] in have]
 
     def run_maps(self, wildcards: Any, pattern: str) -> list[str]:
         """One path a biomarker of a run, from a pattern with ``{map}``."""
-        values = _entities(wildcards)
+        values = entities_of(wildcards)
         return [
             str(layout.fill(pattern, **values, map=self.biomarkers[name]["map"]))
             for name in self.run_biomarkers(wildcards)
@@ -184,7 +190,7 @@ class Plan:
     def sent_regions(self, wildcards: Any) -> list[str]:
         """The label images that the site drew on the series of a run, and the tables that name them."""
         suffixes = [entry["suffix"] for entry in self.run_regions(wildcards).values() if entry["regions"] == "site"]
-        images = [layout.fill(layout.SENT_REGIONS, **_entities(wildcards), suffix=s) for s in dict.fromkeys(suffixes)]
+        images = [layout.fill(layout.SENT_REGIONS, **entities_of(wildcards), suffix=s) for s in dict.fromkeys(suffixes)]
         files = [path for image in images for path in (image, Path(str(image).replace(".nii.gz", ".tsv")))]
         return [str(path) for path in files if path.is_file()]
 
@@ -223,45 +229,6 @@ class Plan:
     def is_calibrated(self, biomarker: str) -> bool:
         """Whether a biomarker is calibrated on a phantom."""
         return self.biomarkers[biomarker]["calibration"] == "phantom"
-
-    # Phantoms -------------------------------------------------------------------------------------
-    def is_phantom(self, site: str, participant: str) -> bool:
-        """Whether a participant of a site is a phantom."""
-        return any(p["participant_id"] == participant for p in self.settings.site(site).get("phantoms", []))
-
-    def phantom(self, site: str, participant: str) -> dict[str, Any]:
-        """What ``site.yaml`` says of a phantom."""
-        for entry in self.settings.site(site).get("phantoms", []):
-            if entry["participant_id"] == participant:
-                return entry
-        raise ConfigError(explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant))
-
-    def phantom_definition(self, site: str, participant: str) -> str:
-        """The reference table of a phantom."""
-        folder = self.settings.config["files"]["phantoms"]
-        return f"{folder}/{self.phantom(site, participant)['type']}.yaml"
-
-    def temperature(self, wildcards: Any) -> float | None:
-        """The phantom's temperature [degC] on the day of a session, from the site's log."""
-        key = _key(wildcards)
-        entry = self.phantom(key.site, key.participant)
-        return entry.get("temperatures", {}).get(self.date(wildcards), entry.get("temperature"))
-
-    def thermometer_stderr(self, site: str, participant: str) -> float:
-        """What of the phantom's temperature_stderr [degC] is the same on every day: all, unless the site says less."""
-        entry = self.phantom(site, participant)
-        return float(entry.get("thermometer_stderr", entry["temperature_stderr"]))
-
-    def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
-        """The vial tables of a site, one a phantom run and calibrated biomarker."""
-        chosen = list(self.biomarkers) if biomarkers is None else list(biomarkers)
-        return self._per_biomarker(
-            lambda name: layout.PHANTOM_VIALS if name in chosen and self.is_calibrated(name) else None, True, site
-        )
-
-    def phantom_pictures(self) -> list[str]:
-        """The pictures of located vials of every site."""
-        return self._per_biomarker(lambda name: layout.PHANTOM_PICTURE if self.is_calibrated(name) else None, True)
 
     # The trial ------------------------------------------------------------------------------------
     def per_run(self, pattern: str, *, phantom: bool = False, site: str | None = None) -> list[str]:
@@ -355,14 +322,6 @@ def read_rows(path: str, _stamp: int) -> list[dict[str, str]]:
     """The rows of a TSV as text; the stamp (the file's time) keeps a changed file from being remembered."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
-
-
-def _entities(wildcards: Any) -> dict[str, str]:
-    return {name: str(getattr(wildcards, name)) for name in ("site", "participant", "session", "run")}
-
-
-def _key(wildcards: Any) -> RunKey:
-    return wildcards if isinstance(wildcards, RunKey) else RunKey(**_entities(wildcards))
 
 
 def _natural(name: str) -> list[Any]:

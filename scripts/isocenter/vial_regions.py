@@ -1,5 +1,6 @@
 """The file of vial regions that a person draws when the search fails or is not wanted: read and checked row by row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from isocenter.documents import read_rows
 from isocenter.errors import ConfigError, explain
+from isocenter.phantom.hand_regions import DrawnVials
 
 #: The columns of the two ways to say a place.
 WAYS = {"x, y, z": ("x", "y", "z"), "i, j, k": ("i", "j", "k")}
@@ -19,6 +21,14 @@ class VialRegions:
     vials: np.ndarray
     places: np.ndarray
     in_voxels: bool
+
+
+def read_drawn(paths: Sequence[str | Path]) -> DrawnVials | None:
+    """The regions of a scan's hand-made file, which is one of `paths` (none or one); None where nothing was drawn."""
+    if not paths:
+        return None
+    found = read_rois(paths[0], name=Path(paths[0]).name)
+    return found.vials, found.places, found.in_voxels
 
 
 def read_rois(path: str | Path, *, name: str | None = None) -> VialRegions:

@@ -48,7 +48,7 @@ def measure(scanned, out, **changes):
     )  # fmt: skip
     measure_vials(
         [scanned / "series.nii.gz"], **files, fit=files["map"],
-        vials=out / "vials.tsv", picture=out / "vials.png", **{**settings, **changes},
+        vials=out / "vials.tsv", picture=out / "vials.png", record=out / "vials.json", **{**settings, **changes},
     )  # fmt: skip
     return read_table(out / "vials.tsv", required=VIAL_COLUMNS, text=VIAL_TEXT)
 
@@ -119,7 +119,7 @@ def test_an_excluded_map_passes_its_reason_on(scanned, tmp_path):
     write_excluded_map(*paths, Exclusion("fit", "no inversion times", "resend"), "s")
     measure_vials(
         [scanned / "series.nii.gz"], *paths, fit=paths[0], phantom=DEFINITION, vials=tmp_path / "v.tsv",
-        picture=tmp_path / "v.png", biomarker="T1", unit="s", serial="130-0093", temperature=20.0,
+        picture=tmp_path / "v.png", record=tmp_path / "v.json", biomarker="T1", unit="s", serial="130-0093", temperature=20.0,
         temperature_stderr=0.3, thermometer_stderr=0.3, field_strength=3.0, session="02", date="n/a",
     )  # fmt: skip
     table = read_table(tmp_path / "v.tsv", text=VIAL_TEXT)
@@ -185,5 +185,5 @@ def test_outputs_repeat_to_the_byte(scanned, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         measure(scanned, tmp_path / name)
-    for file in ("vials.tsv", "vials.png"):
+    for file in ("vials.tsv", "vials.png", "vials.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()

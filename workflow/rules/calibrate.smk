@@ -1,4 +1,42 @@
 # Calibrate: vials of the phantom against their reference -> one curve a site and biomarker -> calibrated maps.
+# Before that, where a biomarker says `pulses: phantom`: the pulses of its echo trains, which every fit of the site takes.
+
+
+rule choose_pulses:
+    input:
+        series=lambda wildcards: after_intake(wildcards).train_files(
+            wildcards.site, wildcards.biomarker
+        ),
+        phantoms=lambda wildcards: after_intake(wildcards).train_definitions(
+            wildcards.site, wildcards.biomarker
+        ),
+        geometry=lambda wildcards: after_intake(wildcards).train_geometry(
+            wildcards.site, wildcards.biomarker
+        ),
+        regions=lambda wildcards: after_intake(wildcards).train_regions(
+            wildcards.site, wildcards.biomarker
+        ),
+    output:
+        pulses=layout.PULSES,
+        trains=layout.TRAINS,
+    log:
+        f"{layout.LOGS}/choose_pulses/{{site}}/{{biomarker}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 4
+    params:
+        biomarker=lambda wildcards: wildcards.biomarker,
+        quantity=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["parameter"],
+        scans=lambda wildcards: PLAN.describe_trains(
+            wildcards.site, wildcards.biomarker
+        ),
+        code=lambda wildcards: code_digest(
+            "choose_pulses", models=(PLAN.biomarkers[wildcards.biomarker]["model"],)
+        ),
+    message:
+        "choose the pulses of {wildcards.biomarker} at {wildcards.site}"
+    script:
+        "../../scripts/choose_pulses.py"
 
 
 rule measure_vials:
@@ -11,9 +49,15 @@ rule measure_vials:
         phantom=lambda wildcards: PLAN.phantom_definition(
             wildcards.site, wildcards.participant
         ),
+        geometry=lambda wildcards: after_intake(wildcards).geometry_scans(wildcards),
+        regions=lambda wildcards: after_intake(wildcards).hand_regions(
+            wildcards, PLAN.block_of_map(wildcards.map)["suffix"]
+        ),
+        trains=lambda wildcards: after_intake(wildcards).vial_trains(wildcards),
     output:
         vials=layout.PHANTOM_VIALS,
         picture=layout.PHANTOM_PICTURE,
+        record=layout.PHANTOM_RECORD,
     log:
         f"{layout.LOGS}/measure_vials/{{site}}/{layout.PREFIX}_{{map}}.log",
     conda:
@@ -35,7 +79,17 @@ rule measure_vials:
         field_strength=lambda wildcards: PLAN.field_strength(wildcards),
         session=lambda wildcards: wildcards.session,
         date=lambda wildcards: PLAN.date(wildcards),
-        code=code_digest("measure_vials"),
+        scan=lambda wildcards: layout.PREFIX.format(**wildcards),
+        run=lambda wildcards: wildcards.run,
+        title=lambda wildcards: PLAN.block_of_map(wildcards.map)["title"],
+        model=lambda wildcards: PLAN.curve_model(wildcards.map),
+        options=lambda wildcards: PLAN.block_of_map(wildcards.map)["options"],
+        inversion=lambda wildcards: PLAN.block_of_map(wildcards.map)[
+            "phantom_inversion"
+        ],
+        code=lambda wildcards: code_digest(
+            "measure_vials", models=(PLAN.block_of_map(wildcards.map)["model"],)
+        ),
     message:
         "measure vials for {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session}"
     script:

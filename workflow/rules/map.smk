@@ -11,6 +11,7 @@ rule fit_map:
         lent_flags=lambda wildcards: after_intake(wildcards).lent_maps(
             wildcards, layout.MAP_FLAG
         ),
+        pulses=lambda wildcards: after_intake(wildcards).pulses(wildcards),
     output:
         map=layout.MAP,
         stderr=layout.MAP_STDERR,
@@ -30,6 +31,7 @@ rule fit_map:
             "plausible_range"
         ],
         uses_maps=lambda wildcards: PLAN.used_maps(wildcards.map),
+        scanner=lambda wildcards: PLAN.scanner(wildcards),
         code=lambda wildcards: code_digest(
             "fit_map", models=(PLAN.block_of_map(wildcards.map)["model"],)
         ),

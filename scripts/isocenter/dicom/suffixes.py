@@ -51,6 +51,8 @@ class Convertible:
         return value is not None and (value > 0 or (self.may_be_zero and value == 0))
 
 
+#: In the table of series: a 3D scan of a whole phantom, which tells where its vials lie. No map is fitted to it.
+GEOMETRY = "geometry"
 #: The word of a site's rule for a series that is not to be used.
 NONE = "none"
 

@@ -1,13 +1,17 @@
 """T2 of a phantom's vials through the slice profile of pulses that the phantom itself chooses."""
 
+from typing import Any
+
 import numpy as np
 
 from isocenter import models
 from isocenter.entities import Flag
-from isocenter.phantom.library import Geometry, VialReference
+from isocenter.errors import IsocenterError
+from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations
 from isocenter.phantom.measure import VialMeasurement
-from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, fit_trains
+from isocenter.phantom.places import Place
+from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, describe_pulses, fit_trains
 from isocenter.phantom.regions import list_regions, mean_signals
 from isocenter.phantom.vial_fits import Method, MethodResult
 from isocenter.volume import Series
@@ -15,7 +19,26 @@ from isocenter.volume import Series
 #: T2, B1, amplitude and background are fitted: with one more echo above the background there is something to check.
 LEAST_ECHOES = 5
 #: Sidecar keys that the model needs of an echo train.
-_KEYS = ("EchoTime", "RefocusingFlipAngle")
+KEYS = ("EchoTime", "RefocusingFlipAngle")
+
+
+def known_t1(
+    phantom: Phantom, serial: str, field_strength: float, temperature: float, place: Place
+) -> np.ndarray | None:
+    """(v,) array [s]: T1 of the vials of a place, where the phantom's table gives it."""
+    try:
+        rows = phantom.reference("T1", serial, field_strength, temperature, array=place.geometry.array)
+    except (IsocenterError, KeyError):
+        return None
+    return np.array([row.value for row in rows if row.vial in place.locations.vials])
+
+
+def read_trains(
+    series: Series, geometry: Geometry, locations: VialLocations
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What pulses are chosen by: the acquisition, (v, n) mean signals [a.u.] of vials and where they are clipped."""
+    signals, clipped = mean_signals(series, list_regions(series, locations.centers, geometry))
+    return {key: series.acquisition[key] for key in KEYS if key in series.acquisition}, signals, clipped
 
 
 def measure_echo_trains(
@@ -28,17 +51,19 @@ def measure_echo_trains(
     *,
     run: int = 1,
     threads: int = 1,
+    choice: PulseChoice | None = None,
 ) -> MethodResult:
     """Choose the pulses by the residual over all vials, and fit every vial with them; the mean signal is what counts.
 
     t1 : (v,) array [s] of the vials, None where it is not known; it moves T2 by a few percent at most
+    choice : of these very vials, where it was made before
     """
     regions = list_regions(series, locations.centers, geometry)
-    signals, clipped = mean_signals(series, regions)
-    acquisition = {key: series.acquisition[key] for key in _KEYS if key in series.acquisition}
+    acquisition, signals, clipped = read_trains(series, geometry, locations)
     clean = np.where(clipped, np.nan, signals)
-    options = {} if t1 is None else {"t1": np.asarray(t1, dtype=float)}
-    choice = choose_pulses(acquisition, clean, options=options, threads=threads)
+    if choice is None:
+        options = {} if t1 is None else {"t1": np.asarray(t1, dtype=float)}
+        choice = choose_pulses(acquisition, clean, options=options, threads=threads)
     voxels, counts = _fit_voxels(acquisition, series, regions, choice, threads)
     measured = [_judge(v, choice, clean[v], acquisition, reference[v], counts[v]) for v in range(len(regions))]
     te = np.asarray(series.acquisition["EchoTime"], dtype=float)
@@ -52,14 +77,13 @@ def measure_echo_trains(
         result.quality["B1 of the refocusing"] = (
             float(np.median(b1)), spread, "1", "actual over nominal flip angle, median of the vials; 1 is nominal"
         )  # fmt: skip
-    kept = {key: value for key, value in choice.options.items() if key != "t1"}
+    kept = choice.recorded
     best = choice.table[0]["residual"]
     plain = fit_trains(acquisition, clean, {**choice.options, "profile": "none"})
     result.record = {"model": MODEL, "options": kept, "residual": best, "candidates": len(choice.table)}
     left = float(np.sqrt(np.nanmean(plain.residual**2)))
     result.notes = [
-        f"Pulses chosen by the residual over the vials, without their reference T2: {kept['profile']}, time-bandwidth "
-        f"{kept['time_bandwidth'][0]:g}, refocused slab {kept['thickness_ratio']:g} times the slice "
+        f"Pulses chosen by the residual over the vials, without their reference T2: {describe_pulses(kept)} "
         f"(residual {best:.1f}, with ideal pulses {left:.1f} of the image's units).",
         "The standard error holds the noise, the spread over pulses that explain the phantom about as well, and the "
         "difference that another kind of background below the late echoes makes.",

@@ -7,11 +7,14 @@ from isocenter.phantom.library import Geometry
 from isocenter.phantom.locate import VialLocations
 from isocenter.volume import Series
 
+#: What a person drew: numbers (n,), places (n, 3), and whether these are voxels instead of RAS+ [mm].
+DrawnVials = tuple[np.ndarray, np.ndarray, bool]
+
 
 def take_regions(
     vials: np.ndarray, places: np.ndarray, series: Series, geometry: Geometry, *, in_voxels: bool
 ) -> VialLocations:
-    """The locations that a person's (n, 3) `places` say; nothing is searched and nothing moved.
+    """The locations that a person's (n, 3) `places` say, by vial number; nothing is searched and nothing moved.
 
     Parameters
     ----------
@@ -31,14 +34,15 @@ def take_regions(
     CalibrationError
         A vial that the array does not have, or a region outside the image.
     """
-    places = np.asarray(places, dtype=float)
+    order = np.argsort(vials, kind="stable")
+    vials, places = np.asarray(vials, dtype=int)[order], np.asarray(places, dtype=float)[order]
     inverse = np.linalg.inv(series.affine)
     voxels = places if in_voxels else places @ inverse[:3, :3].T + inverse[:3, 3]
     shape = np.array(series.data.shape[:3])
     spacing = np.sqrt((series.affine[:3, :3] ** 2).sum(axis=0))
     # Across a slice a region may lie off its middle by as much as a vial's radius: the slice still cuts the vial.
     slack = np.array([0.5, 0.5, max(0.5, geometry.sphere_diameter / 2 / spacing[2])])
-    for vial, voxel in zip(np.asarray(vials).tolist(), voxels, strict=True):
+    for vial, voxel in zip(vials.tolist(), voxels, strict=True):
         if vial not in geometry.vials:
             raise CalibrationError(
                 explain(
@@ -59,7 +63,7 @@ def take_regions(
             )
     voxels = np.clip(voxels, 0, shape - 1)
     return VialLocations(
-        vials=np.asarray(vials, dtype=int),
+        vials=vials,
         voxels=voxels,
         centers=voxels @ series.affine[:3, :3].T + series.affine[:3, 3],
         rotation=np.nan,

@@ -84,6 +84,24 @@ class PulseChoice:
     background: np.ndarray
     chosen: TrainFit = field(repr=False)
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The options without T1, which is each vial's own: what holds for every train of the scanner and protocol."""
+        return {key: value for key, value in self.options.items() if key != "t1"}
+
+
+#: Angles as the header says, everywhere in the slice.
+IDEAL = {"profile": "none"}
+
+
+def describe_pulses(options: Mapping[str, Any]) -> str:
+    """Pulses in words: ``slr, time-bandwidth 5, refocused slab 1.1 times the slice``."""
+    if options.get("profile", "none") == "none":
+        return "ideal pulses, the same angle everywhere in the slice"
+    product = np.broadcast_to(np.asarray(options["time_bandwidth"], dtype=float), (2,))[0]
+    ratio = options["thickness_ratio"]
+    return f"{options['profile']}, time-bandwidth {product:g}, refocused slab {ratio:g} times the slice"
+
 
 def list_candidates() -> list[dict[str, Any]]:
     """Pulses that scanners are known to use: pairs of equal time-bandwidth product, slabs up to twice the slice."""
@@ -200,7 +218,7 @@ def choose_pulses(
     signal : (v, n) array [a.u.]
         Means of the vials (or voxels), clipped samples as NaN or told by `saturation`.
     candidates : mappings, optional
-        Options of the model that describe pulses; `list_candidates` by default.
+        Options of the model that describe pulses; by default `list_candidates` and ideal ones.
     options : mapping, optional
         Options that all candidates share: `t1` of the vials [s], `pulse_duration` [s, `TYPICAL_DURATION` by default],
         `offset` (in quadrature by default).
@@ -219,7 +237,7 @@ def choose_pulses(
     # An array makes the fit compute trains as it goes; a table of them pays only for many more voxels.
     shared["t1"] = np.broadcast_to(np.asarray(shared.get("t1", _TYPICAL_T1), dtype=float), (len(signal),)).copy()
     samples = np.isfinite(signal).sum(axis=1)
-    known = [dict(c) for c in (list_candidates() if candidates is None else candidates)]
+    known = [dict(c) for c in ([*list_candidates(), IDEAL] if candidates is None else candidates)]
 
     def look(which: list[int], **how: Any) -> list[TrainFit]:
         # Kernels release the interpreter: candidates are fitted side by side, each the same for any number of threads.
@@ -274,14 +292,16 @@ def choose_pulses(
 
 def _list_neighbors(known: list[dict[str, Any]], k: int) -> list[int]:
     """Candidates that differ from candidate `k` by one step of one option, or by the shape of the pulse."""
-    levels = {key: sorted({repr(c.get(key)) for c in known}, key=_as_number) for key in known[k]}
+    # Candidates that other options describe (ideal pulses have no product and no ratio) lie next to none.
+    alike = {n: candidate for n, candidate in enumerate(known) if candidate.keys() == known[k].keys()}
+    levels = {key: sorted({repr(c.get(key)) for c in alike.values()}, key=_as_number) for key in known[k]}
 
     def place(candidate: dict[str, Any]) -> dict[str, int]:
         return {key: levels[key].index(repr(candidate.get(key))) for key in levels}
 
     own = place(known[k])
     found = []
-    for n, candidate in enumerate(known):
+    for n, candidate in alike.items():
         steps = [abs(step - own[key]) for key, step in place(candidate).items()]
         if n != k and sum(s > 0 for s in steps) == 1 and max(steps) == 1:
             found.append(n)

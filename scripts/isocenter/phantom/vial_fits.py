@@ -8,7 +8,7 @@ import numpy as np
 
 from isocenter import models
 from isocenter.fitting import fit
-from isocenter.fitting.maps import fit_series
+from isocenter.fitting.maps import FIT_OPTIONS, fit_series
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
 from isocenter.phantom.measure import VialMeasurement, measure_vials
@@ -80,14 +80,34 @@ def measure_method(
     threads: int = 1,
 ) -> MethodResult:
     """Fit one model to every voxel of the vials and to their mean signals; the voxels' median is what counts."""
-    series = _prepare(method, series)
+    series = prepare_series(method, series)
     locations = replace(locations, voxels=find_voxels(locations.centers, series.affine))
     regions = list_regions(series, locations.centers, geometry)
-    bound, found = fit_series(series, method.model, method.options, threads, mask=np.any(regions, axis=0))
+    _, found = fit_series(series, method.model, method.options, threads, mask=np.any(regions, axis=0))
     parameter = method.quantity
     fitted = ParameterMap(found.value[parameter], found.stderr[parameter], found.flag, series.affine, method.unit)
+    return measure_mapped(method, series, fitted, geometry, locations, reference, run=run)
+
+
+def measure_mapped(
+    method: Method,
+    series: Series,
+    fitted: ParameterMap,
+    geometry: Geometry,
+    locations: VialLocations,
+    reference: list[VialReference],
+    *,
+    run: int = 1,
+) -> MethodResult:
+    """The vials in a map that was fitted before, and their mean signals with their curves.
+
+    fitted : of the method's quantity, on the grid of the series, which is as the model's ``prepare`` leaves it
+    """
+    parameter = method.quantity
     measured = measure_vials(series, fitted, geometry, locations, reference)
-    signals, clipped = mean_signals(series, regions)
+    signals, clipped = mean_signals(series, list_regions(series, locations.centers, geometry))
+    chosen = {key: value for key, value in method.options.items() if key not in FIT_OPTIONS}
+    bound = models.get(method.model).bind(series.acquisition, **chosen)
     mean = fit(bound, np.where(clipped, np.nan, signals))
     return MethodResult(
         method,
@@ -131,7 +151,8 @@ def apply_shared_inversion(result: MethodResult, series: Series) -> None:
     )
 
 
-def _prepare(method: Method, series: Series) -> Series:
+def prepare_series(method: Method, series: Series) -> Series:
+    """The series as the model takes it: the average over diffusion directions, or concentrations."""
     model = models.get(method.model)
     return model.prepare(series, dict(method.options)) if hasattr(model, "prepare") else series
 

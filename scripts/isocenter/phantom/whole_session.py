@@ -6,30 +6,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from isocenter.calibration import Calibration, find_outliers
-from isocenter.errors import IsocenterError
-from isocenter.fitting.maps import fit_series
-from isocenter.phantom.echo_trains import measure_echo_trains
-from isocenter.phantom.hand_regions import take_regions
-from isocenter.phantom.library import SUSPECT, UNRELIABLE, Geometry, Phantom, VialReference
-from isocenter.phantom.locate import VialLocations, locate_vials
-from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
+from isocenter.calibration import Calibration
+from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
+from isocenter.phantom.hand_regions import DrawnVials
+from isocenter.phantom.library import Phantom, VialReference
+from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
+from isocenter.phantom.places import Place, find_geometry, find_place, find_pose, fit_crude
 from isocenter.phantom.regions import find_voxels
 from isocenter.phantom.sessions import VIAL_COLUMNS, calibrate_vials, tabulate_vials
+from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
-from isocenter.volume import ParameterMap, Series, Volume
+from isocenter.volume import Series, Volume
 
 #: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, how they were made, and
 #: where the vial lies, RAS+ [mm], as a file of regions would say it.
 OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
                "x", "y", "z")  # fmt: skip
-#: The crude map that tells the numbering is fitted on every so many voxels of a slice.
-CRUDE_STEP = 4
-#: Every fit of the crude map is plain, whatever the method does later.
-CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo"}
 
 
 @dataclass(frozen=True)
@@ -50,16 +45,6 @@ class Acquired:
     suffix: str
     run: int
     series: Series
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the vials of one array were found, and in which image."""
-
-    geometry: Geometry
-    locations: VialLocations
-    series: Series
-    how: str
 
 
 @dataclass
@@ -86,7 +71,7 @@ def measure_session(
     acquired: list[Acquired],
     *,
     geometry_scans: list[Volume] | None = None,
-    regions: dict[str, tuple[np.ndarray, np.ndarray, bool]] | None = None,
+    regions: dict[str, DrawnVials] | None = None,
     forms: tuple[str, ...] = ("none", "gain", "linear", "quadratic"),
     threads: int = 1,
     on_progress: Callable[[str], None] = lambda text: None,
@@ -128,7 +113,8 @@ def measure_session(
     regions = regions or {}
     if geometry_scans and set(result.references) - set(regions):
         on_progress("finding the phantom in the geometry scan")
-        result.pose = _find_pose(phantom, geometry_scans, result)
+        result.pose, problems = find_pose(phantom, geometry_scans)
+        result.problems += problems
     primary_done: set[str] = set()
     for one in sorted(acquired, key=lambda a: (list(METHODS).index(a.suffix) if a.suffix in METHODS else 99, a.run)):
         for method in METHODS.get(one.suffix, ()):
@@ -159,25 +145,23 @@ def _measures(phantom: Phantom, quantity: str) -> bool:
     return any(quantity in array["calibrates"] for array in phantom.definition["arrays"].values())
 
 
-def _find_pose(phantom: Phantom, scans: list[Volume], result: SessionResult) -> PhantomPose | None:
-    for scan in scans:
-        try:
-            return locate_phantom(scan, phantom)
-        except IsocenterError as error:
-            result.problems.append(("The phantom in the geometry scan", str(error)))
-    return None
-
-
 def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, regions, threads) -> None:
     reference = result.references[method.quantity]
     options = phantom.fit_options(method.quantity, conditions.temperature)
     method = replace(method, options={**method.options, **options})
-    key = _find_place(phantom, one, method, reference, result, regions, threads)
+    drawn = regions.get(method.quantity)
+    geometry = find_geometry(phantom, method.quantity, is_drawn=drawn is not None)
+    # Diffusion repeats may be days apart in place; the plates of one exam are not.
+    key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
+    if key not in result.places:
+        crude = None if drawn else fit_crude(one.series, method, threads)
+        result.places[key], problems = find_place(one.series, crude, geometry, reference, pose=result.pose, drawn=drawn)
+        result.problems += problems
     place = result.places[key]
     reference = [r for r in reference if r.vial in place.locations.vials]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
     if method.key == ECHO_TRAIN.key:
-        t1 = _known_t1(phantom, conditions, place)
+        t1 = known_t1(phantom, conditions.serial, conditions.field_strength, conditions.temperature, place)
         found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,
                                     threads=threads)  # fmt: skip
     else:
@@ -191,70 +175,6 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         if with_field is not None:
             result.results.append(with_field)
             result._found_at[id(with_field)] = key
-
-
-def _find_place(phantom, one: Acquired, method: Method, reference, result: SessionResult, regions, threads) -> str:
-    """The name of where the vials lie: given by hand, known from an earlier series of the session, or found here."""
-    drawn = regions.get(method.quantity)
-    geometry = _geometry_by_hand(phantom, method) if drawn else phantom.geometry(method.quantity)
-    # Diffusion repeats may be days apart in place; the plates of one exam are not.
-    key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
-    if key in result.places:
-        return key
-    if drawn:
-        locations = take_regions(*drawn[:2], one.series, geometry, in_voxels=drawn[2])
-        place = Place(geometry, locations, one.series, "by a hand-made file")
-    else:
-        crude = _fit_crude(one.series, method, threads)
-        seen = None if result.pose is None else result.pose.centers[geometry.array]
-        how = "in the series itself"
-        if seen is not None:
-            try:
-                locations = locate_vials(one.series, crude, geometry, reference, centers=seen)
-                how = "from the geometry scan, refined in the series"
-            except IsocenterError as error:
-                result.problems.append((f"{geometry.array} vials by the geometry scan", str(error)))
-                seen = None
-        if seen is None:
-            locations = locate_vials(one.series, crude, geometry, reference)
-        place = Place(geometry, locations, one.series, how)
-    result.places[key] = place
-    return key
-
-
-def _geometry_by_hand(phantom: Phantom, method: Method) -> Geometry:
-    array = phantom.array(method.quantity)
-    table = next(t for t in phantom.definition["tables"].values() if t["array"] == array)
-    vials = np.array(sorted(table["vials"]), dtype=int)
-    own = phantom.definition.get("geometry", {})
-    diameter = own.get("sphere_diameter", 20.0)
-    return Geometry(array, vials, np.zeros((len(vials), 3)), diameter, own.get("roi_diameter", diameter / 2), 100.0)
-
-
-def _fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
-    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials."""
-    step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
-    thin = replace(series, data=np.ascontiguousarray(series.data[::step, ::step]))
-    model = CRUDE_MODELS.get(method.model, method.model)
-    options = {} if model != method.model else dict(method.options)
-    _, found = fit_series(thin, model, options, threads)
-    shape = series.data.shape[:3]
-    wide = [
-        np.repeat(np.repeat(a, step, 0), step, 1)[: shape[0], : shape[1]]
-        for a in (found.value[method.quantity], found.stderr[method.quantity], found.flag)
-    ]
-    return ParameterMap(*wide, series.affine, method.unit)
-
-
-def _known_t1(phantom: Phantom, conditions: Conditions, place: Place) -> np.ndarray | None:
-    """T1 [s] of the vials of the T2 array, where the phantom's table gives it."""
-    try:
-        rows = phantom.reference(
-            "T1", conditions.serial, conditions.field_strength, conditions.temperature, array=place.geometry.array
-        )
-    except (IsocenterError, KeyError):
-        return None
-    return np.array([row.value for row in rows if row.vial in place.locations.vials])
 
 
 def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarray, reference) -> MethodResult | None:
@@ -313,26 +233,3 @@ def _tabulate(r: MethodResult, phantom: Phantom, conditions: Conditions, result:
         "b1": r.extra.get("B1", np.full(n, np.nan)),
     }
     return mark_strays(table.assign(**quality, **own)[[*VIAL_COLUMNS, *OWN_COLUMNS]])
-
-
-def mark_strays(table: pd.DataFrame) -> pd.DataFrame:
-    """Call vials whose solution is in doubt outliers, where the vials used say so.
-
-    A vial that the acquisition cannot see is expected to be off, and keeps that reason.
-    """
-    used = table["used"].to_numpy(bool)
-    if used.sum() < 3:
-        return table
-    m, s, r, u = (table[c].to_numpy(float) for c in ("measured", "stderr", "reference", "reference_stderr"))
-    table = table.copy()
-    doubted = table["flag"].isin((SUSPECT, UNRELIABLE)).to_numpy()
-    others = np.flatnonzero(~used & np.isfinite(m) & np.isfinite(s) & doubted)
-    for i in others:
-        rows = np.append(np.flatnonzero(used), i)
-        is_stray = find_outliers(m[rows], s[rows], r[rows], u[rows])[-1]
-        if is_stray:
-            reason = f"{100 * (m[i] / r[i] - 1):+.1f} % off, unlike the other vials"
-            more = str(table.loc[i, "reason"])
-            table.loc[i, "flag"] = "outlier"
-            table.loc[i, "reason"] = f"{reason}; {more}" if more else reason
-    return table

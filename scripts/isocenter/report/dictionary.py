@@ -45,7 +45,10 @@ COLUMNS = {
     "map": ("", "the map that the value was read from"),
     "field_strength": ("T", "field strength, the stratum of field-dependent biomarkers"),
     "calibrated_flag": ("", "beyond_calibration: outside the range that the phantom covers"),
-    "lent_maps": ("", "maps of other biomarkers that the fit made use of, or none where it did without"),
+    "lent_maps": (
+        "",
+        "maps of other biomarkers, and pulses chosen by the phantom, that the fit made use of or did without",
+    ),
     "series": ("", "the series or file"),
     "stage": ("", "stage of the chain; or raw and calibrated"),
     "reason": ("", "why"),

@@ -1,0 +1,142 @@
+"""The part of a trial's plan that is about its phantoms: their series, references, regions, pulses and vials."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from isocenter import layout
+from isocenter.dicom.suffixes import GEOMETRY
+from isocenter.entities import Disposition, Kind, RunKey
+from isocenter.errors import ConfigError, explain
+
+
+def entities_of(wildcards: Any) -> dict[str, str]:
+    """The entities of a run by name, from wildcards or a key."""
+    return {name: str(getattr(wildcards, name)) for name in ("site", "participant", "session", "run")}
+
+
+def key_of(wildcards: Any) -> RunKey:
+    """The key of a run, from wildcards or as it is."""
+    return wildcards if isinstance(wildcards, RunKey) else RunKey(**entities_of(wildcards))
+
+
+class PhantomPlan:
+    """What :class:`isocenter.plan.Plan` knows of phantoms."""
+
+    # Pulses ---------------------------------------------------------------------------------------
+    def phantom_trains(self, site: str, biomarker: str) -> list[RunKey]:
+        """The phantom runs of a site that hold an echo train of a biomarker."""
+        suffix = self.biomarkers[biomarker]["suffix"]
+        return [key for key in self.runs(site, phantom=True) if (key, suffix) in self.acquisitions(site)]
+
+    def describe_trains(self, site: str, biomarker: str) -> dict[str, dict[str, Any]]:
+        """Of each of these runs, by its prefix, what `choose_pulses` must know."""
+        found = {}
+        for key in self.phantom_trains(site, biomarker):
+            entry = self.phantom(site, key.participant)
+            found[key.prefix] = {
+                "scanner": self.scanner(key),
+                "phantom": entry["type"],
+                "serial": entry["serial"],
+                "temperature": self.temperature(key),
+                "temperature_stderr": entry["temperature_stderr"],
+                "field_strength": self.field_strength(key),
+            }
+        return found
+
+    def train_files(self, site: str, biomarker: str) -> list[str]:
+        """The raw files of these runs."""
+        suffix = self.biomarkers[biomarker]["suffix"]
+        keys = self.phantom_trains(site, biomarker)
+        return [path for key in keys for path in self.raw_files(**entities_of(key), suffix=suffix)]
+
+    def train_definitions(self, site: str, biomarker: str) -> list[str]:
+        """The reference tables of the phantoms of these runs."""
+        keys = self.phantom_trains(site, biomarker)
+        return list(dict.fromkeys(self.phantom_definition(site, key.participant) for key in keys))
+
+    def train_geometry(self, site: str, biomarker: str) -> list[str]:
+        """The geometry scans of these runs' sessions."""
+        keys = self.phantom_trains(site, biomarker)
+        return list(dict.fromkeys(path for key in keys for path in self.geometry_scans(key)))
+
+    def train_regions(self, site: str, biomarker: str) -> list[str]:
+        """The regions drawn by hand in these runs."""
+        suffix = self.biomarkers[biomarker]["suffix"]
+        return [path for key in self.phantom_trains(site, biomarker) for path in self.hand_regions(key, suffix)]
+
+    def all_pulses(self) -> list[str]:
+        """Everything that the choices of every site are known by."""
+        names = [name for name in self.biomarkers if self.has_pulses(name)]
+        return [str(layout.fill(layout.TRAINS, site=s, biomarker=name)) for s in self.sites for name in names]
+
+    # Phantoms -------------------------------------------------------------------------------------
+    def is_phantom(self, site: str, participant: str) -> bool:
+        """Whether a participant of a site is a phantom."""
+        return any(p["participant_id"] == participant for p in self.settings.site(site).get("phantoms", []))
+
+    def phantom(self, site: str, participant: str) -> dict[str, Any]:
+        """What ``site.yaml`` says of a phantom."""
+        for entry in self.settings.site(site).get("phantoms", []):
+            if entry["participant_id"] == participant:
+                return entry
+        raise ConfigError(explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant))
+
+    def phantom_definition(self, site: str, participant: str) -> str:
+        """The reference table of a phantom."""
+        folder = self.settings.config["files"]["phantoms"]
+        return f"{folder}/{self.phantom(site, participant)['type']}.yaml"
+
+    def geometry_scans(self, wildcards: Any) -> list[str]:
+        """The 3D scans of a phantom session that show where its vials lie, first scanned first."""
+        key = key_of(wildcards)
+        rows = [
+            row
+            for row in self.scans(key.site)
+            if (row["participant_id"], row["session"]) == (key.participant, key.session)
+            and row["kind"] == Kind.PHANTOM
+            and row["suffix"] == GEOMETRY
+            and row["disposition"] == Disposition.USED
+        ]
+        folder = layout.fill(layout.BIDS, site=key.site)
+        return [str(folder / row["files"]) for row in sorted(rows, key=lambda row: row["time"])]
+
+    def hand_regions(self, wildcards: Any, suffix: str) -> list[str]:
+        """The file of regions that a person drew in a phantom's series, as a list of none or one."""
+        path = layout.fill(layout.HAND_REGIONS, **entities_of(wildcards), suffix=suffix)
+        return [str(path)] if path.is_file() else []
+
+    def vial_trains(self, wildcards: Any) -> list[str]:
+        """What the vials of a phantom's echo train were fitted with when its pulses were chosen: none or one."""
+        name = self.biomarker_of_map(wildcards.map)
+        return [str(layout.fill(layout.TRAINS, site=wildcards.site, biomarker=name))] if self.has_pulses(name) else []
+
+    def temperature(self, wildcards: Any) -> float | None:
+        """The phantom's temperature [degC] on the day of a session, from the site's log."""
+        key = key_of(wildcards)
+        entry = self.phantom(key.site, key.participant)
+        return entry.get("temperatures", {}).get(self.date(wildcards), entry.get("temperature"))
+
+    def thermometer_stderr(self, site: str, participant: str) -> float:
+        """What of the phantom's temperature_stderr [degC] is the same on every day: all, unless the site says less."""
+        entry = self.phantom(site, participant)
+        return float(entry.get("thermometer_stderr", entry["temperature_stderr"]))
+
+    def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
+        """The vial tables of a site, one a phantom run and calibrated biomarker."""
+        chosen = list(self.biomarkers) if biomarkers is None else list(biomarkers)
+        return self._per_biomarker(
+            lambda name: layout.PHANTOM_VIALS if name in chosen and self.is_calibrated(name) else None, True, site
+        )
+
+    def phantom_pictures(self) -> list[str]:
+        """The pictures of located vials of every site."""
+        return self._per_biomarker(lambda name: layout.PHANTOM_PICTURE if self.is_calibrated(name) else None, True)
+
+    def pulses(self, wildcards: Any) -> list[str]:
+        """The choice of pulses that a fit takes, as a list of none or one."""
+        name = self.biomarker_of_map(wildcards.map)
+        return [str(layout.fill(layout.PULSES, site=wildcards.site, biomarker=name))] if self.has_pulses(name) else []
+
+    def has_pulses(self, biomarker: str) -> bool:
+        """Whether the site's phantom chooses the pulses of a biomarker's echo trains."""
+        return self.biomarkers[biomarker].get("pulses", "none") == "phantom"
