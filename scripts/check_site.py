@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import quality
+from isocenter.dicom.suffixes import GEOMETRY
 from isocenter.documents import read_document, read_rows
 from isocenter.entities import Disposition
 from isocenter.errors import SidecarError
@@ -44,7 +45,8 @@ def check_site(
     description = read_document(site, "site")
     rules = read_document(protocol, "protocol")
     people = read_rows(participants, "participants")
-    series = read_table(scans, text=TEXT).to_dict("records")
+    # Scans of a phantom's geometry belong to no run and to no protocol.
+    series = [row for row in read_table(scans, text=TEXT).to_dict("records") if row["suffix"] != GEOMETRY]
     refused = read_table(intake_exclusions, text=TEXT).to_dict("records")
     measured = read_table(vials, text=TEXT).to_dict("records")
     curves = [json.loads(path.read_text(encoding="utf-8")) for path in calibrations]

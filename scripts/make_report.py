@@ -22,6 +22,8 @@ def make_report(
     labels: Ins = (),
     pictures: Ins = (),
     controls: Ins = (),
+    pages: Ins = (),
+    pulses: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -46,6 +48,8 @@ def make_report(
         pictures,
         settings,
         controls,
+        pages,
+        pulses,
     )
     write_report(trial, report)
 

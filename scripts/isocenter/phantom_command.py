@@ -18,7 +18,8 @@ from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import METHODS
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
-from isocenter.quality.check import Check, judge, make_check
+from isocenter.quality.check import Check, judge
+from isocenter.quality.phantom_session import TOLERANCE, check_session, describe_session
 from isocenter.vial_regions import read_rois
 from isocenter.volume import Volume
 
@@ -29,8 +30,6 @@ SHORT_NAMES = {
     "eurospin": "eurospin_to5",
     "pdff": "pdff_vials",
 }
-#: Bias of a vial, and error of a calibration, that a scanner may have [%]; the same band as on a site's page.
-TOLERANCE = 5.0
 #: A temperature from the command line without its uncertainty was read off a thermometer to about half a degree [degC].
 TEMPERATURE_STDERR = 0.5
 #: The scanner's own ADC maps hold integers of this many mm²/s.
@@ -134,9 +133,11 @@ def measure_folder(
         on_progress=on_progress,
     )
     maps = compare_scanner_maps(session, result)
-    checks = check_session(known, result)
+    methods = [r.method for r in result.results]
+    checks = check_session(result.references, methods, result.table, result.calibrations, result.problems)
     verdict = str(judge(checks))
-    outcome = Outcome(verdict, _sentence(result, checks), checks, scans=session.scans, problems=result.problems)
+    sentence = describe_session(methods, result.table, checks)
+    outcome = Outcome(verdict, sentence, checks, scans=session.scans, problems=result.problems)
     on_progress("writing")
     outcome.files = _write(out, known, conditions, session, result, maps, outcome)
     outcome.rows = _summarize(result)
@@ -229,66 +230,6 @@ def compare_scanner_maps(session: Session, result: SessionResult) -> list[dict[s
                 }
             )  # fmt: skip
     return rows
-
-
-def check_session(phantom: Phantom, result: SessionResult) -> list[Check]:
-    """Per way to measure that calibrates: whether vials were found, how far off they are, what calibration leaves."""
-    checks = []
-    primary = {r.method.key: r.method for r in result.results if r.method.is_primary}
-    wanted = {quantity for quantity in result.references}
-    for quantity in sorted(wanted - {m.quantity for m in primary.values()}):
-        why = "; ".join(text for _, text in result.problems) or "no reason known"
-        checks.append(
-            make_check(
-                False, severity="fail", id=f"measured_{quantity}", group="phantom", scope=quantity,
-                parameter="vials found and measured", expected="every vial", found=why,
-                remedy="look at the series; check --phantom, the serial number and which plate the slices cut",
-            )
-        )  # fmt: skip
-    for key, method in primary.items():
-        rows = result.table[result.table["method"] == key]
-        used = rows[rows["used"].astype(bool)]
-        calibration = result.calibrations[key]
-        words = {"group": "phantom", "scope": method.title}
-        checks.append(
-            make_check(
-                not calibration.refused, severity="fail", id=f"calibration_{key}", parameter="calibration",
-                expected="possible", found=calibration.reason if calibration.refused else calibration.form,
-                remedy="scan the phantom with more inversion or echo times, or as the protocol says", **words,
-            )
-        )  # fmt: skip
-        bias = float(used["bias_percent"].abs().max()) if len(used) else float("nan")
-        checks.append(
-            make_check(
-                bias <= TOLERANCE, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
-                expected=f"at most {TOLERANCE:g} %", found=f"{bias:.1f} % ({len(used)} of {len(rows)} vials used)",
-                remedy="calibrate with the vials of this session; check the temperature of the phantom",
-                tolerance=TOLERANCE, unit="percent", **words,
-            )
-        )  # fmt: skip
-        left = float(calibration.checks.get("loo_rms_percent", float("nan")))
-        checks.append(
-            make_check(
-                left <= TOLERANCE, severity="fail", id=f"prediction_{key}",
-                parameter="error that calibration leaves, each vial predicted from the others",
-                expected=f"at most {TOLERANCE:g} % rms", found=f"{left:.1f} %",
-                remedy="find the vials that do not follow the line; check serial number and temperature",
-                tolerance=TOLERANCE, unit="percent", **words,
-            )
-        )  # fmt: skip
-    return checks
-
-
-def _sentence(result: SessionResult, checks: list[Check]) -> str:
-    parts = []
-    for method in {r.method.key: r.method for r in result.results if r.method.is_primary}.values():
-        rows = result.table[(result.table["method"] == method.key)]
-        used = rows[rows["used"].astype(bool)]
-        if len(used):
-            rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
-            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} % rms from the reference.")
-    failed = [f"{c.scope}: {c.parameter}" for c in checks if c.verdict == "fail"]
-    return " ".join(parts + ([f"Failed: {'; '.join(failed)}."] if failed else [])) or "Nothing could be measured."
 
 
 def _summarize(result: SessionResult) -> list[tuple[str, ...]]:

@@ -128,6 +128,21 @@ class PhantomPlan:
             lambda name: layout.PHANTOM_VIALS if name in chosen and self.is_calibrated(name) else None, True, site
         )
 
+    def session_files(self, wildcards: Any, pattern: str) -> list[str]:
+        """One path a calibrated biomarker of a phantom's run, from a pattern with ``{map}``."""
+        maps = [self.biomarkers[n]["map"] for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)]
+        return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
+
+    def session_forms(self, wildcards: Any) -> dict[str, list[str]]:
+        """By calibrated biomarker of a phantom's run, the forms of calibration that may be chosen."""
+        return {n: self.calibration_forms(n) for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)}
+
+    def phantom_pages(self) -> list[str]:
+        """The pages of the phantom sessions of every site."""
+        pattern = layout.PHANTOM_PAGE
+        pages = self._per_biomarker(lambda name: pattern if self.is_calibrated(name) else None, True)
+        return list(dict.fromkeys(pages))  # a session has one page, whatever was measured in it
+
     def phantom_pictures(self) -> list[str]:
         """The pictures of located vials of every site."""
         return self._per_biomarker(lambda name: layout.PHANTOM_PICTURE if self.is_calibrated(name) else None, True)

@@ -96,6 +96,36 @@ rule measure_vials:
         "../../scripts/measure_vials.py"
 
 
+rule make_phantom_page:
+    input:
+        records=lambda wildcards: after_intake(wildcards).session_files(
+            wildcards, layout.PHANTOM_RECORD
+        ),
+        vials=lambda wildcards: after_intake(wildcards).session_files(
+            wildcards, layout.PHANTOM_VIALS
+        ),
+        pictures=lambda wildcards: after_intake(wildcards).session_files(
+            wildcards, layout.PHANTOM_PICTURE
+        ),
+        scans=layout.SCANS,
+    output:
+        page=layout.PHANTOM_PAGE,
+    log:
+        f"{layout.LOGS}/make_phantom_page/{{site}}/{layout.PREFIX}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        site=lambda wildcards: wildcards.site,
+        participant=lambda wildcards: wildcards.participant,
+        session=lambda wildcards: wildcards.session,
+        forms=lambda wildcards: PLAN.session_forms(wildcards),
+        code=code_digest("make_phantom_page"),
+    message:
+        "page of the phantom session {wildcards.session} of {wildcards.site}"
+    script:
+        "../../scripts/make_phantom_page.py"
+
+
 rule pool_vials:
     input:
         vials=lambda wildcards: after_intake(wildcards).vial_tables(wildcards.site),

@@ -15,6 +15,8 @@ rule make_report:
         labels=lambda wildcards: after_every_intake().per_run(layout.LABELS),
         controls=expand(layout.CONTROL, site=PLAN.sites),
         pictures=lambda wildcards: after_every_intake().phantom_pictures(),
+        pages=lambda wildcards: after_every_intake().phantom_pages(),
+        pulses=PLAN.all_pulses(),
     output:
         report=layout.REPORT,
     log:

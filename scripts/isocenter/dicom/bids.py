@@ -48,6 +48,16 @@ def name_volumes(acquisition: AcquisitionSet, prefix: str) -> dict[float, str]:
     return names
 
 
+def name_geometry(scan: AcquisitionSet, prefix: str, number: int) -> dict[float, str]:
+    """The BIDS path of a scan of the geometry, counted within its session.
+
+    BIDS has no name for a scan that only shows where things lie; T1w is what such scans nearly always are.
+    """
+    start = prefix.format(participant=scan.participant, session=scan.session, run=number, folder="anat")
+    head, tail = start.rsplit("_run-", 1)
+    return {value: f"{head}_acq-geometry_run-{tail}_T1w.nii.gz" for value in scan.volumes}
+
+
 def name_phase(name: str) -> str:
     """The BIDS path of the phase that belongs to a magnitude."""
     return name.replace(f"{MAGNITUDE}_", f"{PHASE}_")

@@ -9,15 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from isocenter.dicom.bids import name_phase, name_volumes, remove_stale, write_dataset, write_volumes
+from isocenter.dicom.bids import name_geometry, name_phase, name_volumes, remove_stale, write_dataset, write_volumes
 from isocenter.dicom.deidentify import Redactor
+from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
 from isocenter.dicom.group import Duplicate, Member, Series, find_copies, group_series
 from isocenter.dicom.headers import Image
 from isocenter.dicom.index import read_images
 from isocenter.dicom.people import Roster
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
 from isocenter.dicom.sets import AcquisitionSet, form_sets
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import GEOMETRY, SUFFIXES
 from isocenter.entities import Disposition, Kind
 from isocenter.io.outcome import EXCLUSION_COLUMNS, Exclusion
 from isocenter.phantom.periods import coarsen_day
@@ -101,7 +102,9 @@ def take_in(
         _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
     _convert_sets(sets, recognized, source, bids, site, prefix, index, result)
-    by_series = {one.uid: acquisition for acquisition in sets for one in acquisition.series}
+    scans = _take_geometry(series, recognized, places)
+    _convert_geometry(scans, recognized, source, bids, site, prefix, index, result)
+    by_series = {one.uid: acquisition for acquisition in [*sets, *scans] for one in acquisition.series}
     name = site["site"]
     for one in series:
         row = _scan_row(one, recognized[one.uid], by_series.get(one.uid), places[one.uid], site, dates)
@@ -228,6 +231,40 @@ def _convert_sets(sets, recognized, source, bids, site, prefix, index, result) -
             recognized.update(acquisition.outcomes)
             continue
         acquisition.files = names
+        result.index["volumes"].update(entries)
+
+
+def _take_geometry(
+    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place]
+) -> list[AcquisitionSet]:
+    """The 3D scans of whole phantoms, with participant and session; they belong to no run."""
+    copies, scans = find_copies(series), []
+    for one in sorted(series, key=lambda s: (s.time, s.uid)):
+        place = places[one.uid]
+        is_of_phantom = place.kind == Kind.PHANTOM and place.session and one.uid not in copies
+        if is_of_phantom and is_geometry_scan(one, recognized[one.uid]):
+            scan = as_one_volume(one)
+            scan.participant, scan.session, scan.note = place.participant, place.session, REASON
+            scans.append(scan)
+    return scans
+
+
+def _convert_geometry(scans, recognized, source, bids, site, prefix, index, result) -> None:
+    count: dict[tuple[str, str], int] = {}
+    for scan in scans:
+        one = scan.series[0]
+        visit = (scan.participant, scan.session)
+        count[visit] = count.get(visit, 0) + 1
+        scanner, _ = find_scanner(one, site)
+        try:
+            names = name_geometry(scan, prefix, count[visit])
+            entries = write_volumes(scan, names, source, bids, scanner, index["volumes"])
+        except Exception as error:  # the vials are then sought in the series to be measured
+            reason = Exclusion.from_error(STAGE, error).reason
+            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{REASON}; not converted: {reason}", NOT_NEEDED)
+            continue
+        scan.files = names
+        recognized[one.uid] = Recognition(GEOMETRY, Disposition.USED, REASON)
         result.index["volumes"].update(entries)
 
 

@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 
 from isocenter.dicom.convert import Converted, convert_set
+from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
 from isocenter.dicom.group import Series, find_copies, group_series
 from isocenter.dicom.index import read_images
 from isocenter.dicom.recognize import Recognition, recognize_all
-from isocenter.dicom.sets import AcquisitionSet, form_sets, slice_position
+from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.sidecar import build_sidecar, merge_sidecars
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition
 from isocenter.errors import DicomError, explain
 from isocenter.io.outcome import Exclusion
 from isocenter.volume import Series as ImageSeries
-
-#: A scan of the geometry shows the whole phantom: at least this extent across its slices [mm].
-GEOMETRY_EXTENT = 120.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _read_beside(series: list[Series], recognized: dict[str, Recognition], sourc
         if known.disposition is not Disposition.IGNORED or not one.members() or about.modality != "MR":
             continue
         is_map = "ADC" in about.derivation.split() and "dwi" in {a.suffix for a in session.acquisitions}
-        is_geometry = not about.derivation and not known.suffix and about.is_3d and _extent(one) >= GEOMETRY_EXTENT
+        is_geometry = is_geometry_scan(one, known)
         if not (is_map or is_geometry):
             continue
         try:
@@ -165,24 +163,13 @@ def _read_beside(series: list[Series], recognized: dict[str, Recognition], sourc
             recognized[one.uid] = Recognition("", Disposition.IGNORED, "ADC map of the scanner, for comparison", "")
         else:
             session.geometry.append(image)
-            recognized[one.uid] = Recognition("", Disposition.USED, "3D scan of the whole phantom: where vials lie", "")
+            recognized[one.uid] = Recognition("", Disposition.USED, REASON, "")
 
 
 def _convert_one(one: Series, known: Recognition, source: Path) -> ImageSeries:
     """A series of one value as it is, by the same way as any other."""
-    members = sorted(one.members(), key=slice_position)
-    kind = "VFA" if known.suffix == "" and one.description.is_3d else "dwi"
-    whole = AcquisitionSet(kind, [one], {one.uid: Recognition(kind)}, {0.0: members})
+    whole = as_one_volume(one) if known.suffix == "" and one.description.is_3d else as_one_volume(one, "dwi")
     return _stack(list(convert_set(whole, source).values()), {"AcquisitionTimeOfDay": one.time})
-
-
-def _extent(one: Series) -> float:
-    """How far the slices of a series reach, across [mm]; 0 where the header does not tell."""
-    members = one.members()
-    if any(None in (m.frame.position, m.frame.orientation) for m in members):
-        return 0.0
-    places = [slice_position(m) for m in members]
-    return max(places) - min(places)
 
 
 def _describe_scanner(one: Series) -> dict[str, str]:

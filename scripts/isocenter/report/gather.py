@@ -31,8 +31,9 @@ class Trial:
     tables : every trial table by name (``measurements``, ``exclusions``, ``flow``, the statistics, and the pooled
     ``vials``, ``control``, ``calibrations``, ``checks``, ``motion``), row numbers as index
     verdicts : the onboarding verdict of each site · maps : (run, map name) → path · labels : run → folder ·
-    pictures : (run, map name) → path of the located vials · sources : table → its file, copied as it is ·
-    problems : what could not be read, one sentence each
+    pictures : (run, map name) → path of the located vials · pages : run of a phantom → path of its page ·
+    pulses : (site, biomarker) → the choice of pulses with its candidates ·
+    sources : table → its file, copied as it is · problems : what could not be read, one sentence each
     """
 
     settings: dict[str, Any]
@@ -42,6 +43,8 @@ class Trial:
     maps: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     labels: dict[RunKey, Path] = field(default_factory=dict)
     pictures: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
+    pages: dict[RunKey, Path] = field(default_factory=dict)
+    pulses: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -72,6 +75,7 @@ def read_trial(
     measurements: Path, exclusions: Path, flow: Path, tables: list[Path], vials: list[Path], calibrations: list[Path],
     verdicts: list[Path], motions: list[Path], maps: list[Path], labels: list[Path], pictures: list[Path],
     settings: dict[str, Any], controls: list[Path] | tuple[Path, ...] = (),
+    pages: list[Path] | tuple[Path, ...] = (), pulses: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -98,6 +102,11 @@ def read_trial(
     for path in pictures:
         name = re.search(r"desc-([A-Za-z0-9]+)_", Path(path).name)
         trial.pictures[run_of(path), name.group(1) if name else "map"] = Path(path)
+    for path in pages:
+        trial.pages[run_of(path)] = Path(path)
+    for path in pulses:
+        content = _json(path, trial)
+        trial.pulses[site_of(path), str(content.get("biomarker", Path(path).stem))] = content
     return trial
 
 

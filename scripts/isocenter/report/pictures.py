@@ -146,6 +146,18 @@ def copy_vial_pictures(trial: Trial, site: str, folder: Path) -> list[Figure]:
     return figures
 
 
+def copy_phantom_pages(trial: Trial, site: str, folder: Path) -> list[tuple[str, str]]:
+    """The pages of a site's phantom sessions, copied under `folder`/phantoms: what each is, and its link."""
+    links = []
+    for key, path in sorted(trial.pages.items()):
+        if key.site != site or not path.is_file():
+            continue
+        src = f"phantoms/{site}_{key.prefix}.html"
+        write_bytes(folder / src, path.read_bytes())
+        links.append((f"{key.participant}, session {key.session}, run {key.run}", ROOT + src))
+    return links
+
+
 def copy_json(trial: Trial, folder: Path) -> None:
     """Verdicts and calibrations as they are, beside the tables."""
     for site, verdict in trial.verdicts.items():

@@ -11,6 +11,7 @@ from isocenter.report.metric_figures import is_used
 from isocenter.report.metric_tables import linearity
 from isocenter.report.metrics import ROOT, times
 from isocenter.report.overview import list_needs
+from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
 
@@ -18,8 +19,10 @@ from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, s
 DEFAULT_TOLERANCE = 5.0
 
 
-def site_context(trial: Trial, site: str, mosaics: list[Figure], pictures: list[Figure]) -> dict[str, Any]:
-    """What ``sites/<site>.html`` shows; `mosaics` and `pictures` are written beside it already."""
+def site_context(
+    trial: Trial, site: str, mosaics: list[Figure], pictures: list[Figure], pages: list[tuple[str, str]]
+) -> dict[str, Any]:
+    """What ``sites/<site>.html`` shows; `mosaics`, `pictures` and `pages` are written beside it already."""
     verdict = trial.verdicts.get(site, {})
     word = str(verdict.get("verdict", ""))
     title = trial.settings.get("sites", {}).get(site, site)
@@ -39,6 +42,8 @@ def site_context(trial: Trial, site: str, mosaics: list[Figure], pictures: list[
         "vials": [_vial_figure(trial, site, name) for name in _calibrated(trial, site)],
         "vial_tables": [(name, _vial_table(trial, site, name)) for name in _calibrated(trial, site)],
         "pictures": pictures,
+        "pages": pages,
+        "pulses": list_pulses(trial, site),
         "control": list_control_figures(trial, site),
         "forms": [(name, form_table(trial, site, name)) for name in _calibrated(trial, site)],
         "calibrations": _calibration_table(trial, site),

@@ -1,0 +1,83 @@
+"""What one phantom session says of its scanner: checks a way to measure, and all of it in a sentence."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from isocenter.calibration import Calibration
+from isocenter.phantom.vial_fits import Method
+from isocenter.quality.check import Check, make_check
+
+#: Bias of a vial, and error of a calibration, that a scanner may have [%]; the same band as on a site's page.
+TOLERANCE = 5.0
+
+
+def check_session(
+    wanted: Iterable[str],
+    methods: Iterable[Method],
+    table: pd.DataFrame,
+    calibrations: Mapping[str, Calibration],
+    problems: Iterable[tuple[str, str]],
+) -> list[Check]:
+    """Per way to measure that calibrates: whether vials were found, how far off they are, what calibration leaves.
+
+    wanted : the quantities that the session's series measure; methods : of what was measured; table : its rows, with
+    `method`, `used` and `bias_percent`; calibrations : by the key of a method; problems : what could not be done
+    """
+    checks = []
+    primary = {method.key: method for method in methods if method.is_primary}
+    for quantity in sorted(set(wanted) - {m.quantity for m in primary.values()}):
+        why = "; ".join(text for _, text in problems) or "no reason known"
+        checks.append(
+            make_check(
+                False, severity="fail", id=f"measured_{quantity}", group="phantom", scope=quantity,
+                parameter="vials found and measured", expected="every vial", found=why,
+                remedy="look at the series; check the phantom, its serial number and which plate the slices cut",
+            )
+        )  # fmt: skip
+    for key, method in primary.items():
+        rows = table[table["method"] == key]
+        used = rows[rows["used"].astype(bool)]
+        calibration = calibrations[key]
+        words = {"group": "phantom", "scope": method.title}
+        checks.append(
+            make_check(
+                not calibration.refused, severity="fail", id=f"calibration_{key}", parameter="calibration",
+                expected="possible", found=calibration.reason if calibration.refused else calibration.form,
+                remedy="scan the phantom with more inversion or echo times, or as the protocol says", **words,
+            )
+        )  # fmt: skip
+        bias = float(used["bias_percent"].abs().max()) if len(used) else float("nan")
+        checks.append(
+            make_check(
+                bias <= TOLERANCE, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
+                expected=f"at most {TOLERANCE:g} %", found=f"{bias:.1f} % ({len(used)} of {len(rows)} vials used)",
+                remedy="calibrate with the vials of this session; check the temperature of the phantom",
+                tolerance=TOLERANCE, unit="percent", **words,
+            )
+        )  # fmt: skip
+        left = float(calibration.checks.get("loo_rms_percent", float("nan")))
+        checks.append(
+            make_check(
+                left <= TOLERANCE, severity="fail", id=f"prediction_{key}",
+                parameter="error that calibration leaves, each vial predicted from the others",
+                expected=f"at most {TOLERANCE:g} % rms", found=f"{left:.1f} %",
+                remedy="find the vials that do not follow the line; check serial number and temperature",
+                tolerance=TOLERANCE, unit="percent", **words,
+            )
+        )  # fmt: skip
+    return checks
+
+
+def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Iterable[Check]) -> str:
+    """One sentence a way to measure that calibrates, and what failed."""
+    parts = []
+    for method in {method.key: method for method in methods if method.is_primary}.values():
+        rows = table[table["method"] == method.key]
+        used = rows[rows["used"].astype(bool)]
+        if len(used):
+            rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
+            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} % rms from the reference.")
+    failed = [f"{c.scope}: {c.parameter}" for c in checks if c.verdict == "fail"]
+    return " ".join(parts + ([f"Failed: {'; '.join(failed)}."] if failed else [])) or "Nothing could be measured."
