@@ -12,12 +12,13 @@ from fit_calibration import fit_calibration
 from isocenter.calibration import Calibration
 from isocenter.documents import read_document
 from isocenter.entities import Flag
-from isocenter.io.nifti import read_map, read_sidecar, write_json, write_map
+from isocenter.io.nifti import read_map, read_sidecar, read_volume, write_json, write_map
 from isocenter.io.outcome import Exclusion, read_exclusion, write_excluded_map
 from isocenter.io.series import write_series
 from isocenter.io.tables import read_table
 from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT
 from isocenter.volume import ParameterMap
+from make_phantom_page import make_phantom_page
 from measure_vials import measure_vials
 from pool_vials import pool_vials
 
@@ -119,8 +120,8 @@ def test_an_excluded_map_passes_its_reason_on(scanned, tmp_path):
     write_excluded_map(*paths, Exclusion("fit", "no inversion times", "resend"), "s")
     measure_vials(
         [scanned / "series.nii.gz"], *paths, fit=paths[0], phantom=DEFINITION, vials=tmp_path / "v.tsv",
-        picture=tmp_path / "v.png", record=tmp_path / "v.json", biomarker="T1", unit="s", serial="130-0093", temperature=20.0,
-        temperature_stderr=0.3, thermometer_stderr=0.3, field_strength=3.0, session="02", date="n/a",
+        picture=tmp_path / "v.png", record=tmp_path / "v.json", biomarker="T1", unit="s", serial="130-0093",
+        temperature=20.0, temperature_stderr=0.3, thermometer_stderr=0.3, field_strength=3.0, session="02", date="n/a",
     )  # fmt: skip
     table = read_table(tmp_path / "v.tsv", text=VIAL_TEXT)
     assert set(table["reason"]) == {"no inversion times"}
@@ -187,3 +188,86 @@ def test_outputs_repeat_to_the_byte(scanned, tmp_path):
         measure(scanned, tmp_path / name)
     for file in ("vials.tsv", "vials.png", "vials.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def draw_regions(folder, rows):
+    """A person's file of regions; `rows` are its lines below the heading."""
+    path = folder / "sub-phantom1_ses-01_run-1_IRT1_vials.tsv"
+    path.write_text("\n".join(["vial\ti\tj\tk", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_regions_by_hand_replace_the_search(scanned, tmp_path):
+    """The same vials at the places of the search read the same; those that were left out are rows with a reason."""
+    searched = measure(scanned, tmp_path).set_index("vial")
+    record = json.loads((tmp_path / "vials.json").read_text(encoding="utf-8"))
+    inverse = np.linalg.inv(read_volume(scanned / "map.nii.gz").affine)
+    voxels = np.array(record["centers"]) @ inverse[:3, :3].T + inverse[:3, 3]
+    rows = [f"{v}\t{voxels[v - 1][0]:.6f}\t{voxels[v - 1][1]:.6f}\t0" for v in (12, 3, 6)]  # in any order
+    drawn = measure(scanned, tmp_path, regions=[draw_regions(tmp_path, rows)]).set_index("vial")
+    assert drawn.index.tolist() == list(range(1, 15))
+    for vial in (3, 6, 12):
+        assert drawn.loc[vial, "measured"] == pytest.approx(searched.loc[vial, "measured"], rel=0.005)
+        assert drawn.loc[vial, "reference"] == searched.loc[vial, "reference"]
+    others = drawn.drop([3, 6, 12])
+    assert set(others["flag"]) == {"not_found"}
+    assert set(others["reason"]) == {"no region was drawn for this vial"}
+    assert json.loads((tmp_path / "vials.json").read_text(encoding="utf-8"))["how"] == "by a hand-made file"
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (["1\t10\t10\t0", "1\t20\t20\t0"], "two regions"),
+        (["1\t10\t\t0"], "no clear place"),
+        (["99\t10\t10\t0"], "has no vial 99"),
+        (["1\t500\t10\t0"], "outside the image"),
+        (["one\t5\t5\t0"], "vial"),
+        ([], "no rows"),
+    ],
+)
+def test_a_wrong_file_of_regions_is_rows_with_a_reason(scanned, tmp_path, rows, reason):
+    table = measure(scanned, tmp_path, regions=[draw_regions(tmp_path, rows)])
+    assert len(table) == 14
+    assert not table["used"].any()
+    assert table["reason"].str.contains(reason).all()
+    assert set(table["flag"]) <= {"failed", "not_found"}
+    assert json.loads((tmp_path / "vials.json").read_text(encoding="utf-8"))["method"] is None
+
+
+def test_one_inversion_pulse_for_all_vials(scanned, tmp_path):
+    """Shared: the mean signals tell T1 whatever the map's voxels say; the vials' own values stand beside it."""
+    settings = {"model": "t1_inversion_recovery", "options": {"robust": "tukey"}, "title": "T1 of the trial"}
+    own = measure(scanned, tmp_path, inversion="own", **settings)
+    assert own["bias_percent"][:12].between(-6, -4).all()  # the map, whose ruler is 5 % off
+    shared = measure(scanned, tmp_path, inversion="shared", **settings)
+    assert shared["bias_percent"][:12].abs().max() < 2
+    record = json.loads((tmp_path / "vials.json").read_text(encoding="utf-8"))
+    assert record["quality"]["inversion efficiency"][0] == pytest.approx(1.0, abs=0.02)
+    assert record["voxels"][0][0] == pytest.approx(own["measured"][0], rel=1e-6)
+
+
+def test_a_session_has_a_page_of_its_own(scanned, tmp_path):
+    """From the steps' files alone, good or failed: nothing is fitted again."""
+    measure(scanned, tmp_path, model="t1_inversion_recovery", title="T1 of the trial")
+    failed = tmp_path / "failed"
+    failed.mkdir()
+    measure(scanned, failed, serial="unknown")
+    scans = tmp_path / "scans.tsv"
+    columns = ["series_uid", "participant_id", "session", "run", "suffix", "disposition", "reason", "time", "n_files"]
+    rows = [["1.2.3", "phantom1", "01", "1", "IRT1", "used", "", "10:00:00", "7"],
+            ["1.2.4", "T01", "01", "1", "IRT1", "used", "", "11:00:00", "7"]]  # fmt: skip
+    scans.write_text("\n".join("\t".join(row) for row in [columns, *rows]) + "\n", encoding="utf-8")
+    settings = dict(site="siteA", participant="phantom1", session="01", forms={"T1": ["none", "gain", "linear"]})
+    for folder, words in (
+        (tmp_path, ["T1 of the trial", "of 14 vials used", "leave-one-out", "in the series itself", "1.2.3"]),
+        (failed, ["belongs to no batch", "Nothing could be measured"]),
+    ):
+        files = {
+            name: [folder / f"vials.{e}"] for name, e in (("records", "json"), ("vials", "tsv"), ("pictures", "png"))
+        }
+        make_phantom_page(**files, scans=scans, page=folder / "page.html", **settings)
+        text = (folder / "page.html").read_text(encoding="utf-8")
+        assert all(word in text for word in words), [word for word in words if word not in text]
+        assert "1.2.4" not in text
+        assert 'src="http' not in text
