@@ -1,6 +1,6 @@
 """Write the page of one phantom session: what was measured in every vial, with curves, bias and calibration.
 
-Reads   the vials of each biomarker of the session with their pictures and records, and the site's table of series
+Reads   the vials of each biomarker of the session with their pictures and records
 Writes  one page that stands by itself, as `isocenter phantom` writes it
 """
 
@@ -17,30 +17,27 @@ from isocenter.phantom.vial_fits import MethodResult
 from isocenter.quality.check import judge
 from isocenter.quality.phantom_session import TOLERANCE, check_session, describe_session
 from isocenter.report.phantom_page import PageContent, write_phantom_page
-from isocenter.step import In, Ins, Out, run_step
+from isocenter.step import Ins, Out, run_step
 
 log = logging.getLogger("isocenter")
-
-#: Columns of the table of series that stay text.
-SCAN_TEXT = ("series_uid", "participant_id", "session", "run", "suffix", "disposition", "reason", "time")
 
 
 def make_phantom_page(
     records: Ins,
     vials: Ins,
     pictures: Ins,
-    scans: In,
     *,
     page: Out,
     site: str,
     participant: str,
     session: str,
     forms: dict,
+    scans: list,
 ) -> None:
     """Write the page of one session.
 
     `records`, `vials` and `pictures` are one a biomarker, in the same order; `forms` says by biomarker which forms of
-    calibration may be chosen.
+    calibration may be chosen; `scans` are the session's rows of the site's table of series.
     """
     results, tables, drawn, problems, wanted = [], [], [], [], []
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in records]
@@ -70,7 +67,7 @@ def make_phantom_page(
             subtitle=f"{about['title']}, serial {about['serial']}, {participant}",
             verdict=str(judge(checks)), sentence=describe_session(methods, table, checks),
             checks=[vars(one) for one in checks], facts=_list_facts(contents), results=results, table=table,
-            calibrations=calibrations, pictures=drawn, scans=_list_scans(scans, participant, session),
+            calibrations=calibrations, pictures=drawn, scans=scans,
             problems=problems, tolerance=TOLERANCE,
         ),
     )  # fmt: skip
@@ -108,12 +105,6 @@ def _list_facts(contents: list[dict[str, Any]]) -> list[tuple[str, str]]:
         if content["about"].get("source"):
             facts.append((f"Reference of {name}", content["about"]["source"]))
     return facts
-
-
-def _list_scans(scans, participant: str, session: str) -> list[dict[str, Any]]:
-    rows = read_table(scans, text=SCAN_TEXT)
-    own = rows[(rows["participant_id"] == participant) & (rows["session"] == session)]
-    return own.to_dict("records")
 
 
 if __name__ == "__main__":

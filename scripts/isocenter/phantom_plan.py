@@ -133,6 +133,13 @@ class PhantomPlan:
         maps = [self.biomarkers[n]["map"] for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)]
         return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
 
+    def session_scans(self, wildcards: Any) -> list[dict[str, str]]:
+        """What became of each series of a phantom's session."""
+        columns = ("time", "suffix", "disposition", "reason", "n_files", "series_uid")
+        rows = self.scans(wildcards.site)
+        own = [r for r in rows if (r["participant_id"], r["session"]) == (wildcards.participant, wildcards.session)]
+        return [{column: row[column] for column in columns} for row in own]
+
     def session_forms(self, wildcards: Any) -> dict[str, list[str]]:
         """By calibrated biomarker of a phantom's run, the forms of calibration that may be chosen."""
         return {n: self.calibration_forms(n) for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)}

@@ -107,7 +107,6 @@ rule make_phantom_page:
         pictures=lambda wildcards: after_intake(wildcards).session_files(
             wildcards, layout.PHANTOM_PICTURE
         ),
-        scans=layout.SCANS,
     output:
         page=layout.PHANTOM_PAGE,
     log:
@@ -119,6 +118,7 @@ rule make_phantom_page:
         participant=lambda wildcards: wildcards.participant,
         session=lambda wildcards: wildcards.session,
         forms=lambda wildcards: PLAN.session_forms(wildcards),
+        scans=lambda wildcards: PLAN.session_scans(wildcards),
         code=code_digest("make_phantom_page"),
     message:
         "page of the phantom session {wildcards.session} of {wildcards.site}"

@@ -80,10 +80,7 @@ def _choose(group: list[Train], threads: int) -> ScannerPulses:
 
 
 def describe_choice(found: ScannerPulses) -> dict[str, Any]:
-    """What a fit must know: scanner, protocol, the options that describe the pulses or why there are none.
-
-    Nothing in it moves with the noise of one more session: maps are made again only when the choice itself changes.
-    """
+    """What a fit must know: scanner, protocol, the options that describe the pulses or why there are none."""
     chosen = None if found.choice is None else found.choice.recorded
     return {
         "scanner": found.scanner,
