@@ -372,3 +372,15 @@ def test_only_a_model_whose_options_describe_pulses_lets_a_phantom_choose_them(t
     assert load_settings(trial).biomarkers["T1"]["pulses"] == "none"
     replace(path, "  model: t2_extended_phase_graph\n", "  model: t2_multi_echo\n")
     assert "A phantom cannot choose the pulses of T2" in complaint(trial)
+
+
+def test_a_file_of_vial_regions_is_named_for_a_scan_of_a_phantom(trial):
+    folder = trial / "sites/siteA/rois"
+    folder.mkdir()
+    phantom = load_settings(trial).site("siteA")["phantoms"][0]["participant_id"]
+    (folder / f"sub-{phantom}_ses-01_run-1_IRT1_vials.tsv").write_text("vial\tx\ty\tz\n")
+    load_settings(trial)
+    for name in (f"sub-{phantom}_ses-01_run-1_T1_vials.tsv", "sub-T01_ses-01_run-1_IRT1_vials.tsv", "t1_vials.tsv"):
+        (folder / name).write_text("vial\tx\ty\tz\n")
+        assert f"found: {name}" in complaint(trial)
+        (folder / name).unlink()

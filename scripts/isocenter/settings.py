@@ -4,6 +4,7 @@ Files of the trial are found relative to its folder; schemas in the repository. 
 at once, one line each, before any job starts.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def load_settings(root: Path) -> Settings:
         if site is not None and people is not None and visits is not None:
             sites[name], participants[name], sessions[name] = site, people, visits
             _check_site(name, site, people, visits, protocol, complaints)
+            _check_regions(root, name, site, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)
     for name, block in biomarkers.items():
@@ -209,6 +211,27 @@ def _check_site(
                 expected=f"a participant_id of {table}",
                 found=row["participant_id"],
                 remedy="mend the label, or add the participant",
+            )
+
+
+def _check_regions(root: Path, name: str, site: dict[str, Any], complaints: Complaints) -> None:
+    """A file of vial regions whose name fits no scan would be passed over in silence."""
+    phantoms = {phantom["participant_id"] for phantom in site["phantoms"]}
+    pattern = Path(layout.HAND_REGIONS).name
+    groups = {"participant": "|".join(map(re.escape, phantoms)) or "(?!)", "suffix": "|".join(SUFFIXES)}
+    expected = re.compile(
+        pattern.format(session="[A-Za-z0-9]+", run="[0-9]+", **{k: f"({v})" for k, v in groups.items()})
+    )
+    folder = root / layout.fill(layout.SITE_FOLDER, site=name) / Path(layout.HAND_REGIONS).parent.name
+    for path in sorted(folder.glob("*_vials.tsv")):
+        if not expected.fullmatch(path.name):
+            complaints.add(
+                "A file of vial regions is named for no scan of a phantom",
+                where=path.relative_to(root).as_posix(),
+                expected=f"{pattern} with a phantom of the site ({', '.join(sorted(phantoms)) or 'it has none'}) and "
+                f"one of {', '.join(SUFFIXES)}",
+                found=path.name,
+                remedy="rename the file",
             )
 
 
