@@ -9,7 +9,7 @@ import pytest
 from extract_rois import extract_rois
 from isocenter.calibration import Calibration
 from isocenter.entities import EXCLUSION_COLUMNS, Flag
-from isocenter.io.nifti import write_image, write_json, write_map
+from isocenter.io.nifti import read_map, write_image, write_json, write_map
 from isocenter.io.outcome import Exclusion, write_excluded_map
 from isocenter.io.tables import read_table, write_table
 from isocenter.rois import COLUMNS
@@ -141,3 +141,18 @@ def test_a_broken_map_does_not_stop_the_step(tmp_path):
     table, exclusions = measure(tmp_path, paths, labels, calibration=GAIN)
     assert len(table) == 0
     assert list(exclusions["stage"]) == ["regions"]
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"From": "phantom", "Reason": "the smallest residual"}, "pulses: phantom"),
+        ({"From": "configured", "Reason": "no train; none at all"}, "pulses: configured (no train, none at all)"),
+    ],
+)
+def test_a_row_says_whose_pulses_its_fit_took(tmp_path, own, words):
+    paths, labels = write_run(tmp_path)
+    parameter_map, _ = read_map(*paths)
+    write_map(paths[0], parameter_map, *paths[1:], {"Pulses": own})
+    table, _ = measure(tmp_path, paths, labels)
+    assert set(table["lent_maps"]) == {words}
