@@ -110,23 +110,33 @@ def finish_voxels(
         for i in range(n):
             signed[i] = -signal[v, i] if i < negative[v] else signal[v, i]
         voxel_kind = kind if scale[v] > 0.0 else 0
-        _start_amplitudes(evaluate, problem, signed, usable[v], weight, solution, voxel_kind)
-        is_finite, is_converged = _settle(
+        start_amplitudes(evaluate, problem, signed, usable[v], weight, solution, voxel_kind)
+        is_finite, is_converged = settle(
             evaluate, problem, signal[v], signed, usable[v], weight, solution, scale[v], voxel_kind
         )
         for j in range(p):
             theta[v, j] = solution.theta[j]
-        rms[v], outliers[v], freedom[v], is_regular = _estimate_covariance(
-            signed, usable[v], solution, scale[v], sigma[v], voxel_kind, covariance
-        )
-        if not (is_finite and is_regular):
-            flag[v] = _SINGULAR
-            continue
-        flag[v] = report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
-        if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
-            flag[v] = _NO_SIGNAL
-        elif flag[v] == _OK:
-            flag[v] = check_range(problem, solution, is_converged)
+        flag[v], rms[v], outliers[v], freedom[v] = conclude(
+            report, problem, solution, signed, usable[v], scale[v], sigma[v], voxel_kind, is_finite, is_converged,
+            covariance, values[v], errors[v],
+        )  # fmt: skip
+
+
+@kernel
+def conclude(
+    report, problem, solution, signed, usable, scale, sigma, kind, is_finite, is_converged, covariance, values, errors
+):
+    """Write the reported parameters (r,) of a solution; returns flag, rms, fraction of outliers, degrees of freedom."""
+    p = solution.theta.size
+    rms, outliers, freedom, is_regular = _estimate_covariance(signed, usable, solution, scale, sigma, kind, covariance)
+    if not (is_finite and is_regular):
+        return _SINGULAR, rms, outliers, freedom
+    flag = report(solution.theta, solution.amplitudes, problem.constants, covariance, values, errors)
+    if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
+        flag = _NO_SIGNAL
+    elif flag == _OK:
+        flag = check_range(problem, solution, is_converged)
+    return flag, rms, outliers, freedom
 
 
 @kernel
@@ -151,7 +161,7 @@ def measure_strength(amplitudes, covariance, p):
 
 
 @kernel
-def _start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind):
+def start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind):
     """The amplitudes at the start; for a robust fit without the sample that stands off the most."""
     q, n = solution.basis.shape
     gram_inverse = np.empty((q, q))
@@ -174,7 +184,7 @@ def _start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind)
 
 
 @kernel
-def _settle(evaluate, problem, y, signed, usable, weight, solution, scale, kind):
+def settle(evaluate, problem, y, signed, usable, weight, solution, scale, kind):
     """Refine, with new weights and signs in turns, until nothing moves: whether it is finite, and has converged."""
     p, _, n = solution.slope.shape
     before = np.empty(p)

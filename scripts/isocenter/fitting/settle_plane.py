@@ -1,0 +1,192 @@
+"""The M-estimate of a voxel on a plane of the basis: reweighted least squares, then Newton's method on the same sum.
+
+The sum is over rho(r / scale), the scale held fixed (see `robust`). Reweighting lowers it at every turn but closes in by
+a share at a time; Newton's method, with the slope of the influence and the basis' own second derivatives, arrives in a
+few steps from where the sum curves upward. Neither may raise it: a step that would is halved.
+"""
+
+import numpy as np
+
+from isocenter.fitting.algebra import solve_amplitudes
+from isocenter.fitting.plane import expand_plane_twice
+from isocenter.fitting.robust import weigh_all
+from isocenter.models.compiled import vector_kernel
+
+_MOST_TURNS = 60
+#: The longest step, in cells.
+_LONGEST = 0.5
+#: Reweighting has settled when the (logarithmic) parameters move by less; Newton's next step is the square of that.
+_SETTLED, _ARRIVED = 1e-7, 1e-6
+
+
+@vector_kernel
+def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
+    """Move `solution` from its theta to the M-estimate of y (n,); returns whether it was reached.
+
+    weight : (n,), curves : (3, n), work : (3, n), scratch. Basis and slope are left at the optimum.
+    """
+    n = y.size
+    q = solution.amplitudes.size
+    z = 2 + q
+    theta, amplitudes = solution.theta, solution.amplitudes
+    lower, upper = problem.lower, problem.upper
+    f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
+    f00, f01, f11 = curves[0], curves[1], curves[2]
+    residual, bend, pull = work[0], work[1], work[2]
+    normal, exact = np.empty((z, z)), np.empty((z, z))
+    gradient, step, start = np.empty(z), np.empty(z), np.empty(z)
+    expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+    if not _start_amplitudes(y, weight, solution):
+        return False
+    lowest = np.inf
+    for turn in range(_MOST_TURNS):
+        c = amplitudes[0]
+        k = amplitudes[1] if q == 2 else 0.0
+        for i in range(n):
+            residual[i] = y[i] - c * f[i] - k
+        total = weigh_all(residual, scale, kind, weight, bend)
+        if total > lowest * (1.0 + 1e-12):
+            longest = 0.0
+            for j in range(z):
+                step[j] *= 0.5
+            longest = max(abs(step[0]), abs(step[1]))
+            if longest < 1e-9:
+                return False
+            for j in range(2):
+                theta[j] = start[j] + step[j]
+            for j in range(q):
+                amplitudes[j] = start[2 + j] + step[2 + j]
+            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+            continue
+        lowest = total
+        for i in range(n):
+            pull[i] = weight[i] * residual[i]
+        _accumulate(weight, c, f, f0, f1, q, normal)
+        _accumulate(bend, c, f, f0, f1, q, exact)
+        g0, g1, g2, g3, h00, h01, h11 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(n):
+            g0 += pull[i] * f0[i]
+            g1 += pull[i] * f1[i]
+            g2 += pull[i] * f[i]
+            g3 += pull[i]
+            h00 += pull[i] * f00[i]
+            h01 += pull[i] * f01[i]
+            h11 += pull[i] * f11[i]
+        gradient[0], gradient[1], gradient[2] = c * g0, c * g1, g2
+        if q == 2:
+            gradient[3] = g3
+        exact[0, 0] -= c * h00
+        exact[1, 0] -= c * h01
+        exact[1, 1] -= c * h11
+        exact[2, 0] -= g0
+        exact[2, 1] -= g1
+        for j in range(2):
+            if (theta[j] <= lower[j] and gradient[j] <= 0.0) or (theta[j] >= upper[j] and gradient[j] >= 0.0):
+                gradient[j] = 0.0
+                for m in range(z):
+                    if m > j:
+                        normal[m, j] = exact[m, j] = 0.0
+                    elif m < j:
+                        normal[j, m] = exact[j, m] = 0.0
+                normal[j, j] = exact[j, j] = 1.0
+        is_exact = turn > 0 and solve_positive(exact, gradient, step)
+        if not is_exact and not solve_positive(normal, gradient, step):
+            return False
+        share = 1.0
+        for j in range(2):
+            share = min(share, _LONGEST * problem.plane_width[j] / max(abs(step[j]), 1e-300))
+        longest = 0.0
+        for j in range(z):
+            step[j] *= share
+            start[j] = theta[j] if j < 2 else amplitudes[j - 2]
+            if j < 2:
+                theta[j] = min(max(theta[j] + step[j], lower[j]), upper[j])
+                step[j] = theta[j] - start[j]
+                longest = max(longest, abs(step[j]))
+            else:
+                amplitudes[j - 2] += step[j]
+        expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+        if turn > 0 and longest < (_ARRIVED if is_exact else _SETTLED):
+            return True
+    return False
+
+
+@vector_kernel
+def _start_amplitudes(y, weight, solution):
+    """The amplitudes at the start, without the sample that stands off the most; False where there are none."""
+    n = y.size
+    q = solution.amplitudes.size
+    gram_inverse = np.empty((q, q))
+    for i in range(n):
+        weight[i] = 1.0
+    if not np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)):
+        return False
+    f = solution.basis[0]
+    worst, most = 0, -1.0
+    for i in range(n):
+        r = y[i] - solution.amplitudes[0] * f[i]
+        leverage = gram_inverse[0, 0] * f[i] * f[i]
+        if q == 2:
+            r -= solution.amplitudes[1]
+            leverage += 2.0 * gram_inverse[0, 1] * f[i] + gram_inverse[1, 1]
+        gain = r * r / max(1.0 - leverage, 1e-9)
+        if gain > most:
+            most = gain
+            worst = i
+    weight[worst] = 0.0
+    return np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse))
+
+
+@vector_kernel
+def _accumulate(weight, c, f, f0, f1, q, matrix):
+    """Write the lower half of the normal matrix of both coordinates and the amplitudes."""
+    a00, a10, a11, a20, a21, a22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(f.size):
+        w0, w1, w2 = weight[i] * f0[i], weight[i] * f1[i], weight[i] * f[i]
+        a00 += w0 * f0[i]
+        a10 += w0 * f1[i]
+        a11 += w1 * f1[i]
+        a20 += w0 * f[i]
+        a21 += w1 * f[i]
+        a22 += w2 * f[i]
+    matrix[0, 0], matrix[1, 0], matrix[1, 1] = c * c * a00, c * c * a10, c * c * a11
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = c * a20, c * a21, a22
+    if q == 2:
+        a30, a31, a32, a33 = 0.0, 0.0, 0.0, 0.0
+        for i in range(f.size):
+            a30 += weight[i] * f0[i]
+            a31 += weight[i] * f1[i]
+            a32 += weight[i] * f[i]
+            a33 += weight[i]
+        matrix[3, 0], matrix[3, 1], matrix[3, 2], matrix[3, 3] = c * a30, c * a31, a32, a33
+
+
+@vector_kernel
+def solve_positive(matrix, right, solution):
+    """Solve matrix (m, m; its lower half, overwritten) times solution = right; False when it is not positive definite."""
+    m = right.size
+    for j in range(m):
+        own = matrix[j, j]
+        s = own
+        for k in range(j):
+            s -= matrix[j, k] * matrix[j, k]
+        if not (own > 0.0 and s > 1e-12 * own):
+            return False
+        s = np.sqrt(s)
+        matrix[j, j] = s
+        for i in range(j + 1, m):
+            r = matrix[i, j]
+            for k in range(j):
+                r -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = r / s
+    for j in range(m):
+        s = right[j]
+        for k in range(j):
+            s -= matrix[j, k] * solution[k]
+        solution[j] = s / matrix[j, j]
+    for j in range(m - 1, -1, -1):
+        s = solution[j]
+        for k in range(j + 1, m):
+            s -= matrix[k, j] * solution[k]
+        solution[j] = s / matrix[j, j]
+    return True
