@@ -116,27 +116,22 @@ def finish_voxels(
         )
         for j in range(p):
             theta[v, j] = solution.theta[j]
-        flag[v], rms[v], outliers[v], freedom[v] = conclude(
-            report, problem, solution, signed, usable[v], scale[v], sigma[v], voxel_kind, is_finite, is_converged,
-            covariance, values[v], errors[v],
-        )  # fmt: skip
+        rms[v], outliers[v], freedom[v], is_regular = _estimate_covariance(
+            signed, usable[v], solution, scale[v], sigma[v], voxel_kind, covariance
+        )
+        if not (is_finite and is_regular):
+            flag[v] = _SINGULAR
+            continue
+        flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
 
 
 @kernel
-def conclude(
-    report, problem, solution, signed, usable, scale, sigma, kind, is_finite, is_converged, covariance, values, errors
-):
-    """Write the reported parameters (r,) of a solution; returns flag, rms, fraction of outliers, degrees of freedom."""
-    p = solution.theta.size
-    rms, outliers, freedom, is_regular = _estimate_covariance(signed, usable, solution, scale, sigma, kind, covariance)
-    if not (is_finite and is_regular):
-        return _SINGULAR, rms, outliers, freedom
+def check_solution(report, problem, solution, is_converged, covariance, values, errors):
+    """Write the reported parameters and their errors (r,); returns the flag."""
     flag = report(solution.theta, solution.amplitudes, problem.constants, covariance, values, errors)
-    if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
-        flag = _NO_SIGNAL
-    elif flag == _OK:
-        flag = check_range(problem, solution, is_converged)
-    return flag, rms, outliers, freedom
+    if measure_strength(solution.amplitudes, covariance, solution.theta.size) < _LEAST_SIGNIFICANCE:
+        return _NO_SIGNAL
+    return check_range(problem, solution, is_converged) if flag == _OK else flag
 
 
 @kernel

@@ -52,7 +52,7 @@ def slope_of_influence(u, kind):
 def weigh_all(residual, scale, kind, weight, bend):
     """Write weights and slopes of influence (n,) of residuals (n,); returns what the M-estimate makes least.
 
-    That is the sum of rho(r / scale), with rho' = r w / scale.
+    That is the sum of rho(r / scale), with rho' = r w / scale; without weights half the sum of squares.
     """
     total = 0.0
     if kind == 1:
@@ -64,6 +64,12 @@ def weigh_all(residual, scale, kind, weight, bend):
             bend[i] = rest * (1.0 - 5.0 * t)
             total += 1.0 - rest * rest * rest
         return total * _TUKEY**2 / 6.0
+    if kind == 0:
+        for i in range(residual.size):
+            weight[i] = 1.0
+            bend[i] = 1.0
+            total += residual[i] * residual[i]
+        return 0.5 * total
     for i in range(residual.size):
         u = abs(residual[i]) / scale
         is_near = u <= _HUBER

@@ -15,14 +15,16 @@ from isocenter.models.compiled import vector_kernel
 _MOST_TURNS = 60
 #: The longest step, in cells.
 _LONGEST = 0.5
-#: Reweighting has settled when the (logarithmic) parameters move by less; Newton's next step is the square of that.
-_SETTLED, _ARRIVED = 1e-7, 1e-6
+#: Reweighting has settled when the (logarithmic) parameters move by less. Newton's method has arrived after a step as
+#: short as that: the next would be shorter than its square times a hundred.
+_SETTLED, _ARRIVED = 1e-7, 5e-6
 
 
 @vector_kernel
 def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
     """Move `solution` from its theta to the M-estimate of y (n,); returns whether it was reached.
 
+    kind : of the weights, 0 for none: least squares, from near its optimum
     weight : (n,), curves : (3, n), work : (3, n), scratch. Basis and slope are left at the optimum.
     """
     n = y.size
@@ -36,7 +38,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
     normal, exact = np.empty((z, z)), np.empty((z, z))
     gradient, step, start = np.empty(z), np.empty(z), np.empty(z)
     expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
-    if not _start_amplitudes(y, weight, solution):
+    if not _start_amplitudes(y, weight, kind > 0, solution):
         return False
     lowest = np.inf
     for turn in range(_MOST_TURNS):
@@ -46,23 +48,23 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
             residual[i] = y[i] - c * f[i] - k
         total = weigh_all(residual, scale, kind, weight, bend)
         if total > lowest * (1.0 + 1e-12):
-            longest = 0.0
             for j in range(z):
                 step[j] *= 0.5
-            longest = max(abs(step[0]), abs(step[1]))
-            if longest < 1e-9:
-                return False
+            is_standing = max(abs(step[0]), abs(step[1])) < 1e-9
             for j in range(2):
                 theta[j] = start[j] + step[j]
             for j in range(q):
                 amplitudes[j] = start[2 + j] + step[2 + j]
             expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+            if is_standing:
+                # The sum is flat to its last bits.
+                return True
             continue
         lowest = total
         for i in range(n):
             pull[i] = weight[i] * residual[i]
-        _accumulate(weight, c, f, f0, f1, q, normal)
-        _accumulate(bend, c, f, f0, f1, q, exact)
+        accumulate(weight, c, f, f0, f1, q, normal)
+        accumulate(bend, c, f, f0, f1, q, exact)
         g0, g1, g2, g3, h00, h01, h11 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(n):
             g0 += pull[i] * f0[i]
@@ -89,7 +91,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
                     elif m < j:
                         normal[j, m] = exact[j, m] = 0.0
                 normal[j, j] = exact[j, j] = 1.0
-        is_exact = turn > 0 and solve_positive(exact, gradient, step)
+        is_exact = (turn > 0 or kind == 0) and solve_positive(exact, gradient, step)
         if not is_exact and not solve_positive(normal, gradient, step):
             return False
         share = 1.0
@@ -105,15 +107,30 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
                 longest = max(longest, abs(step[j]))
             else:
                 amplitudes[j - 2] += step[j]
+        if is_exact and longest < _ARRIVED:
+            _shift(step[0], step[1], solution, curves)
+            return True
         expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
-        if turn > 0 and longest < (_ARRIVED if is_exact else _SETTLED):
+        if turn > 0 and longest < _SETTLED:
             return True
     return False
 
 
 @vector_kernel
-def _start_amplitudes(y, weight, solution):
-    """The amplitudes at the start, without the sample that stands off the most; False where there are none."""
+def _shift(s, t, solution, curves):
+    """Basis and slope after a short step (s, t), by their Taylor series."""
+    f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
+    for i in range(f.size):
+        f0_step = s * curves[0, i] + t * curves[1, i]
+        f1_step = s * curves[1, i] + t * curves[2, i]
+        f[i] += s * (f0[i] + 0.5 * f0_step) + t * (f1[i] + 0.5 * f1_step)
+        f0[i] += f0_step
+        f1[i] += f1_step
+
+
+@vector_kernel
+def _start_amplitudes(y, weight, is_trimmed, solution):
+    """The amplitudes at the start, or those without the sample that stands off the most; False where there are none."""
     n = y.size
     q = solution.amplitudes.size
     gram_inverse = np.empty((q, q))
@@ -121,6 +138,8 @@ def _start_amplitudes(y, weight, solution):
         weight[i] = 1.0
     if not np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)):
         return False
+    if not is_trimmed:
+        return True
     f = solution.basis[0]
     worst, most = 0, -1.0
     for i in range(n):
@@ -138,7 +157,7 @@ def _start_amplitudes(y, weight, solution):
 
 
 @vector_kernel
-def _accumulate(weight, c, f, f0, f1, q, matrix):
+def accumulate(weight, c, f, f0, f1, q, matrix):
     """Write the lower half of the normal matrix of both coordinates and the amplitudes."""
     a00, a10, a11, a20, a21, a22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(f.size):
