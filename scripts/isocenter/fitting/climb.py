@@ -105,14 +105,14 @@ def climb(direction, y, left_out, free, place, sums, rows):
                 hs, a, b = 0.0, 1.0, 0.0
             if is_fixed_t:
                 ht, d, b = 0.0, 1.0, 0.0
-            size = abs(a) + abs(d) + abs(b)
-            lowest = 0.5 * (a + d) - np.sqrt(0.25 * (a - d) ** 2 + b * b)
+            middle, spread = 0.5 * (a + d), np.sqrt(0.25 * (a - d) ** 2 + b * b)
+            size = max(abs(middle), spread) * 2.0
             if not size > 0.0:
                 return best * best, False
-            if lowest < 1e-9 * size:
-                # No maximum is near: uphill along what is steep.
-                a += 0.05 * size - lowest
-                d += 0.05 * size - lowest
+            if middle - spread < 1e-9 * size:
+                # On a saddle or in a dip: away from it, by the absolute values of both curvatures.
+                shift = abs(a * d - b * b) + 1e-6 * size * size
+                a, b, d = (a * a + b * b + shift) / size, b * (a + d) / size, (d * d + b * b + shift) / size
             det = a * d - b * b
             step_s = (d * hs - b * ht) / det
             step_t = (a * ht - b * hs) / det

@@ -18,6 +18,8 @@ _LONGEST = 0.5
 #: Reweighting has settled when the (logarithmic) parameters move by less. Newton's method has arrived after a step as
 #: short as that: the next would be shorter than its square times a hundred.
 _SETTLED, _ARRIVED = 1e-7, 5e-6
+#: Steps shorter than this, in cells, are followed by the Taylor series, which is off by 1e-10 then.
+_SHORT = 0.0025
 
 
 @vector_kernel
@@ -107,11 +109,11 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
                 longest = max(longest, abs(step[j]))
             else:
                 amplitudes[j - 2] += step[j]
-        if is_exact and longest < _ARRIVED:
+        if max(abs(step[0]) / problem.plane_width[0], abs(step[1]) / problem.plane_width[1]) < _SHORT:
             _shift(step[0], step[1], solution, curves)
-            return True
-        expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
-        if turn > 0 and longest < _SETTLED:
+        else:
+            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+        if longest < (_ARRIVED if is_exact else _SETTLED) and (turn > 0 or kind == 0):
             return True
     return False
 
