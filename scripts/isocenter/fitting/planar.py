@@ -22,8 +22,8 @@ from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
 from isocenter.models.compiled import vector_kernel
 
-#: Nodes on a level this far apart, and so many levels.
-_SPACING, _LEVELS = 0.42, 14
+#: Nodes on a level this far apart, and so many levels. Robust starts do not look between nodes: theirs cost more each.
+_SPACING, _ROBUST, _LEVELS = 0.28, 0.42, 14
 #: Levels from which an optimum is sought, at most.
 _MOST_CANDIDATES = 3
 #: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
@@ -45,19 +45,9 @@ class Planar(Direct):
     def __init__(self, separable: Separable, reported: int, plane: Plane):
         super().__init__(separable, reported, plane)
         lower, upper = np.array([separable.lower, separable.upper])
-        first = np.maximum(separable.grid.min(axis=0), lower)
-        last = np.minimum(separable.grid.max(axis=0), upper)
-        side, other = separable.sides, 1 - separable.sides
-        inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / _SPACING) + 2)
-        nodes = np.stack(np.meshgrid(np.linspace(first[side], last[side], _LEVELS), inner, indexing="ij"), axis=-1)
-        self.nodes = np.empty((_LEVELS * inner.size, 2))
-        self.nodes[:, [side, other]] = nodes.reshape(-1, 2)
         n = separable.design.shape[1]
         self.flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
-        e = sample_direction(separable, self.nodes)
-        self.unit = np.ascontiguousarray(np.pad(e.T, ((0, -n % 4), (0, 0))))
-        free = 1.0 - e.T**2 - self.flat[:, np.newaxis] ** 2
-        self.leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
+        self.nodes = {False: lay_nodes(separable, self.flat, _SPACING), True: lay_nodes(separable, self.flat, _ROBUST)}
         self.direction = plane.direction
         # Half a cell of the directions, along both coordinates.
         self.half = (upper - lower) / (2.0 * np.maximum(plane.direction.shape[:2], 1))
@@ -76,8 +66,8 @@ class Planar(Direct):
             block = slice(None) if rows.size == len(work.y) else rows
             theta, scale, converged = work.theta[block], work.scale[block], work.converged[block]
             start_planar(
-                self.evaluate, self.problem, self.nodes, _LEVELS, self.unit, self.flat, self.leverage, self.direction,
-                self.half, work.y[block], is_robust, theta, scale, converged,
+                self.evaluate, self.problem, _LEVELS, self.nodes[is_robust], self.flat, self.direction, self.half,
+                work.y[block], is_robust, theta, scale, converged,
             )  # fmt: skip
             work.theta[block], work.scale[block], work.converged[block] = theta, scale, converged
 
@@ -101,14 +91,30 @@ class Planar(Direct):
             _put_back(work, block, part, _FINISHED)
 
 
+def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h) (n, k)."""
+    first = np.maximum(separable.grid.min(axis=0), separable.lower)
+    last = np.minimum(separable.grid.max(axis=0), separable.upper)
+    side, other = separable.sides, 1 - separable.sides
+    inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / spacing) + 2)
+    nodes = np.empty((_LEVELS * inner.size, 2))
+    nodes[:, side] = np.repeat(np.linspace(first[side], last[side], _LEVELS), inner.size)
+    nodes[:, other] = np.tile(inner, _LEVELS)
+    e = sample_direction(separable, nodes).T
+    free = 1.0 - e**2 - flat[:, np.newaxis] ** 2
+    leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
+    return nodes, np.ascontiguousarray(np.pad(e, ((0, -len(e) % 4), (0, 0)))), np.ascontiguousarray(leverage)
+
+
 @vector_kernel
 def start_planar(
-    evaluate, problem, nodes, levels, unit, flat, leverage, direction, half, signal, is_robust, theta, scale, converged
-):  # fmt: skip
+    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged
+):
     """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
 
     A robust start leaves out the sample without which the node fits best: see `robust_line`.
     """
+    nodes, unit, leverage = laid
     n = signal.shape[1]
     count = unit.shape[1]
     heights = np.empty(count)
@@ -116,7 +122,7 @@ def start_planar(
     size = count // levels
     p, q = 2, problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
-    best_cost, best_node = np.empty(levels), np.empty(levels, np.int64)
+    best_cost, best_node, best_shift = np.empty(levels), np.empty(levels, np.int64), np.empty(levels)
     cost = np.empty(count)
     most = np.empty(count)
     weight = np.empty(n)
@@ -156,12 +162,10 @@ def start_planar(
                     s = k
             best_cost[m] = cost[s]
             best_node[m] = s
-            if not is_robust and first < s < first + size - 1:
-                # The top of the parabola through three heights.
-                left, middle, right = heights[s - 1], heights[s], heights[s + 1]
-                bend = left - 2.0 * middle + right
-                if bend * middle < 0.0:
-                    best_cost[m] = total - (middle - 0.125 * (left - right) ** 2 / bend) ** 2
+            best_shift[m] = 0.0
+            if not is_robust and first + 1 < s < first + size - 2:
+                best_shift[m], top = interpolate_top(heights, s)
+                best_cost[m] = total - top * top
         found = np.inf
         for _ in range(_MOST_CANDIDATES):
             chosen = -1
@@ -173,7 +177,7 @@ def start_planar(
                     chosen = m
             if chosen < 0 or best_cost[chosen] > _HOPELESS * found + _COARSE * total:
                 break
-            s = best_node[chosen]
+            s, shift = best_node[chosen], best_shift[chosen]
             best_node[chosen] = -1
             worst, off = -1, -1.0
             if is_robust:
@@ -196,6 +200,8 @@ def start_planar(
                     padded[worst] -= own
                 for j in range(p):
                     place[j] = (nodes[s, j] - lower[j]) / half[j]
+                    # From one node of the level to the next only the other coordinate changes.
+                    place[j] += shift * (nodes[1, j] - nodes[0, j]) / half[j]
                 explained, is_reached = climb(direction, padded, worst, free, place, sums, rows)
                 value = max(value - explained, 0.0)
                 for j in range(p):
@@ -223,3 +229,23 @@ def start_planar(
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]
+
+
+@vector_kernel
+def interpolate_top(heights, s):
+    """Where the quartic through five heights around node s has its top, in nodes from s, and its height there."""
+    a, b, c, d, e = heights[s - 2], heights[s - 1], heights[s], heights[s + 1], heights[s + 2]
+    third = 0.5 * (e - a) - (d - b)
+    fourth = a + e - 4.0 * (b + d) + 6.0 * c
+    bend = b + d - 2.0 * c
+    c1 = 0.5 * (d - b) - third / 6.0
+    c2 = 0.5 * bend - fourth / 24.0
+    c3, c4 = third / 6.0, fourth / 24.0
+    t = 0.0
+    for _ in range(3):
+        slope = c1 + t * (2.0 * c2 + t * (3.0 * c3 + t * 4.0 * c4))
+        curve = 2.0 * c2 + t * (6.0 * c3 + t * 12.0 * c4)
+        if not curve * c < 0.0:
+            return 0.0, c
+        t = min(max(t - slope / curve, -1.0), 1.0)
+    return t, c + t * (c1 + t * (c2 + t * (c3 + t * c4)))
