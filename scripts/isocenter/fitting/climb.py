@@ -1,4 +1,4 @@
-"""From a point of a plane to the next maximum of the sum of squares that it explains: Newton's method on polynomials."""
+"""From a point of a plane to the next maximum of the sum of squares explained, by Newton's method on polynomials."""
 
 import numpy as np
 
@@ -97,33 +97,35 @@ def climb(direction, y, left_out, free, place, sums, rows):
         else:
             best = h
             place[0], place[1] = x, z
-            # A coordinate on the edge that would go beyond stays.
+            # A coordinate on the edge that would go beyond stays: by the slope, or by the step that the slope leads to.
             is_fixed_s = (x <= 0.0 and hs <= 0.0) or (x >= far_s and hs >= 0.0)
             is_fixed_t = (z <= 0.0 and ht <= 0.0) or (z >= far_t and ht >= 0.0)
-            a, b, d = -hss, -hst, -htt
-            if is_fixed_s:
-                hs, a, b = 0.0, 1.0, 0.0
-            if is_fixed_t:
-                ht, d, b = 0.0, 1.0, 0.0
-            middle, spread = 0.5 * (a + d), np.sqrt(0.25 * (a - d) ** 2 + b * b)
-            size = max(abs(middle), spread) * 2.0
-            if not size > 0.0:
-                return best * best, False
-            if middle - spread < 1e-9 * size:
-                # On a saddle or in a dip: away from it, by the absolute values of both curvatures.
-                shift = abs(a * d - b * b) + 1e-6 * size * size
-                a, b, d = (a * a + b * b + shift) / size, b * (a + d) / size, (d * d + b * b + shift) / size
-            det = a * d - b * b
-            step_s = (d * hs - b * ht) / det
-            step_t = (a * ht - b * hs) / det
-            longest = max(abs(step_s), abs(step_t))
-            if longest > _LONGEST:
-                step_s *= _LONGEST / longest
-                step_t *= _LONGEST / longest
-            x = min(max(place[0] + step_s, 0.0), far_s)
-            z = min(max(place[1] + step_t, 0.0), far_t)
+            for _ in range(3):
+                step_s, step_t, is_curved = _step(hs, ht, hss, hst, htt, is_fixed_s, is_fixed_t)
+                if not is_curved:
+                    return best * best, False
+                is_outward_s = (x <= 0.0 and step_s < 0.0) or (x >= far_s and step_s > 0.0)
+                is_outward_t = (z <= 0.0 and step_t < 0.0) or (z >= far_t and step_t > 0.0)
+                if not (is_outward_s or is_outward_t):
+                    break
+                is_fixed_s = is_fixed_s or is_outward_s
+                is_fixed_t = is_fixed_t or is_outward_t
+            # To the first edge on the way and no further: a step of which one part is cut off leads elsewhere.
+            room_s = far_s - x if step_s > 0.0 else x
+            room_t = far_t - z if step_t > 0.0 else z
+            size_s, size_t = max(abs(step_s), 1e-300), max(abs(step_t), 1e-300)
+            share = min(1.0, room_s / size_s, room_t / size_t, _LONGEST / size_s, _LONGEST / size_t)
+            is_cut = share < 1.0
+            if share * size_s >= room_s:
+                x = far_s if step_s > 0.0 else 0.0
+            else:
+                x += share * step_s
+            if share * size_t >= room_t:
+                z = far_t if step_t > 0.0 else 0.0
+            else:
+                z += share * step_t
             step_s, step_t = x - place[0], z - place[1]
-            if max(abs(step_s), abs(step_t)) < _SETTLED:
+            if not is_cut and max(abs(step_s), abs(step_t)) < _SETTLED:
                 best += 0.5 * (hs * step_s + ht * step_t)
                 place[0], place[1] = x, z
                 return best * best, True
@@ -134,3 +136,23 @@ def climb(direction, y, left_out, free, place, sums, rows):
             collect_cell(direction[i, j], y, sums)
             slack = _SEAM
     return best * best, False
+
+
+@vector_kernel
+def _step(hs, ht, hss, hst, htt, is_fixed_s, is_fixed_t):
+    """Newton's step uphill, and whether there is one: not where nothing depends on the place."""
+    a, b, d = -hss, -hst, -htt
+    if is_fixed_s:
+        hs, a, b = 0.0, 1.0, 0.0
+    if is_fixed_t:
+        ht, d, b = 0.0, 1.0, 0.0
+    middle, spread = 0.5 * (a + d), np.sqrt(0.25 * (a - d) ** 2 + b * b)
+    size = max(abs(middle), spread) * 2.0
+    if not size > 0.0:
+        return 0.0, 0.0, False
+    if middle - spread < 1e-9 * size:
+        # On a saddle or in a dip: away from it, by the absolute values of both curvatures.
+        shift = abs(a * d - b * b) + 1e-6 * size * size
+        a, b, d = (a * a + b * b + shift) / size, b * (a + d) / size, (d * d + b * b + shift) / size
+    det = a * d - b * b
+    return (d * hs - b * ht) / det, (a * ht - b * hs) / det, True

@@ -1,9 +1,9 @@
 """The basis of a plane made directions: what least squares asks of it, as polynomials, cell by cell.
 
-As in `table`: with the constant basis function projected out and its length divided out, f becomes a direction e(u), and
-the sum of squares that a point u of the plane explains is h(u)^2 with h = y.e(u). Inside a cell h is one polynomial in
-both coordinates, whose 64 coefficients are 64 sums over the samples; h and all its derivatives then cost as much as a few
-samples of the basis.
+As in `table`: with the constant basis function projected out and its length divided out, f becomes a direction e(u),
+and the sum of squares that a point u of the plane explains is h(u)^2 with h = y.e(u). Inside a cell h is one polynomial
+in both coordinates, whose 64 coefficients are 64 sums over the samples; h and all its derivatives then cost as much as
+a few samples of the basis.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ NONE = np.empty((0, 0, 0, 0))
 def build_directions(evaluate: Callable[[np.ndarray], np.ndarray], lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """Coefficients (cells, cells, m, TERMS * TERMS), the first coordinate's changing fastest; m, a multiple of 4.
 
-    evaluate : points (v, 2) to directions (v, n). Samples are padded with zeros. `NONE` where polynomials cannot follow.
+    evaluate : points (v, 2) to directions (v, n)
+    Samples are padded with zeros. `NONE` where polynomials cannot follow.
     """
     points = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
     to_powers = np.linalg.inv(np.vander(points, TERMS, increasing=True))

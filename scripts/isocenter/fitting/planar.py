@@ -13,8 +13,8 @@ from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.climb import climb
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.line import scan
-from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.planar_finish import finish_planar
+from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.problem import evaluate_at, make_solution, predict_sample
 from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import estimate_scale
@@ -107,9 +107,7 @@ def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[n
 
 
 @vector_kernel
-def start_planar(
-    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged
-):
+def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged):
     """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
 
     A robust start leaves out the sample without which the node fits best: see `robust_line`.

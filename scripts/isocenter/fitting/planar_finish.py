@@ -1,4 +1,4 @@
-"""The second pass over voxels that have all their samples and a plane: their starts are optima, or near to robust ones."""
+"""The second pass over voxels with all their samples, on a plane: their starts are optima, or near to robust ones."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """The M-estimate of a voxel on a plane of the basis: reweighted least squares, then Newton's method on the same sum.
 
-The sum is over rho(r / scale), the scale held fixed (see `robust`). Reweighting lowers it at every turn but closes in by
-a share at a time; Newton's method, with the slope of the influence and the basis' own second derivatives, arrives in a
-few steps from where the sum curves upward. Neither may raise it: a step that would is halved.
+The sum is over rho(r / scale), the scale held fixed (see `robust`). Reweighting lowers it at every turn but closes in
+by a share at a time; Newton's method, with the slope of the influence and the basis' own second derivatives, arrives in
+a few steps from where the sum curves upward. Neither may raise it: a step that would is halved.
 """
 
 import numpy as np
@@ -39,6 +39,8 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
     residual, bend, pull = work[0], work[1], work[2]
     normal, exact = np.empty((z, z)), np.empty((z, z))
     gradient, step, start = np.empty(z), np.empty(z), np.empty(z)
+    matrix, right = np.empty((z, z)), np.empty(z)
+    is_fixed = np.zeros(2, np.bool_)
     expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
     if not _start_amplitudes(y, weight, kind > 0, solution):
         return False
@@ -85,35 +87,50 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
         exact[2, 0] -= g0
         exact[2, 1] -= g1
         for j in range(2):
-            if (theta[j] <= lower[j] and gradient[j] <= 0.0) or (theta[j] >= upper[j] and gradient[j] >= 0.0):
-                gradient[j] = 0.0
-                for m in range(z):
-                    if m > j:
-                        normal[m, j] = exact[m, j] = 0.0
-                    elif m < j:
-                        normal[j, m] = exact[j, m] = 0.0
-                normal[j, j] = exact[j, j] = 1.0
-        is_exact = (turn > 0 or kind == 0) and solve_positive(exact, gradient, step)
-        if not is_exact and not solve_positive(normal, gradient, step):
-            return False
-        share = 1.0
+            is_fixed[j] = (theta[j] <= lower[j] and gradient[j] <= 0.0) or (theta[j] >= upper[j] and gradient[j] >= 0.0)
+        is_exact = False
+        for _ in range(3):
+            is_exact = turn > 0 or kind == 0
+            if is_exact:
+                fix(exact, gradient, is_fixed, matrix, right)
+                is_exact = solve_positive(matrix, right, step)
+            if not is_exact:
+                fix(normal, gradient, is_fixed, matrix, right)
+                if not solve_positive(matrix, right, step):
+                    return False
+            # The slopes may lead inward from an edge and the step outward all the same.
+            is_outward = False
+            for j in range(2):
+                if (theta[j] <= lower[j] and step[j] < 0.0) or (theta[j] >= upper[j] and step[j] > 0.0):
+                    is_fixed[j] = is_outward = True
+            if not is_outward:
+                break
+        # To the first edge on the way and no further: a step of which one part is cut off leads elsewhere.
+        share, first = 1.0, -1
         for j in range(2):
-            share = min(share, _LONGEST * problem.plane_width[j] / max(abs(step[j]), 1e-300))
+            size = max(abs(step[j]), 1e-300)
+            room = upper[j] - theta[j] if step[j] > 0.0 else theta[j] - lower[j]
+            if room < share * size:
+                share, first = room / size, j
+            if _LONGEST * problem.plane_width[j] < share * size:
+                share, first = _LONGEST * problem.plane_width[j] / size, -1
         longest = 0.0
         for j in range(z):
-            step[j] *= share
             start[j] = theta[j] if j < 2 else amplitudes[j - 2]
-            if j < 2:
-                theta[j] = min(max(theta[j] + step[j], lower[j]), upper[j])
-                step[j] = theta[j] - start[j]
-                longest = max(longest, abs(step[j]))
-            else:
+            step[j] *= share
+            if j >= 2:
                 amplitudes[j - 2] += step[j]
+                continue
+            theta[j] = min(max(theta[j] + step[j], lower[j]), upper[j])
+            if j == first:
+                theta[j] = upper[j] if step[j] > 0.0 else lower[j]
+            step[j] = theta[j] - start[j]
+            longest = max(longest, abs(step[j]))
         if max(abs(step[0]) / problem.plane_width[0], abs(step[1]) / problem.plane_width[1]) < _SHORT:
             _shift(step[0], step[1], solution, curves)
         else:
             expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
-        if longest < (_ARRIVED if is_exact else _SETTLED) and (turn > 0 or kind == 0):
+        if first < 0 and longest < (_ARRIVED if is_exact else _SETTLED) and (turn > 0 or kind == 0):
             return True
     return False
 
@@ -183,8 +200,28 @@ def accumulate(weight, c, f, f0, f1, q, matrix):
 
 
 @vector_kernel
+def fix(matrix, gradient, is_fixed, own, right):
+    """Copy a matrix (its lower half) and the gradient without the coordinates that stay where they are."""
+    for j in range(gradient.size):
+        right[j] = gradient[j]
+        for m in range(j + 1):
+            own[j, m] = matrix[j, m]
+    for j in range(2):
+        if is_fixed[j]:
+            right[j] = 0.0
+            for m in range(j):
+                own[j, m] = 0.0
+            own[j, j] = 1.0
+            for m in range(j + 1, gradient.size):
+                own[m, j] = 0.0
+
+
+@vector_kernel
 def solve_positive(matrix, right, solution):
-    """Solve matrix (m, m; its lower half, overwritten) times solution = right; False when it is not positive definite."""
+    """Solve matrix (m, m) times solution = right; False when it is not positive definite.
+
+    Only the lower half of the matrix is read; it is overwritten.
+    """
     m = right.size
     for j in range(m):
         own = matrix[j, j]
