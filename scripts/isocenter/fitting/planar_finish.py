@@ -6,7 +6,7 @@ from isocenter.fitting.algebra import invert
 from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
-from isocenter.fitting.settle_plane import accumulate, settle_plane
+from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
 from isocenter.models.compiled import kernel, vector_kernel
 
 
@@ -21,11 +21,13 @@ def finish_planar(
     ones, weight, signed = np.ones(n), np.empty(n), np.empty(n)
     curves, work = np.empty((3, n)), np.empty((3, n))
     normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
+    small = make_small(p + q)
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):
             solution.theta[j] = theta[v, j]
-        is_finite, is_converged = True, settle_plane(problem, y, weight, solution, scale[v], kind, curves, work)
+        is_finite = True
+        is_converged = settle_plane(problem, y, weight, solution, scale[v], kind, curves, work, small)
         if not is_converged:
             # Back to the start, and the slow way.
             for j in range(p):

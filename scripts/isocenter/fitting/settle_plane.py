@@ -23,11 +23,20 @@ _SHORT = 0.0025
 
 
 @vector_kernel
-def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
+def make_small(z):
+    """Scratch of `settle_plane` for z parameters."""
+    squares = np.empty((3, z, z))
+    rows = np.empty((4, z))
+    return squares[0], squares[1], squares[2], rows[0], rows[1], rows[2], rows[3], np.zeros(2, np.bool_)
+
+
+@vector_kernel
+def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small):
     """Move `solution` from its theta to the M-estimate of y (n,); returns whether it was reached.
 
     kind : of the weights, 0 for none: least squares, from near its optimum
-    weight : (n,), curves : (3, n), work : (3, n), scratch. Basis and slope are left at the optimum.
+    weight : (n,), curves : (3, n), work : (3, n), small : of `make_small`, scratch
+    Basis and slope are left at the optimum.
     """
     n = y.size
     q = solution.amplitudes.size
@@ -37,10 +46,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
     f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
     f00, f01, f11 = curves[0], curves[1], curves[2]
     residual, bend, pull = work[0], work[1], work[2]
-    normal, exact = np.empty((z, z)), np.empty((z, z))
-    gradient, step, start = np.empty(z), np.empty(z), np.empty(z)
-    matrix, right = np.empty((z, z)), np.empty(z)
-    is_fixed = np.zeros(2, np.bool_)
+    normal, exact, matrix, gradient, step, start, right, is_fixed = small
     expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
     if not _start_amplitudes(y, weight, kind > 0, solution):
         return False
@@ -67,8 +73,13 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work):
         lowest = total
         for i in range(n):
             pull[i] = weight[i] * residual[i]
-        accumulate(weight, c, f, f0, f1, q, normal)
         accumulate(bend, c, f, f0, f1, q, exact)
+        if kind:
+            accumulate(weight, c, f, f0, f1, q, normal)
+        else:
+            for j in range(z):
+                for m in range(j + 1):
+                    normal[j, m] = exact[j, m]
         g0, g1, g2, g3, h00, h01, h11 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(n):
             g0 += pull[i] * f0[i]
