@@ -110,8 +110,8 @@ def finish_voxels(
         for i in range(n):
             signed[i] = -signal[v, i] if i < negative[v] else signal[v, i]
         voxel_kind = kind if scale[v] > 0.0 else 0
-        _start_amplitudes(evaluate, problem, signed, usable[v], weight, solution, voxel_kind)
-        is_finite, is_converged = _settle(
+        start_amplitudes(evaluate, problem, signed, usable[v], weight, solution, voxel_kind)
+        is_finite, is_converged = settle(
             evaluate, problem, signal[v], signed, usable[v], weight, solution, scale[v], voxel_kind
         )
         for j in range(p):
@@ -122,11 +122,16 @@ def finish_voxels(
         if not (is_finite and is_regular):
             flag[v] = _SINGULAR
             continue
-        flag[v] = report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
-        if measure_strength(solution.amplitudes, covariance, p) < _LEAST_SIGNIFICANCE:
-            flag[v] = _NO_SIGNAL
-        elif flag[v] == _OK:
-            flag[v] = check_range(problem, solution, is_converged)
+        flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
+
+
+@kernel
+def check_solution(report, problem, solution, is_converged, covariance, values, errors):
+    """Write the reported parameters and their errors (r,); returns the flag."""
+    flag = report(solution.theta, solution.amplitudes, problem.constants, covariance, values, errors)
+    if measure_strength(solution.amplitudes, covariance, solution.theta.size) < _LEAST_SIGNIFICANCE:
+        return _NO_SIGNAL
+    return check_range(problem, solution, is_converged) if flag == _OK else flag
 
 
 @kernel
@@ -151,7 +156,7 @@ def measure_strength(amplitudes, covariance, p):
 
 
 @kernel
-def _start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind):
+def start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind):
     """The amplitudes at the start; for a robust fit without the sample that stands off the most."""
     q, n = solution.basis.shape
     gram_inverse = np.empty((q, q))
@@ -174,7 +179,7 @@ def _start_amplitudes(evaluate, problem, signed, usable, weight, solution, kind)
 
 
 @kernel
-def _settle(evaluate, problem, y, signed, usable, weight, solution, scale, kind):
+def settle(evaluate, problem, y, signed, usable, weight, solution, scale, kind):
     """Refine, with new weights and signs in turns, until nothing moves: whether it is finite, and has converged."""
     p, _, n = solution.slope.shape
     before = np.empty(p)

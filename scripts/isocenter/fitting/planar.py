@@ -10,17 +10,20 @@ from types import SimpleNamespace
 import numpy as np
 
 from isocenter.fitting.algebra import solve_amplitudes
+from isocenter.fitting.climb import climb
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.line import scan
-from isocenter.fitting.plane import Plane, sample_plane
+from isocenter.fitting.planar_finish import finish_planar
+from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.problem import evaluate_at, make_solution, predict_sample
 from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import estimate_scale
+from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
 from isocenter.models.compiled import vector_kernel
 
-#: Nodes on a level this far apart, and so many levels.
-_SPACING, _LEVELS = 0.42, 14
+#: Nodes on a level this far apart, and so many levels. Robust starts do not look between nodes: theirs cost more each.
+_SPACING, _ROBUST, _LEVELS = 0.28, 0.42, 14
 #: Levels from which an optimum is sought, at most.
 _MOST_CANDIDATES = 3
 #: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
@@ -31,6 +34,9 @@ _MOST_STEPS = 60
 #: No optimum is sought where the nodes leave more than this many times what the best optimum leaves, and this share of
 #: the signal's sum of squares, which is what they are coarse by.
 _HOPELESS, _COARSE = 1.5, 5e-4
+#: What a batch holds for each of its voxels, by the pass that adds it.
+_STARTED = ("theta", "negative", "scale", "converged")
+_FINISHED = ("values", "errors", "flag", "rms", "outliers", "freedom", "theta")
 
 
 class Planar(Direct):
@@ -39,51 +45,74 @@ class Planar(Direct):
     def __init__(self, separable: Separable, reported: int, plane: Plane):
         super().__init__(separable, reported, plane)
         lower, upper = np.array([separable.lower, separable.upper])
-        first = np.maximum(separable.grid.min(axis=0), lower)
-        last = np.minimum(separable.grid.max(axis=0), upper)
-        side, other = separable.sides, 1 - separable.sides
-        inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / _SPACING) + 2)
-        nodes = np.stack(np.meshgrid(np.linspace(first[side], last[side], _LEVELS), inner, indexing="ij"), axis=-1)
-        self.nodes = np.empty((_LEVELS * inner.size, 2))
-        self.nodes[:, [side, other]] = nodes.reshape(-1, 2)
         n = separable.design.shape[1]
-        basis = np.empty((len(self.nodes), separable.amplitudes, n))
-        sample_plane(self.evaluate, self.nodes, separable.design, separable.constants, basis)
-        e = basis[:, 0]
         self.flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
-        e = e - (e @ self.flat)[:, np.newaxis] * self.flat
-        e = e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-300)
-        self.unit = np.ascontiguousarray(np.pad(e.T, ((0, -n % 4), (0, 0))))
-        free = 1.0 - e.T**2 - self.flat[:, np.newaxis] ** 2
-        self.leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
+        self.nodes = {False: lay_nodes(separable, self.flat, _SPACING), True: lay_nodes(separable, self.flat, _ROBUST)}
+        self.direction = plane.direction
+        # Half a cell of the directions, along both coordinates.
+        self.half = (upper - lower) / (2.0 * np.maximum(plane.direction.shape[:2], 1))
 
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
-        """First pass over a batch: adds theta (v, 2), negative and scale (v,)."""
+        """First pass over a batch: adds theta (v, 2), negative, scale and converged (v,)."""
         complete = work.count == work.y.shape[1]
         if complete.all():
             work.theta, work.negative = np.empty((len(work.y), 2)), np.zeros(len(work.y), np.int64)
             work.scale = np.full(len(work.y), np.nan)
         else:
             super().start(work, is_robust)
+        work.converged = np.zeros(len(work.y), dtype=bool)
         rows = np.flatnonzero(complete)
         if rows.size:
             block = slice(None) if rows.size == len(work.y) else rows
-            theta, scale = work.theta[block], work.scale[block]
+            theta, scale, converged = work.theta[block], work.scale[block], work.converged[block]
             start_planar(
-                self.evaluate, self.problem, self.nodes, _LEVELS, self.unit, self.flat, self.leverage, work.y[block],
-                is_robust, theta, scale,
+                self.evaluate, self.problem, _LEVELS, self.nodes[is_robust], self.flat, self.direction, self.half,
+                work.y[block], is_robust, theta, scale, converged,
             )  # fmt: skip
-            work.theta[block], work.scale[block] = theta, scale
+            work.theta[block], work.scale[block], work.converged[block] = theta, scale, converged
+
+    def finish(self, work: SimpleNamespace, kind: int) -> None:
+        """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
+        is_found = work.scale > 0.0 if kind else work.converged
+        is_quick = (work.count == work.y.shape[1]) & is_found & (not self.separable.is_magnitude)
+        self._prepare(work)
+        for rows, is_quick_part in ((np.flatnonzero(is_quick), True), (np.flatnonzero(~is_quick), False)):
+            if not rows.size:
+                continue
+            block = slice(None) if rows.size == len(work.y) else rows
+            part = _select(work, block, (*_STARTED, *_FINISHED))
+            if not is_quick_part:
+                super().finish(part, kind)
+            else:
+                finish_planar(
+                    self.evaluate, self.report, self.problem, part.y, part.theta, part.scale, part.known, kind,
+                    part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
+                )  # fmt: skip
+            _put_back(work, block, part, _FINISHED)
+
+
+def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h) (n, k)."""
+    first = np.maximum(separable.grid.min(axis=0), separable.lower)
+    last = np.minimum(separable.grid.max(axis=0), separable.upper)
+    side, other = separable.sides, 1 - separable.sides
+    inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / spacing) + 2)
+    nodes = np.empty((_LEVELS * inner.size, 2))
+    nodes[:, side] = np.repeat(np.linspace(first[side], last[side], _LEVELS), inner.size)
+    nodes[:, other] = np.tile(inner, _LEVELS)
+    e = sample_direction(separable, nodes).T
+    free = 1.0 - e**2 - flat[:, np.newaxis] ** 2
+    leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
+    return nodes, np.ascontiguousarray(np.pad(e, ((0, -len(e) % 4), (0, 0)))), np.ascontiguousarray(leverage)
 
 
 @vector_kernel
-def start_planar(
-    evaluate, problem, nodes, levels, unit, flat, leverage, signal, is_robust, theta, scale
-):  # fmt: skip
-    """Write theta (v, 2), and for robust fits the scale (v,), of signals (v, n).
+def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged):
+    """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
 
     A robust start leaves out the sample without which the node fits best: see `robust_line`.
     """
+    nodes, unit, leverage = laid
     n = signal.shape[1]
     count = unit.shape[1]
     heights = np.empty(count)
@@ -91,12 +120,15 @@ def start_planar(
     size = count // levels
     p, q = 2, problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
-    best_cost, best_node = np.empty(levels), np.empty(levels, np.int64)
+    best_cost, best_node, best_shift = np.empty(levels), np.empty(levels, np.int64), np.empty(levels)
     cost = np.empty(count)
     most = np.empty(count)
     weight = np.empty(n)
     absolute = np.empty(n)
     gram_inverse = np.empty((q, q))
+    place, sums, rows = np.empty(2), np.empty(64), np.empty((3, 8))
+    has_directions = direction.size > 0
+    lower = problem.lower
     for v in range(signal.shape[0]):
         y = signal[v]
         total, level = 0.0, 0.0
@@ -128,12 +160,10 @@ def start_planar(
                     s = k
             best_cost[m] = cost[s]
             best_node[m] = s
-            if not is_robust and first < s < first + size - 1:
-                # The top of the parabola through three heights.
-                left, middle, right = heights[s - 1], heights[s], heights[s + 1]
-                bend = left - 2.0 * middle + right
-                if bend * middle < 0.0:
-                    best_cost[m] = total - (middle - 0.125 * (left - right) ** 2 / bend) ** 2
+            best_shift[m] = 0.0
+            if not is_robust and first + 1 < s < first + size - 2:
+                best_shift[m], top = interpolate_top(heights, s)
+                best_cost[m] = total - top * top
         found = np.inf
         for _ in range(_MOST_CANDIDATES):
             chosen = -1
@@ -145,25 +175,47 @@ def start_planar(
                     chosen = m
             if chosen < 0 or best_cost[chosen] > _HOPELESS * found + _COARSE * total:
                 break
-            s = best_node[chosen]
+            s, shift = best_node[chosen], best_shift[chosen]
             best_node[chosen] = -1
             worst, off = -1, -1.0
+            if is_robust:
+                for i in range(n):
+                    r = y[i] - level * flat[i] - heights[s] * unit[i, s]
+                    if r * r * leverage[i, s] > off:
+                        off = r * r * leverage[i, s]
+                        worst = i
             for i in range(n):
                 weight[i] = 1.0
-                r = y[i] - level * flat[i] - heights[s] * unit[i, s]
-                if is_robust and r * r * leverage[i, s] > off:
-                    off = r * r * leverage[i, s]
-                    worst = i
             if worst >= 0:
                 weight[worst] = 0.0
+            is_reached = False
+            if has_directions:
+                value, free = total - level * level, 1.0
+                if worst >= 0:
+                    free = 1.0 - flat[worst] ** 2
+                    own = (y[worst] - level * flat[worst]) / free
+                    value -= own * own * free
+                    padded[worst] -= own
+                for j in range(p):
+                    place[j] = (nodes[s, j] - lower[j]) / half[j]
+                    # From one node of the level to the next only the other coordinate changes.
+                    place[j] += shift * (nodes[1, j] - nodes[0, j]) / half[j]
+                explained, is_reached = climb(direction, padded, worst, free, place, sums, rows)
+                value = max(value - explained, 0.0)
+                for j in range(p):
+                    solution.theta[j] = min(max(lower[j] + half[j] * place[j], lower[j]), problem.upper[j])
+                if worst >= 0:
+                    padded[worst] = y[worst]
+            if not is_reached:
+                for j in range(p):
+                    solution.theta[j] = nodes[s, j]
+                value, _ = refine(evaluate, problem, y, weight, solution, _ROUGH, _MOST_STEPS)
             for j in range(p):
-                solution.theta[j] = nodes[s, j]
-            value, _ = refine(evaluate, problem, y, weight, solution, _ROUGH, _MOST_STEPS)
-            for j in range(p):
-                if solution.theta[j] <= problem.lower[j] or solution.theta[j] >= problem.upper[j]:
+                if solution.theta[j] <= lower[j] or solution.theta[j] >= problem.upper[j]:
                     value *= 1.0 + _EDGE / (n - p - q)
             if value < found:
                 found = value
+                converged[v] = is_reached
                 for j in range(p):
                     theta[v, j] = solution.theta[j]
                 if is_robust:
@@ -175,3 +227,23 @@ def start_planar(
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]
+
+
+@vector_kernel
+def interpolate_top(heights, s):
+    """Where the quartic through five heights around node s has its top, in nodes from s, and its height there."""
+    a, b, c, d, e = heights[s - 2], heights[s - 1], heights[s], heights[s + 1], heights[s + 2]
+    third = 0.5 * (e - a) - (d - b)
+    fourth = a + e - 4.0 * (b + d) + 6.0 * c
+    bend = b + d - 2.0 * c
+    c1 = 0.5 * (d - b) - third / 6.0
+    c2 = 0.5 * bend - fourth / 24.0
+    c3, c4 = third / 6.0, fourth / 24.0
+    t = 0.0
+    for _ in range(3):
+        slope = c1 + t * (2.0 * c2 + t * (3.0 * c3 + t * 4.0 * c4))
+        curve = 2.0 * c2 + t * (6.0 * c3 + t * 12.0 * c4)
+        if not curve * c < 0.0:
+            return 0.0, c
+        t = min(max(t - slope / curve, -1.0), 1.0)
+    return t, c + t * (c1 + t * (c2 + t * (c3 + t * c4)))

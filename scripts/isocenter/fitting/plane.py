@@ -5,10 +5,12 @@ It is followed to 1e-7 of its largest value, far below what noise leaves to see;
 the most cells is fitted without.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from isocenter.fitting.directions import NONE as NO_DIRECTIONS
+from isocenter.fitting.directions import build_directions
 from isocenter.models.base import Separable
 from isocenter.models.compiled import kernel, vector_kernel
 
@@ -20,11 +22,15 @@ _FEWEST_CELLS, _MOST_CELLS = (6, 2), 400
 
 @dataclass(frozen=True)
 class Plane:
-    """coefficients : (cells, cells, TERMS, TERMS, n) in both coordinates, -1...1 across a cell; lower, width : (2,)."""
+    """coefficients : (cells, cells, TERMS, TERMS, n) in both coordinates, -1...1 across a cell; lower, width : (2,).
+
+    direction : see `directions`; empty where the model has no optima side by side to be sought, or cannot be followed
+    """
 
     coefficients: np.ndarray
     lower: np.ndarray
     width: np.ndarray
+    direction: np.ndarray = field(default_factory=lambda: NO_DIRECTIONS)
 
 
 #: What stands for "no plane" in kernels.
@@ -83,7 +89,28 @@ def build_plane(separable: Separable) -> Plane:
         if np.abs(rest - 1.0).max() > 0 or np.abs(basis[..., 1, :] - 1.0).max() > 0:
             return NONE
     coefficients = np.einsum("ai,bj,xyijn->xyabn", to_powers, to_powers, basis[..., 0, :], optimize=True)
-    return Plane(np.ascontiguousarray(coefficients), lower.copy(), (upper - lower) / np.array(cells))
+    coefficients = np.ascontiguousarray(coefficients)
+    direction = NO_DIRECTIONS
+    if separable.sides >= 0:
+
+        def point(theta: np.ndarray) -> np.ndarray:
+            return sample_direction(separable, theta)
+
+        direction = build_directions(point, lower, upper)
+    return Plane(coefficients, lower.copy(), (upper - lower) / np.array(cells), direction)
+
+
+def sample_direction(separable: Separable, theta: np.ndarray) -> np.ndarray:
+    """The moving basis function at theta (v, 2) without its part along the constant one, of length 1: (v, n).
+
+    Zeros where nothing is left of it.
+    """
+    basis = np.empty((len(theta), separable.amplitudes, separable.design.shape[1]))
+    sample_plane(separable.evaluate.address, theta, separable.design, separable.constants, basis)
+    e = basis[:, 0]
+    if separable.amplitudes == 2:
+        e = e - e.mean(axis=1, keepdims=True)
+    return e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-300)
 
 
 @kernel
@@ -144,3 +171,67 @@ def expand_plane(coefficients, lower, width, theta, basis, slope):
             basis[1, k] = 1.0
             slope[0, 1, k] = 0.0
             slope[1, 1, k] = 0.0
+
+
+@vector_kernel
+def expand_plane_twice(coefficients, lower, width, theta, solution, curves):
+    """As `expand_plane`, into a solution; writes the second derivatives of f besides: curves (3, n)."""
+    n = solution.basis.shape[1]
+    x = (theta[0] - lower[0]) / width[0]
+    z = (theta[1] - lower[1]) / width[1]
+    i = min(max(int(x), 0), coefficients.shape[0] - 1)
+    j = min(max(int(z), 0), coefficients.shape[1] - 1)
+    s = 2.0 * (x - i) - 1.0
+    t = 2.0 * (z - j) - 1.0
+    cell = coefficients[i, j]
+    f, fs, ft = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
+    fss, fst, ftt = curves[0], curves[1], curves[2]
+    for k in range(n):
+        f[k] = 0.0
+        fs[k] = 0.0
+        ft[k] = 0.0
+        fss[k] = 0.0
+        fst[k] = 0.0
+        ftt[k] = 0.0
+    for a in range(7, -1, -1):
+        row = cell[a]
+        for k in range(n):
+            r = row[7, k]
+            d = r
+            r = r * t + row[6, k]
+            e = d
+            d = d * t + r
+            r = r * t + row[5, k]
+            e = e * t + d
+            d = d * t + r
+            r = r * t + row[4, k]
+            e = e * t + d
+            d = d * t + r
+            r = r * t + row[3, k]
+            e = e * t + d
+            d = d * t + r
+            r = r * t + row[2, k]
+            e = e * t + d
+            d = d * t + r
+            r = r * t + row[1, k]
+            e = e * t + d
+            d = d * t + r
+            r = r * t + row[0, k]
+            fss[k] = fss[k] * s + fs[k]
+            fs[k] = fs[k] * s + f[k]
+            f[k] = f[k] * s + r
+            fst[k] = fst[k] * s + ft[k]
+            ft[k] = ft[k] * s + d
+            ftt[k] = ftt[k] * s + e
+    p, q = 2.0 / width[0], 2.0 / width[1]
+    for k in range(n):
+        fs[k] *= p
+        ft[k] *= q
+        fss[k] *= 2.0 * p * p
+        fst[k] *= p * q
+        ftt[k] *= 2.0 * q * q
+    if solution.basis.shape[0] == 2:
+        for k in range(n):
+            solution.basis[1, k] = 1.0
+            solution.slope[0, 1, k] = 0.0
+            solution.slope[1, 1, k] = 0.0

@@ -49,6 +49,37 @@ def slope_of_influence(u, kind):
 
 
 @vector_kernel
+def weigh_all(residual, scale, kind, weight, bend):
+    """Write weights and slopes of influence (n,) of residuals (n,); returns what the M-estimate makes least.
+
+    That is the sum of rho(r / scale), with rho' = r w / scale; without weights half the sum of squares.
+    """
+    total = 0.0
+    if kind == 1:
+        factor = 1.0 / (_TUKEY * scale)
+        for i in range(residual.size):
+            t = min((residual[i] * factor) ** 2, 1.0)
+            rest = 1.0 - t
+            weight[i] = rest * rest
+            bend[i] = rest * (1.0 - 5.0 * t)
+            total += 1.0 - rest * rest * rest
+        return total * _TUKEY**2 / 6.0
+    if kind == 0:
+        for i in range(residual.size):
+            weight[i] = 1.0
+            bend[i] = 1.0
+            total += residual[i] * residual[i]
+        return 0.5 * total
+    for i in range(residual.size):
+        u = abs(residual[i]) / scale
+        is_near = u <= _HUBER
+        weight[i] = 1.0 if is_near else _HUBER / u
+        bend[i] = 1.0 if is_near else 0.0
+        total += 0.5 * u * u if is_near else _HUBER * (u - 0.5 * _HUBER)
+    return total
+
+
+@vector_kernel
 def estimate_scale(absolute, count, parameters):
     """A robust standard deviation from the first `count` absolute residuals.
 

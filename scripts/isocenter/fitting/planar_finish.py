@@ -1,0 +1,88 @@
+"""The second pass over voxels with all their samples, on a plane: their starts are optima, or near to robust ones."""
+
+import numpy as np
+
+from isocenter.fitting.algebra import invert
+from isocenter.fitting.passes import check_solution, settle, start_amplitudes
+from isocenter.fitting.problem import make_solution
+from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
+from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
+from isocenter.models.compiled import kernel, vector_kernel
+
+
+@kernel
+def finish_planar(
+    evaluate, report, problem, signal, theta, scale, sigma, kind, values, errors, flag, rms, outliers, freedom
+):
+    """As `passes.finish_voxels`, of signals (v, n) whose samples can all be used and keep their signs."""
+    n = signal.shape[1]
+    p, q = 2, problem.grid_basis.shape[0]
+    solution = make_solution(p, q, n)
+    ones, weight, signed = np.ones(n), np.empty(n), np.empty(n)
+    curves, work = np.empty((3, n)), np.empty((3, n))
+    normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
+    small = make_small(p + q)
+    for v in range(signal.shape[0]):
+        y = signal[v]
+        for j in range(p):
+            solution.theta[j] = theta[v, j]
+        is_finite = True
+        is_converged = settle_plane(problem, y, weight, solution, scale[v], kind, curves, work, small)
+        if not is_converged:
+            # Back to the start, and the slow way.
+            for j in range(p):
+                solution.theta[j] = theta[v, j]
+            for i in range(n):
+                signed[i] = y[i]
+            start_amplitudes(evaluate, problem, signed, ones, weight, solution, kind)
+            is_finite, is_converged = settle(evaluate, problem, y, signed, ones, weight, solution, scale[v], kind)
+        for j in range(p):
+            theta[v, j] = solution.theta[j]
+        rms[v], outliers[v], freedom[v], is_regular = estimate_covariance(
+            y, solution, scale[v], sigma[v], kind, weight, work, normal, covariance
+        )
+        if is_finite and is_regular:
+            flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
+
+
+@vector_kernel
+def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
+    """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch."""
+    n = y.size
+    q = solution.amplitudes.size
+    f, c = solution.basis[0], solution.amplitudes[0]
+    k = solution.amplitudes[1] if q == 2 else 0.0
+    residual, bend = work[0], work[1]
+    squares = 0.0
+    for i in range(n):
+        residual[i] = y[i] - c * f[i] - k
+        squares += residual[i] * residual[i]
+    weigh_all(residual, scale, kind, weight, bend)
+    influence, slope, kept, off = 0.0, 0.0, 0.0, 0.0
+    for i in range(n):
+        w = weight[i]
+        influence += (w * residual[i]) ** 2
+        slope += bend[i]
+        off += 1.0 if w < OUTLIER_WEIGHT else 0.0
+        weight[i] = 1.0 if w > 0.0 else 0.0
+        kept += weight[i]
+    freedom = int(kept) - 2 - q
+    variance = np.nan
+    if kind:
+        # Huber's sandwich: the mean square of the influence over the squared mean of its slope.
+        slope /= kept
+        if freedom > 0 and slope > 0.1:
+            variance = influence / freedom / slope**2
+    elif sigma > 0.0:
+        variance = sigma**2
+    elif freedom > 0:
+        variance = influence / freedom
+    accumulate(weight, c, f, solution.slope[0, 0], solution.slope[1, 0], q, normal)
+    for j in range(2 + q):
+        for m in range(j):
+            normal[m, j] = normal[j, m]
+    is_regular = invert(normal, covariance) and np.isfinite(variance)
+    for j in range(2 + q):
+        for m in range(2 + q):
+            covariance[j, m] *= variance
+    return np.sqrt(squares / n), off / n, freedom, is_regular
