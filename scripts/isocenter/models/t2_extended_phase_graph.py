@@ -197,6 +197,7 @@ class T2ExtendedPhaseGraph:
         "pulse_duration": 0.0,
         "b1_bounds": (_LOWEST_B1, _HIGHEST_B1),
         "t1": 1.0,
+        "b1_from": "neighborhood",
         "offset": False,
         "echo_spacing": None,
     }
@@ -249,8 +250,18 @@ class T2ExtendedPhaseGraph:
         b1 = self._read_b1(acquisition)
         is_known = b1 is not None
         typical_b1 = float(np.nanmedian(b1)) if is_known else np.nan
+        if options["b1_from"] not in ("neighborhood", "voxel"):
+            raise ConfigError(
+                explain(
+                    f"Unknown option b1_from of {self.name}",
+                    expected="neighborhood or voxel",
+                    found=options["b1_from"],
+                )
+            )
+        # Without a profile B1 and its mirror image are one and the same: there is nothing for neighbors to decide.
+        source = options["b1_from"] if has_profile and not is_known else "voxel"
         # Not to be chosen, but to be read beside every value.
-        known = {"b1": "map" if b1.ndim else float(b1)} if is_known else {}
+        word = {"b1": "map" if b1.ndim else float(b1)} if is_known else {}
         if is_known:
             nodes, lower, upper, visible, is_hard = (each[:1] for each in (nodes, lower, upper, visible, is_hard))
         if has_floor:
@@ -281,17 +292,20 @@ class T2ExtendedPhaseGraph:
         return Bound(
             model=self,
             parameters=tuple(each for each in self.parameters if not (is_known and each.name == "B1"))
-            + (OFFSET,) * has_offset + (_FLOOR,) * has_floor,
+            + (OFFSET,) * has_offset
+            + (_FLOOR,) * has_floor,
             n=te.size,
             acquisition={"EchoTime": te, "RefocusingFlipAngle": nominal},
-            options={**options, "echo_spacing": spacing, **known},
+            options={**options, "echo_spacing": spacing, "b1_from": source, **word},
             forward=forward,
             defaults={"T1": t1 if t1.ndim else float(t1), **({"B1": b1 if b1.ndim else float(b1)} if is_known else {})},
             separable=Separable(
                 evaluate=evaluate_known_b1 if is_known else evaluate_echo_train,
                 report=report_known_b1 if is_known else report_echo_train,
                 design=number[np.newaxis].astype(float),
-                constants=np.concatenate([[spacing, float(np.median(t1)), angle, float(m), share, typical_b1], profile]),
+                constants=np.concatenate(
+                    [[spacing, float(np.median(t1)), angle, float(m), share, typical_b1], profile]
+                ),
                 lower=np.array(lower),
                 upper=np.array(upper),
                 is_hard=np.array(is_hard),
