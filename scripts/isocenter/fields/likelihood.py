@@ -5,6 +5,7 @@ out, so what is left is its profile likelihood, and a voxel that no value explai
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import correlate1d
@@ -18,44 +19,51 @@ _TINY = 1e-4
 
 @dataclass(frozen=True)
 class Profiles:
-    """The sum of squares of v voxels over k held values of the field, and the penalty (minus log likelihood) it makes.
+    """The sum of squares of v voxels over held values of the field, and the penalty (minus log likelihood) it makes.
 
     nodes : (k,) array, rising in equal steps, at least 4
-    squares : (k, v) array, what is left; positive
+    begin : (v,) integers, the first node of each voxel's window of w nodes, at least 4
+    squares : (w, v) array, what is left on the nodes of the window; positive
     freedom : (v,) array, degrees of freedom
     """
 
     nodes: np.ndarray
+    begin: np.ndarray
     squares: np.ndarray
     freedom: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Profiles":
+    def take(self, rows: Any) -> "Profiles":
         """The profiles of some voxels."""
-        return Profiles(self.nodes, np.ascontiguousarray(self.squares[:, rows]), self.freedom[rows])
+        return Profiles(self.nodes, self.begin[rows], np.ascontiguousarray(self.squares[:, rows]), self.freedom[rows])
 
-    def penalties(self, every: int = 1) -> np.ndarray:
-        """(k, v) array: the penalty on every so many nodes, from 0 at the best of all nodes."""
-        return 0.5 * self.freedom * np.log(self.squares[::every] / self.squares.min(axis=0))
+    def penalties(self) -> np.ndarray:
+        """(w, v) array: the penalty on the nodes, from 0 at the best of them."""
+        return 0.5 * self.freedom * np.log(self.squares / self.squares.min(axis=0))
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """(v,) arrays: the lowest and the highest value in each voxel's window."""
+        return self.nodes[self.begin], self.nodes[self.begin + len(self.squares) - 1]
 
     def at(self, field: np.ndarray) -> np.ndarray:
         """(v,) array: the penalty of each voxel at a value of its own, on the same scale."""
-        first, weights, _ = interpolate(self.nodes, field)
-        rows = np.arange(field.size)
+        place = (field - self.nodes[self.begin]) / (self.nodes[1] - self.nodes[0])
+        first = np.clip(np.floor(place).astype(np.int64) - 1, 0, len(self.squares) - 4)
+        weights, rows = _cubic(place - first), np.arange(field.size)
         squares = sum(weights[k] * self.squares[first + k, rows] for k in range(4))
-        least = self.squares.min(axis=0)
         # A cubic may undershoot a narrow valley.
-        return 0.5 * self.freedom * np.log(np.maximum(squares / least, 0.5))
+        return 0.5 * self.freedom * np.log(np.maximum(squares / self.squares.min(axis=0), 0.5))
 
     def differentiate(self, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(v,) arrays: slope and curvature of the penalty at a value of each voxel."""
-        inner = np.clip(field, self.nodes[0] + _HALF_STEP, self.nodes[-1] - _HALF_STEP)
+        low, high = self.ends()
+        inner = np.clip(field, low + _HALF_STEP, high - _HALF_STEP)
         slope = (self.at(inner + _TINY) - self.at(inner - _TINY)) / (2 * _TINY)
         bend = self.at(inner + _HALF_STEP) - 2 * self.at(inner) + self.at(inner - _HALF_STEP)
         return slope, bend / _HALF_STEP**2
 
 
 def interpolate(nodes: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The cubic through the four nodes around each value (v,): the first of them (v,), their weights and slopes (4, v)."""
+    """The cubic through the four nodes around values (v,): the first one (v,), all their weights and slopes (4, v)."""
     step = nodes[1] - nodes[0]
     place = (at - nodes[0]) / step
     first = np.clip(np.floor(place).astype(np.int64) - 1, 0, nodes.size - 4)

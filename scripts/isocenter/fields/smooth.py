@@ -18,29 +18,29 @@ from isocenter.fields.likelihood import Kernel, Profiles
 #: The width [mm] of the first look, of which the polynomial only takes its start.
 _FIRST_WIDTH = 13.0
 #: Widths to choose from [mm]: the narrowest one whose median standard error of the field is below `_WANTED`.
-_WIDTHS = (6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
-_WANTED = 0.004
+_WIDTHS = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
+_WANTED = 0.006
 _PASSES = 2
 _ORDER = 2
-#: Voxels that the polynomial is fitted to, at most: evenly spread.
-_MOST_VOXELS = 30_000
 #: What the slope of a field may be thought to be [1/mm], where neighbors on one side alone do not tell.
 _STEEP = 0.02
 _LONGEST_STEP = 0.05
-_MOST_STEPS = 30
+#: Of the polynomial's fit; a gain of the penalty below the last one is none.
+_MOST_STEPS, _MOST_DAMPING, _LEAST_GAIN = 30, 1e6, 1e-3
 _UNITS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
 _PAIRS = sorted({tuple(np.add(a, b).tolist()) for a, b in product(_UNITS, _UNITS)})
 
 
 def estimate_field(
-    profiles: Profiles, inside: np.ndarray, spacing: np.ndarray, *, width: float | None = None
+    profiles: Profiles, inside: np.ndarray, spacing: np.ndarray, trend: np.ndarray, *, width: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, Kernel]:
     """The field (v,) that the voxels inside of a mask (x, y, z) agree on, its standard error (v,) and the kernel.
 
-    spacing : (3,) [mm] of the voxels; width [mm] : of the kernel, chosen by the data where it is None
+    trend : (v,) the polynomial to start from; spacing : (3,) [mm] of the voxels
+    width [mm] : of the kernel, chosen by the data where it is None
     """
-    low, high = profiles.nodes[0], profiles.nodes[-1]
-    field = fit_polynomial(profiles, inside, spacing, look_around(profiles, inside, spacing))
+    low, high = profiles.ends()
+    field = np.clip(trend, low, high)
     spread = np.sqrt(_inflation(_PASSES, sum(size > 1 for size in inside.shape)))
     kernel = (
         _choose_kernel(profiles, inside, spacing, field, spread) if width is None else Kernel(inside, spacing, width)
@@ -48,49 +48,51 @@ def estimate_field(
     for _ in range(_PASSES):
         step, error = _step(kernel, *profiles.differentiate(field))
         field = np.clip(field + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP), low, high)
-    return field, spread * error, kernel
+    # What the last pass had to give back is about what the kernel still smooths away.
+    bias = kernel.sum(step**2) / kernel.sum(np.ones(step.size))
+    return field, np.sqrt((spread * error) ** 2 + bias), kernel
+
+
+def estimate_trend(profiles: Profiles, inside: np.ndarray, wanted: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """(v,) array: the polynomial of second order that all voxels inside of a mask (x, y, z) together favor.
+
+    Given at the v voxels of another mask, `wanted`.
+    """
+    low, high = profiles.nodes[0], profiles.nodes[-1]
+    x = _polynomials(inside, spacing)
+    # So little that it only decides what no voxel tells.
+    ridge = 1e-6 * len(x) * np.eye(x.shape[1])
+    weights = np.linalg.solve(_dot(x, x) + ridge, _dot(x, look_around(profiles, inside, spacing)))
+    penalty = profiles.at(np.clip(_dot(x.T, weights), low, high)).sum()
+    damping = 1e-3
+    for _ in range(_MOST_STEPS):
+        slope, bend = profiles.differentiate(np.clip(_dot(x.T, weights), low, high))
+        normal = _dot(x * np.maximum(bend, 0.0)[:, np.newaxis], x) + ridge
+        gain = 0.0
+        while damping < _MOST_DAMPING:
+            trial = weights - np.linalg.solve(normal + damping * np.diag(np.diag(normal)), _dot(x, slope))
+            gain = penalty - profiles.at(np.clip(_dot(x.T, trial), low, high)).sum()
+            if gain >= 0:
+                break
+            damping *= 5
+        if damping >= _MOST_DAMPING:
+            break
+        weights, penalty, damping = trial, penalty - gain, max(damping / 5, 1e-6)
+        if gain < _LEAST_GAIN:
+            break
+    return np.clip(_dot(_polynomials(wanted, spacing).T, weights), low, high)
 
 
 def look_around(profiles: Profiles, inside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """(v,) array: the best value for each voxel's neighborhood, as if the field were constant there."""
     kernel = Kernel(inside, spacing, _FIRST_WIDTH)
-    every = 2 if profiles.nodes.size > 6 else 1
-    total = np.stack([kernel.sum(one) for one in profiles.penalties(every)])
-    nodes, rows = profiles.nodes[::every], np.arange(total.shape[1])
+    total = np.stack([kernel.sum(one) for one in profiles.penalties()])
+    nodes, rows = profiles.nodes, np.arange(total.shape[1])
     lowest = np.clip(np.argmin(total, axis=0), 1, nodes.size - 2)
     before, here, after = (total[lowest + k, rows] for k in (-1, 0, 1))
     bend = before - 2 * here + after
     shift = np.where(bend > 0, 0.5 * (before - after) / np.where(bend > 0, bend, 1.0), 0.0)
     return nodes[lowest] + np.clip(shift, -1, 1) * (nodes[1] - nodes[0])
-
-
-def fit_polynomial(profiles: Profiles, inside: np.ndarray, spacing: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """(v,) array: the polynomial of second order in space that all likelihoods together favor, from a start (v,)."""
-    low, high = profiles.nodes[0], profiles.nodes[-1]
-    basis = _polynomials(inside, spacing)
-    rows = slice(None, None, max(1, -(-len(basis) // _MOST_VOXELS)))
-    part, x = profiles.take(rows), basis[rows]
-    # So little that it only decides what no voxel tells.
-    ridge = 1e-6 * len(x) * np.eye(x.shape[1])
-    weights = np.linalg.solve(_dot(x, x) + ridge, _dot(x, start[rows]))
-    penalty = part.at(np.clip(_dot(x.T, weights), low, high)).sum()
-    damping = 1e-3
-    for _ in range(_MOST_STEPS):
-        slope, bend = part.differentiate(np.clip(_dot(x.T, weights), low, high))
-        normal = _dot(x * np.maximum(bend, 0.0)[:, np.newaxis], x) + ridge
-        gain = 0.0
-        while damping < 1e6:
-            trial = weights - np.linalg.solve(normal + damping * np.diag(np.diag(normal)), _dot(x, slope))
-            gain = penalty - part.at(np.clip(_dot(x.T, trial), low, high)).sum()
-            if gain >= 0:
-                break
-            damping *= 5
-        if damping >= 1e6:
-            break
-        weights, penalty, damping = trial, penalty - gain, max(damping / 5, 1e-6)
-        if gain < 1e-3:
-            break
-    return np.clip(_dot(basis.T, weights), low, high)
 
 
 def _polynomials(inside: np.ndarray, spacing: np.ndarray) -> np.ndarray:

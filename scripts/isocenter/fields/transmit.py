@@ -13,14 +13,17 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fields.likelihood import Profiles, interpolate
-from isocenter.fields.smooth import estimate_field
+from isocenter.fields.smooth import estimate_field, estimate_trend
 from isocenter.fitting import Fit, fit
 from isocenter.models import Bound
 
 #: B1 is held at values this far apart: cubics between them are good to 1e-4 of T2 and a tenth of a unit of chi squared.
 _STEP = 0.02
-#: Neighbors (the kernel's effective number) without which a voxel is fitted by itself.
-_LEAST_NEIGHBORS = 20.0
+#: Voxels that tell where the field lies in the large, at most, and how many nodes around it all voxels look at.
+_MOST_VOXELS, _WINDOW = 20_000, 13
+#: A voxel with fewer neighbors (the kernel's effective number), or of which they know B1 no better than this, is fitted
+#: by itself.
+_LEAST_NEIGHBORS, _MOST_ERROR = 5.0, 0.02
 #: What twice the penalty of voxels is in the mean where B1 is smooth: 1. Beyond this it is not, and voxels are fitted
 #: by themselves.
 _MOST_EXCESS = 6.0
@@ -57,15 +60,25 @@ def fit_transmit(
         return fit(model, signal[where], sigma=None if sigma is None else sigma[where], **options)
 
     nodes = _hold_values(bound)
-    profiles, usable = _profile(bound, nodes, signal, inside, fit_some)
+    spacing = np.asarray(spacing, dtype=float)
     whole = _empty(bound, shape)
     known = np.zeros(shape, bool)
+    part = _thin_out(inside)
+    coarse = nodes if nodes.size < 9 else np.linspace(nodes[0], nodes[-1], (nodes.size + 1) // 2)
+    begin = np.zeros(int(part.sum()), np.int64)
+    profiles, usable = _profile(bound, coarse, begin, coarse.size, signal, part, fit_some)
     if usable.any():
-        field, error, kernel = estimate_field(profiles, usable, np.asarray(spacing, dtype=float))
+        trend = estimate_trend(profiles, usable, inside, spacing)
+        count = min(_WINDOW, nodes.size)
+        middle = np.rint((trend - nodes[0]) / (nodes[1] - nodes[0])).astype(np.int64)
+        begin = np.clip(middle - count // 2, 0, nodes.size - count)
+        profiles, usable = _profile(bound, nodes, begin, count, signal, inside, fit_some)
+    if usable.any():
+        field, error, kernel = estimate_field(profiles, usable, spacing, trend[usable[inside]])
         count = np.ones(field.size)
         neighbors = kernel.sum(count) ** 2 / kernel.sum(count, is_squared=True)
         excess = kernel.sum(2 * profiles.at(field)) / kernel.sum(count)
-        is_known = (neighbors >= _LEAST_NEIGHBORS) & (excess <= _MOST_EXCESS)
+        is_known = (neighbors >= _LEAST_NEIGHBORS) & (error <= _MOST_ERROR) & (excess <= _MOST_EXCESS)
         known[usable] = is_known
         _fit_held(bound, nodes, known, field[is_known], error[is_known], fit_some, whole)
         # A value on one side of B1 only, at the end of what can be seen.
@@ -99,26 +112,45 @@ def _take(bound: Bound, where: np.ndarray) -> Bound:
     return bound.model.bind(bound.acquisition, **{**bound.options, "t1": t1})
 
 
+def _thin_out(inside: np.ndarray) -> np.ndarray:
+    """Evenly spread voxels (x, y, z) of a mask, enough to tell where the field lies in the large."""
+    flat = np.flatnonzero(inside)
+    part = np.zeros(inside.shape, bool)
+    part.reshape(-1)[flat[:: max(1, -(-flat.size // _MOST_VOXELS))]] = True
+    return part
+
+
 def _profile(
     bound: Bound,
     nodes: np.ndarray,
+    begin: np.ndarray,
+    count: int,
     signal: np.ndarray,
     inside: np.ndarray,
     fit_some: Callable[[Bound, np.ndarray], Fit],
 ) -> tuple[Profiles, np.ndarray]:
-    """The profiles of voxels that can be fitted whatever B1 is, and where these lie (x, y, z)."""
-    squares = np.empty((nodes.size, int(inside.sum())), np.float32)
-    is_seen = np.zeros(inside.sum(), bool)
-    for k, b1 in enumerate(nodes):
-        found = fit_some(_hold(bound, b1, inside), inside)
-        squares[k] = found.residual**2
-        is_seen |= found.ok
+    """The profiles of voxels that can be fitted whatever B1 is, and where these lie (x, y, z).
+
+    begin, count : the first node (v,) that a voxel inside is fitted at, and how many of them
+    """
+    squares = np.full((count, begin.size), np.nan, np.float32)
+    is_seen, freedom = np.zeros(begin.size, bool), np.zeros(begin.size)
+    for k in range(begin.min(initial=0), begin.max(initial=-count) + count):
+        rows = np.flatnonzero((begin <= k) & (k < begin + count))
+        if not rows.size:
+            continue
+        where = inside.copy()
+        where[inside] = (begin <= k) & (k < begin + count)
+        found = fit_some(_hold(bound, nodes[k], where), where)
+        squares[k - begin[rows], rows] = found.residual**2
+        is_seen[rows] |= found.ok
+        freedom[rows] = found.freedom
     is_kept = is_seen & np.isfinite(squares).all(axis=0)
     usable = inside.copy()
     usable[inside] = is_kept
     energy = np.mean(np.nan_to_num(signal[usable], posinf=0.0, neginf=0.0).astype(float) ** 2, axis=-1)
     squares = squares[:, is_kept] + (_MODEL_ERROR**2 * energy).astype(np.float32)
-    return Profiles(nodes, squares, found.freedom[is_kept].astype(float)), usable
+    return Profiles(nodes, begin[is_kept], squares, freedom[is_kept]), usable
 
 
 def _fit_held(
