@@ -17,9 +17,10 @@ from isocenter.fields.likelihood import Kernel, Profiles
 
 #: The width [mm] of the first look, of which the polynomial only takes its start.
 _FIRST_WIDTH = 13.0
-#: Widths to choose from [mm]: the narrowest one whose median standard error of the field is below `_WANTED`.
+#: Widths to choose from [mm]: the narrowest one that leaves these standard errors (median and ninth decile) of the field,
+#: over so many voxels (effective number, median).
 _WIDTHS = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
-_WANTED = 0.006
+_WANTED, _WANTED_MOST, _WANTED_VOXELS = 0.006, 0.01, 20.0
 _PASSES = 2
 _ORDER = 2
 #: What the slope of a field may be thought to be [1/mm], where neighbors on one side alone do not tell.
@@ -117,8 +118,11 @@ def _choose_kernel(
     slope, bend = profiles.differentiate(field)
     for width in _WIDTHS:
         kernel = Kernel(inside, spacing, width)
-        information = np.maximum(kernel.sum(bend), 1e-9)
-        if np.median(spread * np.sqrt(kernel.sum(slope**2, is_squared=True)) / information) <= _WANTED:
+        ones = np.ones(field.size)
+        voxels = kernel.sum(ones) ** 2 / kernel.sum(ones, is_squared=True)
+        error = spread * np.sqrt(kernel.sum(slope**2, is_squared=True)) / np.maximum(kernel.sum(bend), 1e-9)
+        median, most = np.quantile(error, [0.5, 0.9])
+        if np.median(voxels) >= _WANTED_VOXELS and median <= _WANTED and most <= _WANTED_MOST:
             break
     return kernel
 
