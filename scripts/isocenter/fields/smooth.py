@@ -17,7 +17,7 @@ from isocenter.fields.likelihood import Kernel, Profiles
 
 #: The width [mm] of the first look, of which the polynomial only takes its start.
 _FIRST_WIDTH = 13.0
-#: Widths to choose from [mm]: the narrowest one that leaves these standard errors of the field, median and ninth decile,
+#: Widths to choose from [mm]: the narrowest one that leaves the field these standard errors (median and ninth decile),
 #: with the median over so many voxels (effective number).
 _WIDTHS = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
 _WANTED, _WANTED_MOST, _WANTED_VOXELS = 0.006, 0.01, 20.0

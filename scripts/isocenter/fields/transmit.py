@@ -23,7 +23,7 @@ _STEP = 0.02
 _MOST_VOXELS, _WINDOW = 20_000, 13
 #: A voxel with fewer neighbors (the kernel's effective number), or of which they know B1 no better than this, is fitted
 #: by itself.
-_LEAST_NEIGHBORS, _MOST_ERROR = 5.0, 0.03
+_LEAST_NEIGHBORS, _MOST_ERROR = 5.0, 0.05
 #: What twice the penalty of voxels is in the mean where B1 is smooth: 1. Beyond this it is not, and voxels are fitted
 #: by themselves.
 _MOST_EXCESS = 6.0
