@@ -13,6 +13,7 @@ from isocenter.errors import FitError, explain
 from isocenter.fields.fat_and_water import choose_field
 from isocenter.fields.noise import estimate_noise, smooth_field
 from isocenter.fields.phase import evolution_times, measure_field
+from isocenter.fields.single import fit_single, is_two_sided
 from isocenter.fields.transmit import fit_transmit, takes_neighbors
 from isocenter.fields.unwrapping import unwrap_field
 from isocenter.fitting import Fit, fit
@@ -67,6 +68,9 @@ def fit_volume(
     signal = np.asarray(signal)
     if takes_neighbors(bound) and signal.ndim == 4:
         return fit_transmit(bound, signal, mask=mask, sigma=sigma, spacing=spacing, **options)
+    if is_two_sided(bound) and signal.ndim == 4:
+        where = np.ones(signal.shape[:3], bool) if mask is None else mask
+        return fit_single(bound, signal, mask=where, sigma=sigma, **options)
     finder = _FINDERS.get(getattr(bound.model, "field_map", ""))
     if finder is None:
         return fit(bound, signal, mask=mask, sigma=sigma, **options)

@@ -13,12 +13,11 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fields.likelihood import Profiles, interpolate
+from isocenter.fields.single import fit_single, hold_values, is_two_sided
 from isocenter.fields.smooth import estimate_field, estimate_trend
 from isocenter.fitting import Fit, fit
 from isocenter.models import Bound
 
-#: B1 is held at values this far apart: cubics between them are good to 1e-4 of T2 and a tenth of a unit of chi squared.
-_STEP = 0.02
 #: Voxels that tell where the field lies in the large, at most, and how many nodes around it all voxels look at.
 _MOST_VOXELS, _WINDOW = 20_000, 13
 #: A voxel with fewer neighbors (the kernel's effective number), or of which they know B1 no better than this, is fitted
@@ -33,7 +32,7 @@ _MODEL_ERROR = 1e-3
 
 def takes_neighbors(bound: Bound) -> bool:
     """Whether a bound model of echo trains leaves B1 to the neighborhood."""
-    return bound.options.get("b1_from") == "neighborhood" and "B1" in bound.names
+    return is_two_sided(bound) and bound.options["b1_from"] == "neighborhood"
 
 
 def fit_transmit(
@@ -50,16 +49,17 @@ def fit_transmit(
     spacing : (3,) [mm] of the voxels
 
     Standard errors are those of a fit with that B1, and what its own error adds: sqrt(own^2 + (dT2/dB1 u(B1))^2).
-    Voxels with too few neighbors, or of which the neighborhood's B1 explains nothing, are fitted by themselves.
+    Voxels with too few neighbors, or of which the neighborhood's B1 explains nothing, are fitted by themselves
+    (`single`).
     """
     shape = signal.shape[:3]
     inside = np.ones(shape, bool) if mask is None else np.asarray(mask, dtype=bool)
     sigma = None if sigma is None else np.broadcast_to(np.asarray(sigma, dtype=float), shape)
 
-    def fit_some(model: Bound, where: np.ndarray) -> Fit:
-        return fit(model, signal[where], sigma=None if sigma is None else sigma[where], **options)
+    def fit_some(model: Bound, where: np.ndarray, how: Callable[..., Fit] = fit) -> Fit:
+        return how(model, signal[where], sigma=None if sigma is None else sigma[where], **options)
 
-    nodes = _hold_values(bound)
+    nodes = hold_values(bound)
     spacing = np.asarray(spacing, dtype=float)
     whole = _empty(bound, shape)
     known = np.zeros(shape, bool)
@@ -85,15 +85,8 @@ def fit_transmit(
         known &= (whole.flag != Flag.OK) | np.isfinite(whole.value["T2"])
     alone = inside & ~known
     if alone.any():
-        found = fit_some(_take(bound, alone), alone)
-        _paste(whole, found, alone)
+        _paste(whole, fit_some(_take(bound, alone), alone, fit_single), alone)
     return whole
-
-
-def _hold_values(bound: Bound) -> np.ndarray:
-    """(k,) array: the values that B1 is held at."""
-    low, high = bound.options["b1_bounds"]
-    return np.linspace(low, high, max(5, int(np.ceil((high - low) / _STEP)) + 1))
 
 
 def _hold(bound: Bound, b1: float, where: np.ndarray) -> Bound:
