@@ -9,6 +9,7 @@ needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent) and 
 options      profile: none, sinc (Hann-windowed), slr or gaussian; time_bandwidth: (excitation, refocusing) or one for
              both; thickness_ratio: refocused slab over excited slice; slices: positions across half the profile;
              pulse_duration [s] of the refocusing pulse, default 0; b1_bounds: range of the search;
+             b1_from: neighborhood (volumes with a profile: `isocenter.fields`) or voxel;
              t1 [s, default 1.0, or an array, voxel by voxel]; echo_spacing [s, default: the smallest step];
              offset: true adds a constant, quadrature a background of random phase: sqrt(signal^2 + floor^2)
 parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary] or floor [arbitrary]
@@ -21,8 +22,9 @@ Without a profile an angle above 180 degrees gives the same train as its mirror 
 the side on which the angle is at most 180 degrees. The search then runs over w = cos^2(angle/2), in which the edge at
 180 degrees is an ordinary end of an interval: meeting it is a result, not a failure. Across a profile the angles
 differ, no two B1 give quite the same train, and the search runs over B1 itself. A weak mirror image stays: at SNR 100
-one voxel in five lands on the other side of B1 = 1 where B1 is near 1, which costs about 1 % of T2 and the coverage of
-its standard error (84 to 94 % instead of 95 %). `b1_bounds` chooses a side where it is known.
+single voxels land on either side of B1 = 1 where B1 is near 1, which costs 1 to 2 % of T2 and the coverage of its
+standard error (67 to 94 % instead of 95 %). In a volume the neighborhood decides, and neither is left
+(docs/decisions/0024); otherwise `b1_bounds` chooses a side where it is known, and a map of B1 does away with both.
 """
 
 from collections.abc import Mapping
