@@ -26,6 +26,8 @@ _ORDER = 2
 #: What the slope of a field may be thought to be [1/mm], where neighbors on one side alone do not tell.
 _STEEP = 0.02
 _LONGEST_STEP = 0.05
+#: No neighborhood knows less of the field than this share of what is usual.
+_LEAST_SHARE = 0.05
 #: Of the polynomial's fit; a gain of the penalty below the last one is none.
 _MOST_STEPS, _MOST_DAMPING, _LEAST_GAIN = 30, 1e6, 1e-3
 _UNITS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -48,7 +50,8 @@ def estimate_field(
     )
     for _ in range(_PASSES):
         step, error = _step(kernel, *profiles.differentiate(field))
-        field = np.clip(field + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP), low, high)
+        step = np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        field = np.clip(field + step, low, high)
     # What the last pass had to give back is about what the kernel still smooths away.
     bias = kernel.sum(step**2) / kernel.sum(np.ones(step.size))
     return field, np.sqrt((spread * error) ** 2 + bias), kernel
@@ -129,12 +132,14 @@ def _choose_kernel(
 
 def _step(kernel: Kernel, slope: np.ndarray, bend: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Newton's step (v,) of a field that is linear under the kernel, and its standard error (v,) (sandwich)."""
-    information = _square(kernel.sums(bend, _PAIRS))
-    level = np.maximum(information[:, 0, 0], 1e-6)
-    information[:, 0, 0] = level
+    # The curvature of single voxels may be negative, the mean over the kernel is that of their sum.
+    mean = kernel.sum(bend) / kernel.sum(np.ones(bend.size))
+    mean = np.maximum(mean, max(_LEAST_SHARE * float(np.median(mean)), 1e-6))
+    information = _square(kernel.sums(mean, _PAIRS))
+    level = information[:, 0, 0]
     size = np.array([float(taps[2].sum() / taps[0].sum()) for taps in kernel.taps])
     for axis in range(3):
-        # Some of the kernel's own spread, where the curvature of single voxels sums up to less than nothing.
+        # Some of the kernel's own spread, where neighbors lie on one line.
         information[:, axis + 1, axis + 1] += 1e-3 * level * size[axis] + 1 / _STEEP**2
     inverse = np.linalg.inv(information)[:, 0]
     score = kernel.sums(slope, list(_UNITS))

@@ -20,6 +20,7 @@ from isocenter.models import Bound
 
 #: Voxels that tell where the field lies in the large, at most, and how many nodes around it all voxels look at.
 _MOST_VOXELS, _WINDOW = 20_000, 13
+_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
 #: A voxel with fewer neighbors (the kernel's effective number), or of which they know B1 no better than this, is fitted
 #: by itself.
 _LEAST_NEIGHBORS, _MOST_ERROR = 5.0, 0.05
@@ -109,7 +110,10 @@ def _thin_out(inside: np.ndarray) -> np.ndarray:
     """Evenly spread voxels (x, y, z) of a mask, enough to tell where the field lies in the large."""
     flat = np.flatnonzero(inside)
     part = np.zeros(inside.shape, bool)
-    part.reshape(-1)[flat[:: max(1, -(-flat.size // _MOST_VOXELS))]] = True
+    if flat.size > _MOST_VOXELS:
+        # Multiples of the golden ratio: a plain stride would share a factor with an axis, and miss most of its slices.
+        flat = flat[(np.arange(_MOST_VOXELS) * _GOLDEN % 1.0 * flat.size).astype(np.int64)]
+    part.reshape(-1)[flat] = True
     return part
 
 
