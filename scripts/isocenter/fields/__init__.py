@@ -1,7 +1,7 @@
-"""What a voxel's phase leaves open and its neighborhood decides: whole periods of B0, and which of two is fat.
+"""What a voxel leaves open and its neighborhood decides: whole periods of B0, which of two is fat, and B1 of a train.
 
-``fit_volume(bound, signal)`` is ``fitting.fit`` for volumes: for models that fit a field offset it first chooses that
-field over the neighborhood, and for all others it is ``fit`` itself.
+``fit_volume(bound, signal)`` is ``fitting.fit`` for volumes: for models that fit a field it first chooses that field
+over the neighborhood, and for all others it is ``fit`` itself.
 """
 
 from dataclasses import fields, replace
@@ -13,11 +13,13 @@ from isocenter.errors import FitError, explain
 from isocenter.fields.fat_and_water import choose_field
 from isocenter.fields.noise import estimate_noise, smooth_field
 from isocenter.fields.phase import evolution_times, measure_field
+from isocenter.fields.single import fit_single, is_two_sided
+from isocenter.fields.transmit import fit_transmit, takes_neighbors
 from isocenter.fields.unwrapping import unwrap_field
 from isocenter.fitting import Fit, fit
 from isocenter.models import Bound
 
-__all__ = ["choose_field", "estimate_noise", "fit_volume", "measure_field", "unwrap_field"]
+__all__ = ["choose_field", "estimate_noise", "fit_volume", "is_whole", "measure_field", "unwrap_field"]
 
 #: By a model's `field_map`: what finds the field offset over the neighborhood.
 _FINDERS = {"phase": measure_field, "fat_and_water": choose_field}
@@ -25,10 +27,21 @@ _FINDERS = {"phase": measure_field, "fat_and_water": choose_field}
 _SLAB_SAMPLES = 4_000_000
 
 
+def is_whole(bound: Bound) -> bool:
+    """Whether voxels look at their neighbors, so that a volume is to be fitted in one piece."""
+    return getattr(bound.model, "field_map", "") in _FINDERS or takes_neighbors(bound)
+
+
 def fit_volume(
-    bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = None, sigma: Any = None, **options: Any
+    bound: Bound,
+    signal: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    sigma: Any = None,
+    spacing: Any = (1.0, 1.0, 1.0),
+    **options: Any,
 ) -> Fit:
-    """Fit a volume; B0 is chosen over the neighborhood where the model fits one.
+    """Fit a volume; B0 or B1 is chosen over the neighborhood where the model fits one.
 
     Parameters
     ----------
@@ -41,15 +54,23 @@ def fit_volume(
     sigma : float or (x, y, z) array [a.u.], optional
         Noise of one channel. Two echoes leave no residual to learn it from: `b0_dual_echo` then measures it in
         complex images themselves.
+    spacing : (3,) [mm]
+        From voxel to voxel along each axis: B1 is smooth over centimeters.
     **options
         Further ones of `isocenter.fitting.fit`.
 
     Returns
     -------
     Fit
-        Values of B0 [Hz] are continuous over each connected region, up to whole periods of equally spaced echoes.
+        Values of B0 [Hz] are continuous over each connected region, up to whole periods of equally spaced echoes;
+        values of B1 are smooth over the whole volume.
     """
     signal = np.asarray(signal)
+    if takes_neighbors(bound) and signal.ndim == 4:
+        return fit_transmit(bound, signal, mask=mask, sigma=sigma, spacing=spacing, **options)
+    if is_two_sided(bound) and signal.ndim == 4:
+        where = np.ones(signal.shape[:3], bool) if mask is None else mask
+        return fit_single(bound, signal, mask=where, sigma=sigma, **options)
     finder = _FINDERS.get(getattr(bound.model, "field_map", ""))
     if finder is None:
         return fit(bound, signal, mask=mask, sigma=sigma, **options)

@@ -10,7 +10,7 @@ import numpy as np
 from isocenter import models
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, FitError, SidecarError, explain
-from isocenter.fields import fit_volume
+from isocenter.fields import fit_volume, is_whole
 from isocenter.fitting import Fit
 from isocenter.fitting.foreground import find_foreground
 from isocenter.fitting.lending import lend_maps
@@ -139,8 +139,7 @@ def _fit_slabs(
     shape, slices = acquired.data.shape[:3], acquired.data.shape[2]
     # A robust scale and an unknown Rician noise are shared by all voxels of a call, a field by neighbors: one slab.
     is_pooled = (how.get("robust") is not None or how.get("noise") == "rician") and sigma is None
-    is_whole = is_pooled or hasattr(bound.model, "field_map")
-    depth = slices if is_whole else max(1, _SLAB_SAMPLES // max(1, shape[0] * shape[1] * bound.n))
+    depth = slices if is_pooled or is_whole(bound) else max(1, _SLAB_SAMPLES // max(1, shape[0] * shape[1] * bound.n))
     fitted, saturation = _leave_out(bound, np.broadcast_to(acquired.saturation, (bound.n,)))
     whole = None
     for first in range(0, slices, depth):
@@ -153,6 +152,7 @@ def _fit_slabs(
             saturation=saturation,
             sigma=sigma,
             threads=threads,
+            spacing=np.linalg.norm(acquired.affine[:3, :3], axis=0),
             **how,
         )
         if whole is None:

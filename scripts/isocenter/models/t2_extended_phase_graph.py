@@ -4,10 +4,12 @@ equation     S(k) = S0 sum_z e(z, B1) EPG_k(T2, T1, angle(z, B1)) [+ offset], k 
              without a profile: S0 sin(B1 90 deg) EPG_k(T2, T1, B1 * refocusing angle)
 assumptions  a CPMG train of equal spacing with the first echo at one spacing; excitation and refocusing scale with
              the same B1; ideal crushers; equal pulses along the train; one T1, which hardly matters
-needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent)
+needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent) and B1, where it is known: a number or one
+             per voxel, 0.5 to 1.3 (voxels beyond get no value). B1 is then no parameter
 options      profile: none, sinc (Hann-windowed), slr or gaussian; time_bandwidth: (excitation, refocusing) or one for
              both; thickness_ratio: refocused slab over excited slice; slices: positions across half the profile;
              pulse_duration [s] of the refocusing pulse, default 0; b1_bounds: range of the search;
+             b1_from: neighborhood (volumes with a profile: `isocenter.fields`) or voxel;
              t1 [s, default 1.0, or an array, voxel by voxel]; echo_spacing [s, default: the smallest step];
              offset: true adds a constant, quadrature a background of random phase: sqrt(signal^2 + floor^2)
 parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary] or floor [arbitrary]
@@ -20,8 +22,9 @@ Without a profile an angle above 180 degrees gives the same train as its mirror 
 the side on which the angle is at most 180 degrees. The search then runs over w = cos^2(angle/2), in which the edge at
 180 degrees is an ordinary end of an interval: meeting it is a result, not a failure. Across a profile the angles
 differ, no two B1 give quite the same train, and the search runs over B1 itself. A weak mirror image stays: at SNR 100
-one voxel in five lands on the other side of B1 = 1 where B1 is near 1, which costs about 1 % of T2 and the coverage of
-its standard error (84 to 94 % instead of 95 %). `b1_bounds` chooses a side where it is known.
+single voxels land on either side of B1 = 1 where B1 is near 1, which costs 1 to 2 % of T2 and the coverage of its
+standard error (67 to 94 % instead of 95 %). In a volume the neighborhood decides, and neither is left
+(docs/decisions/0024); otherwise `b1_bounds` chooses a side where it is known, and a map of B1 does away with both.
 """
 
 from collections.abc import Mapping
@@ -33,7 +36,7 @@ from isocenter.entities import Flag
 from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter, Separable, read_axis, read_constant, read_options
-from isocenter.models.compiled import evaluation, reporting
+from isocenter.models.compiled import evaluation, kernel, reporting
 from isocenter.models.echo_train import predict_slices, predict_trains, read_profile, trace_echoes, trace_slice
 from isocenter.models.exponential_decay import OFFSET
 from isocenter.models.slice_profile import SHAPES, TERMS, make_profile
@@ -42,11 +45,57 @@ _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _LOWEST_B1, _HIGHEST_B1 = 0.5, 1.3
 _B1_STEP = 0.035
-#: Where the description of the profile starts among the constants; its first number is 0 where there is none.
-_PROFILE = 5
+#: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
+#: 0 where there is none.
+_B1, _PROFILE = 5, 6
 #: Range of the floor as a share of the signal at echo time zero.
 _FLOORS = (1e-3, 0.3)
 _FLOOR = Parameter("floor", "arbitrary", 0.0, np.inf, "magnitude of a background of random phase")
+
+
+@kernel
+def trace_train(log_t2, side, design, constants, echo, slope_t2, slope_side):
+    """Write the echoes of `design` and their slopes with respect to log T2 and the side, all (n,).
+
+    side : w = cos^2(angle/2); with a profile, B1
+    """
+    spacing, t1, m = constants[0], constants[1], int(constants[3])
+    # For a share of each spacing the pulse holds the magnetization upright, where T1 acts instead of T2.
+    decay = (1.0 - constants[4]) * np.exp(-log_t2)
+    t2 = 1.0 / (decay + constants[4] / t1)
+    share = decay * t2
+    echoes = np.empty((3, m))
+    positions = int(constants[_PROFILE])
+    if positions == 0:
+        trace_echoes(side, spacing, t1, t2, np.empty((9, 2 * m + 2)), echoes[0], echoes[1], echoes[2])
+    else:
+        local = np.empty((4, positions))
+        read_profile(constants[_PROFILE:], side, local)
+        state = np.empty((9, 2 * m + 2, positions))
+        trace_slice(local[0], local[1], local[2], local[3], spacing, t1, t2, state, echoes[0], echoes[1], echoes[2])
+    for i in range(design.shape[1]):
+        k = int(design[0, i]) - 1
+        echo[i] = echoes[0, k]
+        slope_t2[i] = share * echoes[1, k]
+        slope_side[i] = echoes[2, k]
+
+
+@kernel
+def add_background(floor, basis, slope):
+    """Add exp(floor) in quadrature to the basis (the slope with respect to it is the last), or a constant function."""
+    p = slope.shape[0]
+    for i in range(basis.shape[1]):
+        if np.isfinite(floor):
+            squared = np.exp(2.0 * floor)
+            root = np.sqrt(basis[0, i] ** 2 + squared)
+            for j in range(p - 1):
+                slope[j, 0, i] *= basis[0, i] / root
+            slope[p - 1, 0, i] = squared / root
+            basis[0, i] = root
+        if basis.shape[0] == 2:
+            basis[1, i] = 1.0
+            for j in range(p):
+                slope[j, 1, i] = 0.0
 
 
 @evaluation
@@ -55,36 +104,40 @@ def evaluate_echo_train(theta, design, constants, basis, slope):
 
     With a floor the basis is sqrt(EPG^2 + exp(theta[2])^2).
     """
-    spacing, t1, m = constants[0], constants[1], int(constants[3])
-    # For a share of each spacing the pulse holds the magnetization upright, where T1 acts instead of T2.
-    decay = (1.0 - constants[4]) * np.exp(-theta[0])
-    t2 = 1.0 / (decay + constants[4] / t1)
-    share = decay * t2
-    echoes = np.empty((3, m))
-    positions = int(constants[_PROFILE])
-    if positions == 0:
-        trace_echoes(theta[1], spacing, t1, t2, np.empty((9, 2 * m + 2)), echoes[0], echoes[1], echoes[2])
-    else:
-        local = np.empty((4, positions))
-        read_profile(constants[_PROFILE:], theta[1], local)
-        state = np.empty((9, 2 * m + 2, positions))
-        trace_slice(local[0], local[1], local[2], local[3], spacing, t1, t2, state, echoes[0], echoes[1], echoes[2])
-    for i in range(design.shape[1]):
-        k = int(design[0, i]) - 1
-        basis[0, i] = echoes[0, k]
-        slope[0, 0, i] = share * echoes[1, k]
-        slope[1, 0, i] = echoes[2, k]
-        if theta.size == 3:
-            floor = np.exp(2.0 * theta[2])
-            root = np.sqrt(basis[0, i] ** 2 + floor)
-            slope[0, 0, i] *= basis[0, i] / root
-            slope[1, 0, i] *= basis[0, i] / root
-            slope[2, 0, i] = floor / root
-            basis[0, i] = root
-        if basis.shape[0] == 2:
-            basis[1, i] = 1.0
-            slope[0, 1, i] = 0.0
-            slope[1, 1, i] = 0.0
+    trace_train(theta[0], theta[1], design, constants, basis[0], slope[0, 0], slope[1, 0])
+    add_background(theta[2] if theta.size == 3 else -np.inf, basis, slope)
+
+
+@evaluation
+def evaluate_known_b1(theta, design, constants, basis, slope):
+    """As `evaluate_echo_train` with the B1 of the constants: theta is log T2 [, log floor]."""
+    side = constants[_B1]
+    if constants[_PROFILE] == 0.0:
+        side = np.cos(0.5 * side * constants[2]) ** 2
+    trace_train(theta[0], side, design, constants, basis[0], slope[0, 0], np.empty(design.shape[1]))
+    add_background(theta[1] if theta.size == 2 else -np.inf, basis, slope)
+
+
+@reporting
+def report_known_b1(theta, amplitudes, constants, covariance, values, errors):
+    """T2, S0 [, offset or floor] from log T2 [, log floor] and the amplitude."""
+    p = theta.size
+    values[0] = np.exp(theta[0])
+    errors[0] = values[0] * np.sqrt(covariance[0, 0])
+    # Without a profile the basis is that of a perfect excitation.
+    excited = 1.0 if constants[_PROFILE] > 0.0 else np.sin(0.5 * np.pi * constants[_B1])
+    values[1] = amplitudes[0] / excited
+    errors[1] = np.sqrt(covariance[p, p]) / excited
+    if amplitudes.size == 2:
+        values[2] = amplitudes[1]
+        errors[2] = np.sqrt(covariance[2, 2])
+    elif p == 2:
+        c = amplitudes[0]
+        values[2] = c * np.exp(theta[1])
+        errors[2] = values[2] * np.sqrt(covariance[1, 1] + 2.0 * covariance[1, 2] / c + covariance[2, 2] / c**2)
+    if not amplitudes[0] > 0.0:
+        return _NO_SIGNAL
+    return _OK
 
 
 @reporting
@@ -137,7 +190,7 @@ class T2ExtendedPhaseGraph:
         Parameter("S0", "arbitrary", 0.0, np.inf, "signal at echo time zero after a perfect excitation"),
     )
     needs = ("EchoTime",)
-    uses = ("RefocusingFlipAngle",)
+    uses = ("RefocusingFlipAngle", "B1")
     options: dict[str, Any] = {  # noqa: RUF012
         "profile": "none",
         "time_bandwidth": 3.0,
@@ -146,6 +199,7 @@ class T2ExtendedPhaseGraph:
         "pulse_duration": 0.0,
         "b1_bounds": (_LOWEST_B1, _HIGHEST_B1),
         "t1": 1.0,
+        "b1_from": "neighborhood",
         "offset": False,
         "echo_spacing": None,
     }
@@ -195,6 +249,23 @@ class T2ExtendedPhaseGraph:
         # A bound that was asked for is knowledge: meeting it is a result. The edges of the whole range are failures.
         asked = (low_b1 > _LOWEST_B1, high_b1 < _HIGHEST_B1)
         is_hard = [[True, True], [not asked[0], not asked[1]] if has_profile else [False, True]]
+        b1 = self._read_b1(acquisition)
+        is_known = b1 is not None
+        typical_b1 = float(np.nanmedian(b1)) if is_known else np.nan
+        if options["b1_from"] not in ("neighborhood", "voxel"):
+            raise ConfigError(
+                explain(
+                    f"Unknown option b1_from of {self.name}",
+                    expected="neighborhood or voxel",
+                    found=options["b1_from"],
+                )
+            )
+        # Without a profile B1 and its mirror image are one and the same: there is nothing for neighbors to decide.
+        source = options["b1_from"] if has_profile and not is_known else "voxel"
+        # Not to be chosen, but to be read beside every value.
+        word = {"b1": "map" if b1.ndim else float(b1)} if is_known else {}
+        if is_known:
+            nodes, lower, upper, visible, is_hard = (each[:1] for each in (nodes, lower, upper, visible, is_hard))
         if has_floor:
             nodes.append(np.log([0.004, 0.03]))
             lower.append(np.log(_FLOORS[0]))
@@ -222,26 +293,30 @@ class T2ExtendedPhaseGraph:
 
         return Bound(
             model=self,
-            parameters=self.parameters + (OFFSET,) * has_offset + (_FLOOR,) * has_floor,
+            parameters=tuple(each for each in self.parameters if not (is_known and each.name == "B1"))
+            + (OFFSET,) * has_offset
+            + (_FLOOR,) * has_floor,
             n=te.size,
             acquisition={"EchoTime": te, "RefocusingFlipAngle": nominal},
-            options={**options, "echo_spacing": spacing},
+            options={**options, "echo_spacing": spacing, "b1_from": source, **word},
             forward=forward,
-            defaults={"T1": t1 if t1.ndim else float(t1)},
+            defaults={"T1": t1 if t1.ndim else float(t1), **({"B1": b1 if b1.ndim else float(b1)} if is_known else {})},
             separable=Separable(
-                evaluate=evaluate_echo_train,
-                report=report_echo_train,
+                evaluate=evaluate_known_b1 if is_known else evaluate_echo_train,
+                report=report_known_b1 if is_known else report_echo_train,
                 design=number[np.newaxis].astype(float),
-                constants=np.concatenate([[spacing, float(np.median(t1)), angle, float(m), share], profile]),
+                constants=np.concatenate(
+                    [[spacing, float(np.median(t1)), angle, float(m), share, typical_b1], profile]
+                ),
                 lower=np.array(lower),
                 upper=np.array(upper),
                 is_hard=np.array(is_hard),
                 visible=np.array(visible),
-                sides=1 if len(lower) == 2 else -1,
+                sides=1 if len(lower) == 2 and not is_known else -1,
                 grid=np.column_stack([axis.ravel() for axis in np.meshgrid(*nodes)]),
                 order=np.arange(te.size),
                 amplitudes=2 if has_offset else 1,
-                varying=((1, t1),) if t1.ndim else (),
+                varying=((1, t1),) * (t1.ndim > 0) + ((_B1, b1),) * (is_known and b1.ndim > 0),
             ),
         )
 
@@ -284,6 +359,28 @@ class T2ExtendedPhaseGraph:
                 )
             )
         return float(bounds[0]), float(bounds[1])
+
+    def _read_b1(self, acquisition: Mapping[str, Any]) -> np.ndarray | None:
+        """A known B1, a number or an array (...), NaN where the model cannot simulate it; None where it is fitted."""
+        value = acquisition.get("B1")
+        if value is None:
+            return None
+        try:
+            b1 = np.array(value, dtype=float)
+        except (TypeError, ValueError):
+            b1 = np.array(np.nan)
+        with np.errstate(invalid="ignore"):
+            b1[~((b1 >= _LOWEST_B1) & (b1 <= _HIGHEST_B1))] = np.nan
+        if not np.isfinite(b1).any():
+            raise SidecarError(
+                explain(
+                    f"B1 is unusable for the model {self.name}",
+                    expected=f"actual over nominal flip angle, {_LOWEST_B1} to {_HIGHEST_B1}",
+                    found=value if np.ndim(value) == 0 else "no such value in the map",
+                    remedy="divide percent by 100 where the map is made; leave B1 out to have it fitted",
+                )
+            )
+        return b1
 
     def _read_train(self, te: np.ndarray, given: float | None) -> tuple[float, np.ndarray]:
         """The echo spacing [s] and the number (n,) of each echo in the train, counted from 1."""
