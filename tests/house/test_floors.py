@@ -13,13 +13,13 @@ FLOORS = {
     0: ("errors", "units", "entities", "registry"),
     1: ("volume",),
     2: (
-        "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "tissues", "flow",
+        "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model", "tissues", "flow",
         "statistics", "quality", "simulation",
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "manual", "plan", "provenance", "step", "runner", "overview", "stats_command", "fit_command",
+        "settings", "manual", "plan", "provenance", "step", "runner", "overview", "stats_command", "fit_command", "align_command",
         "phantom_command", "vial_regions", "warm", "cli",
     ),
 }  # fmt: skip
