@@ -13,8 +13,8 @@ FLOORS = {
     0: ("errors", "units", "entities", "registry"),
     1: ("volume",),
     2: (
-        "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model", "tissues",
-        "flow", "statistics", "quality", "simulation",
+        "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
+        "tissues", "flow", "statistics", "quality", "simulation",
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
