@@ -20,6 +20,7 @@ from isocenter.io.tables import read_table
 from isocenter.registration import align_volumes
 
 SATURATION = 620.0
+REQUEST = {"model": "t1_inversion_recovery", "options": {}, "limit": 15.0, "seed": 1}
 
 
 def write_raw(folder, data) -> list:
@@ -39,8 +40,12 @@ def aligned(tmp_path_factory):
     motions = [random_motion(rng, 1.5, 1.5) for _ in INVERSION_TIMES[:-1]] + [np.eye(4)]
     data = np.minimum(inversion_series(2, motions), SATURATION)
     paths = write_raw(folder, data)
-    outputs = {"aligned": folder / "aligned_IRT1.nii.gz", "motion": folder / "motion.tsv"}
-    align_series(paths, **outputs, model="t1_inversion_recovery", method="rigid", seed=1)
+    outputs = {
+        "aligned": folder / "aligned_IRT1.nii.gz",
+        "motion": folder / "motion.tsv",
+        "figure": folder / "motion.png",
+    }
+    align_series(paths, **outputs, method="rigid", **REQUEST)
     return paths, outputs, data, motions
 
 
@@ -80,8 +85,12 @@ def test_clipped_samples_are_still_told_apart(aligned):
 
 def test_a_second_run_writes_the_same_bytes(aligned, tmp_path):
     paths, outputs, _, _ = aligned
-    again = {"aligned": tmp_path / "aligned_IRT1.nii.gz", "motion": tmp_path / "motion.tsv"}
-    align_series(paths, **again, model="t1_inversion_recovery", method="rigid", seed=1)
+    again = {
+        "aligned": tmp_path / "aligned_IRT1.nii.gz",
+        "motion": tmp_path / "motion.tsv",
+        "figure": tmp_path / "motion.png",
+    }
+    align_series(paths, **again, method="rigid", **REQUEST)
     for name, path in outputs.items():
         assert again[name].read_bytes() == path.read_bytes()
 
@@ -98,8 +107,8 @@ def test_the_head_no_longer_moves(aligned):
 def test_method_none_copies(tmp_path):
     data = np.random.default_rng(0).uniform(0, 600, (8, 8, 4, 8)).astype(np.float32)
     paths = write_raw(tmp_path, data)
-    out = {"aligned": tmp_path / "a.nii.gz", "motion": tmp_path / "m.tsv"}
-    align_series(paths, **out, model="t1_inversion_recovery", method="none", seed=1)
+    out = {"aligned": tmp_path / "a.nii.gz", "motion": tmp_path / "m.tsv", "figure": tmp_path / "m.png"}
+    align_series(paths, **out, method="none", **REQUEST)
     np.testing.assert_array_equal(read_series([out["aligned"]]).data, data)
     assert set(read_table(out["motion"])["used"]) == {"not aligned"}
 
@@ -108,8 +117,8 @@ def test_a_bad_series_becomes_a_reason(tmp_path):
     data = np.random.default_rng(0).uniform(0, 600, (8, 8, 4, 8)).astype(np.float32)
     paths = write_raw(tmp_path, data)
     write_image(paths[2], data[:-1, ..., 2], AFFINE, read_sidecar(paths[2]))
-    out = {"aligned": tmp_path / "a.nii.gz", "motion": tmp_path / "m.tsv"}
-    align_series(paths, **out, model="t1_inversion_recovery", method="rigid", seed=1)
+    out = {"aligned": tmp_path / "a.nii.gz", "motion": tmp_path / "m.tsv", "figure": tmp_path / "m.png"}
+    align_series(paths, **out, method="rigid", **REQUEST)
     exclusion = read_exclusion(read_sidecar(out["aligned"]))
     assert exclusion.stage == "align"
     assert "differ in geometry" in exclusion.reason
@@ -118,4 +127,4 @@ def test_a_bad_series_becomes_a_reason(tmp_path):
 
 def test_an_unknown_method_is_the_requests_fault(tmp_path):
     with pytest.raises(ConfigError, match="Unknown alignment method"):
-        align_series([], aligned=tmp_path / "a", motion=tmp_path / "m", model="x", method="best", seed=1)
+        align_series([], aligned=tmp_path / "a", motion=tmp_path / "m", figure=tmp_path / "f", method="best", **REQUEST)

@@ -161,8 +161,9 @@ def test_an_implausible_motion_is_not_believed(monkeypatch):
     far[0, 3] = 40.0
     monkeypatch.setattr(series_module, "register_rigid", lambda *a, **k: far)
     two = align_volumes(data[..., [2, 7]], AFFINE, inversion_time=INVERSION_TIMES[[2, 7]])
-    np.testing.assert_array_equal(two.matrices, [np.eye(4)] * 2)
-    assert two.used == ["left in place: motion beyond 15 mm", "reference"]
+    np.testing.assert_array_equal(two.matrices, [far, np.eye(4)])  # the table says how far it was
+    np.testing.assert_array_equal(two.left_out, [True, False])
+    assert two.used == ["left out: motion beyond 15 mm", "reference"]
 
 
 def test_a_motion_that_helps_nothing_is_undone(monkeypatch):
@@ -171,7 +172,7 @@ def test_a_motion_that_helps_nothing_is_undone(monkeypatch):
     small[0, 3] = 2.0
     monkeypatch.setattr(series_module, "register_rigid", lambda *a, **k: small)
     gains = np.array([0.3, -0.1, 0.2, 0.0])
-    monkeypatch.setattr(series_module, "refine_motions", lambda d, a, start, *rest: (start, gains))
+    monkeypatch.setattr(series_module, "refine_motions", lambda d, a, start, *rest, **more: (start, gains))
     found = align_volumes(data[..., [0, 2, 4, 7]], AFFINE, inversion_time=INVERSION_TIMES[[0, 2, 4, 7]])
     undone = "left in place: fits the other volumes no better"
     assert found.used == ["registered", undone, "registered", "reference"]

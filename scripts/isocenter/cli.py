@@ -218,6 +218,49 @@ def fit(
     console.print(f"Wrote {len(outcome.files)} files to {out}; a first look: {outcome.files[-1]}", soft_wrap=True)
 
 
+@app.command()
+def align(
+    niftis: Annotated[
+        list[Path], typer.Argument(metavar="NIFTI...", help="A 4D file, or one file per value, each with its sidecar.")
+    ],
+    model: Annotated[str, typer.Option(help="The signal model of the series; isocenter fit --list names them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="model: rigid, by the signal model and the consensus of the volumes; rigid: by the consensus alone; "
+            "deformable: breathing, each volume warped to the model's prediction; reference or mean: each volume to "
+            "one, or to the mean of all."
+        ),
+    ] = "model",
+    limit: Annotated[float, typer.Option(help="A volume that moved more than this is left out, in mm.")] = 15.0,
+    option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the registration's sampling.")] = 1,
+) -> None:
+    """Align the volumes of one series: the aligned series, motion.tsv, and a picture of the fit's residuals."""
+    from isocenter.align_command import align_files
+    from isocenter.fit_command import read_options
+
+    with _progress() as progress:
+        progress.add_task(f"aligning by the method {method}", total=None)
+        outcome = align_files(
+            niftis, out, model=model, method=method, options=read_options(option or []), limit=limit, seed=seed
+        )
+    _show_alignment(outcome)
+    console.print(f"Wrote {len(outcome.files)} files to {out}; a picture: {outcome.files[-1]}", soft_wrap=True)
+
+
+def _show_alignment(outcome) -> None:
+    table = Table()
+    columns = ["volume", "displacement_mm", "framewise_displacement_mm", "used"]
+    for column, title in zip(columns, ("volume", "displacement [mm]", "framewise [mm]", "used"), strict=True):
+        table.add_column(title, overflow="fold", justify="left" if column == "used" else "right")
+    for row in outcome.table[columns].itertuples(index=False):
+        table.add_row(str(row[0]), f"{row[1]:.2f}", f"{row[2]:.2f}", str(row[3]))
+    console.print(table)
+    console.print(outcome.note[:1].upper() + outcome.note[1:], soft_wrap=True, markup=False)
+
+
 def _show_models(known) -> None:
     for model in known:
         console.print(f"[bold]{model.name}[/bold]  {model.title}", highlight=False)

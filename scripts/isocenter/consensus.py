@@ -1,10 +1,10 @@
-"""Rigid motion within a series from the consensus of its volumes, without a signal model and without ANTs.
+"""Rigid motion within a series from the consensus of its volumes, with or without a signal model; no ANTs here.
 
 In a series whose contrast changes, what one volume looks like is a function of what the others look like in the same
-place. Motion is what breaks that function, so it is found by mending it.
+place. Motion is what breaks that function, so it is found by mending it. A signal model knows one such function.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -22,8 +22,13 @@ STEPS = 5
 SETTLED = 0.05
 #: Fewer volumes than this have no consensus.
 FEWEST_VOLUMES = 4
+#: Fewer slices than this do not tell a motion through them.
+FEWEST_SLICES = 4
 #: Rows of a block in products over voxels.
 GRAM_BLOCK = 256
+
+#: What a signal model expects of volume k from samples (v, n) of all: (v,) array, NaN where it cannot say.
+Predict = Callable[[np.ndarray, int], np.ndarray]
 
 
 def refine_motions(
@@ -33,6 +38,7 @@ def refine_motions(
     mask: np.ndarray,
     reference: int,
     *,
+    predict: Predict | None = None,
     steps: int = STEPS,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Refine the motions of a series by the consensus of its volumes.
@@ -41,7 +47,9 @@ def refine_motions(
     components, *together* with its own six derivatives by rigid motion (Gauss–Newton). The polynomial gives any
     contrast, nulled tissue included, without a signal model; fitting the motion beside it keeps it from explaining
     the motion away. Similarity to one reference volume has no such freedom: where a tissue is nulled, its optimum
-    lies up to a millimeter from the truth.
+    lies up to a millimeter from the truth. With `predict` the volume is also regressed on what a signal model expects
+    of it from the other volumes (model-driven registration), which holds where the tissues are too many for a
+    polynomial.
 
     Parameters
     ----------
@@ -55,26 +63,30 @@ def refine_motions(
         Where the object and its rim are.
     reference : int
         The volume that stays in place.
+    predict : callable, optional
+        Volume k from the others by the signal model.
     steps : int
         Most Gauss–Newton steps.
 
     Returns
     -------
     matrices : n (4, 4) arrays
+        In a stack of fewer than `FEWEST_SLICES` slices without motion through them.
     gains : (n,) array
         Share of each volume's mean square misfit to the others that its motion, against none, takes away [1].
     """
     center = center_of(mask, affine)
     matrices = list(matrices)
     # Splines are fitted once; each step only evaluates them.
-    sigma = SMOOTHING / np.linalg.norm(affine[:3, :3], axis=0)
+    is_thin = np.array(data.shape[:3]) < FEWEST_SLICES
+    sigma = np.where(is_thin, 0.0, SMOOTHING / np.linalg.norm(affine[:3, :3], axis=0))
     smooth = [ndimage.gaussian_filter(np.nan_to_num(data[..., k]), sigma) for k in range(len(matrices))]
     splines = [ndimage.spline_filter(image, SPLINE_ORDER, output=np.float32, mode="mirror") for image in smooth]
     sampled = _every_second(_without_ends(mask))
     for _ in range(steps):
         images, everywhere = _move_all(splines, affine, matrices)
         use = sampled & everywhere
-        updates = [_regress_motion(images, k, use, affine, center) for k in range(len(matrices))]
+        updates = [_regress_motion(images, k, use, affine, center, predict) for k in range(len(matrices))]
         matrices = [matrix @ update for matrix, update in zip(matrices, updates, strict=True)]
         frame = np.linalg.inv(matrices[reference])
         matrices = [matrix @ frame for matrix in matrices]
@@ -82,7 +94,7 @@ def refine_motions(
             break
     images, everywhere = _move_all(splines, affine, matrices)
     use = sampled & everywhere
-    gains = np.array([_gain(images, smooth[k], k, use) for k in range(len(matrices))])
+    gains = np.array([_gain(images, smooth[k], k, use, predict) for k in range(len(matrices))])
     return matrices, gains
 
 
@@ -99,24 +111,52 @@ def _move_all(splines, affine, matrices) -> tuple[np.ndarray, np.ndarray]:
     return images, everywhere
 
 
-def _regress_motion(images, k, use, affine, center) -> np.ndarray:
+def _regress_motion(images, k, use, affine, center, predict) -> np.ndarray:
+    values, contrast, known = _contrast(images, k, use, predict)
+    index = np.argwhere(use)[known]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    slopes = [slope[use] for slope in np.gradient(images[..., k])]
-    gradient = _combine(np.stack(slopes, axis=1) / spacing, (affine[:3, :3] / spacing).T)
-    arm = _combine(np.argwhere(use).astype(float), affine[:3, :3].T) + affine[:3, 3] - center
+    axes = affine[:3, :3] / spacing
+    slopes = [_slope(images[..., k], axis)[tuple(index.T)] for axis in range(3)]
+    along = np.stack(slopes, axis=1) / spacing
+    gradient = _combine(along, axes.T)
+    arm = _combine(index.astype(float), affine[:3, :3].T) + affine[:3, 3] - center
     # Rotations act at the head's radius, so that all six columns are per millimeter.
-    motions = np.column_stack([gradient, np.cross(arm, gradient) / HEAD_RADIUS])
+    motions = np.column_stack([along, _combine(np.cross(arm, gradient), axes) / HEAD_RADIUS])
+    free = _free_motions(images.shape)
+    found = np.zeros(6)
+    found[free] = _solve_robust(np.column_stack([contrast, motions[:, free]]), values)[contrast.shape[1] :]
+    return rigid_matrix(-axes @ found[:3], -axes @ found[3:] / HEAD_RADIUS, center)
+
+
+def _free_motions(shape: Sequence[int]) -> np.ndarray:
+    """Which shifts along and turns about the three voxel axes a stack can tell: (6,) booleans."""
+    thin = np.array(shape[:3]) < FEWEST_SLICES
+    # A turn about an axis moves points along the two others.
+    turns = [not (thin[(axis + 1) % 3] or thin[(axis + 2) % 3]) for axis in range(3)]
+    return np.concatenate([~thin, turns])
+
+
+def _slope(image: np.ndarray, axis: int) -> np.ndarray:
+    """The derivative along an axis [1/voxel]; zero along one of a single sample."""
+    return np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image)
+
+
+def _contrast(images, k, use, predict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Volume k at the voxels in use, the terms that it is regressed on, and which of the voxels have both."""
     values = images[use].astype(float)
-    contrast = _contrast_terms(np.delete(values, k, axis=1))
-    found = _solve_robust(np.column_stack([contrast, motions]), values[:, k])[-6:]
-    return rigid_matrix(-found[:3], -found[3:] / HEAD_RADIUS, center)
+    terms = _contrast_terms(np.delete(values, k, axis=1))
+    if predict is None:
+        return values[:, k], terms, np.ones(len(values), dtype=bool)
+    expected = predict(values, k)
+    known = np.isfinite(expected)
+    scaled = expected[known] / max(float(np.std(expected[known])), np.finfo(float).tiny)
+    return values[known, k], np.column_stack([terms[known], scaled, scaled**2]), known
 
 
-def _gain(images, unmoved, k, use) -> float:
-    contrast = _contrast_terms(np.delete(images[use].astype(float), k, axis=1))
+def _gain(images, unmoved, k, use, predict) -> float:
+    values, contrast, known = _contrast(images, k, use, predict)
     squares = []
-    for volume in (images[..., k], unmoved):
-        target = volume[use].astype(float)
+    for target in (values, unmoved[use][known].astype(float)):
         squares.append(np.mean((target - _combine(contrast, _solve_robust(contrast, target))) ** 2))
     return 1 - squares[0] / max(squares[1], np.finfo(float).tiny)
 

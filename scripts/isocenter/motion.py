@@ -4,7 +4,8 @@ A motion is a (4, 4) matrix in RAS mm that maps a point of the head in the refer
 another volume. Series are resampled once, from the scanner's samples, by that matrix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +15,8 @@ HEAD_RADIUS = 50.0
 #: A resampled sample is clipped when clipped neighbors hold more than this share of its linear weight. Cubic
 #: interpolation reaches further, with weights below this share.
 CLIPPED_SHARE = 0.05
+#: What may vary over a series, as named in sidecars; what does stands in the motion table.
+AXES = ("InversionTime", "EchoTime", "FlipAngle", "RepetitionTime", "RepetitionTimeExcitation")
 
 
 def find_foreground(data: np.ndarray) -> np.ndarray:
@@ -84,11 +87,17 @@ def framewise_displacement(parameters: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], moved])
 
 
-def describe_motion(matrices: Sequence[np.ndarray], used: Sequence[str], center: np.ndarray) -> dict[str, list]:
-    """The columns of a motion table, a row a volume; the head's motion relative to the reference volume.
+def describe_motion(
+    matrices: Sequence[np.ndarray], used: Sequence[str], center: np.ndarray, moved: np.ndarray | None = None
+) -> dict[str, list]:
+    """The columns of a motion table, a row a volume; the object's motion relative to the reference volume.
 
-    Translations are those of the head's centroid; displacement is the upper bound of how far its surface moved.
+    Translations are those of its centroid; displacement is the upper bound of how far its surface moved. Of a
+    deformable motion `moved`, (n, v, 3) [mm, RAS] of v points, translation is the median, displacement the 95th
+    percentile, and there are no rotations.
     """
+    if moved is not None:
+        return _describe_deformation(moved, used)
     parameters = np.array([motion_parameters(m, center) for m in matrices]).reshape(-1, 6)
     names = ("tx_mm", "ty_mm", "tz_mm", "rx_deg", "ry_deg", "rz_deg")
     return {
@@ -96,6 +105,25 @@ def describe_motion(matrices: Sequence[np.ndarray], used: Sequence[str], center:
         **{name: parameters[:, i].tolist() for i, name in enumerate(names)},
         "displacement_mm": [largest_displacement(m, center) for m in matrices],
         "framewise_displacement_mm": framewise_displacement(parameters).tolist() if len(matrices) else [],
+        "used": list(used),
+    }
+
+
+def varying_values(acquisition: Mapping[str, Any], n: int) -> dict[str, Any]:
+    """What varies over the n volumes of a series, for the rows of its motion table."""
+    return {key: acquisition[key] for key in AXES if np.shape(acquisition.get(key)) == (n,)}
+
+
+def _describe_deformation(moved: np.ndarray, used: Sequence[str]) -> dict[str, list]:
+    middle = np.median(moved, axis=1)
+    parameters = np.column_stack([middle, np.full_like(middle, np.nan)])
+    names = ("tx_mm", "ty_mm", "tz_mm", "rx_deg", "ry_deg", "rz_deg")
+    steps = np.linalg.norm(np.diff(moved, axis=0), axis=-1)
+    return {
+        "volume": list(range(1, len(moved) + 1)),
+        **{name: parameters[:, i].tolist() for i, name in enumerate(names)},
+        "displacement_mm": np.percentile(np.linalg.norm(moved, axis=-1), 95, axis=1).tolist(),
+        "framewise_displacement_mm": [0.0, *np.percentile(steps, 95, axis=1).tolist()],
         "used": list(used),
     }
 
@@ -130,6 +158,24 @@ def resample(
     return values
 
 
+def warp(
+    data: np.ndarray, moved: np.ndarray, spacing: np.ndarray, *, order: int = 3, outside: float = np.nan
+) -> np.ndarray:
+    """One volume as it would be had its points not moved: (x, y, z) float32 array.
+
+    data : (x, y, z) array, NaN counts as 0; moved : (x, y, z, 3) array [mm, along the voxel axes]; spacing : (3,) [mm];
+    order, outside : as in `resample`
+    """
+    if not moved.any():
+        return np.asarray(data, dtype=np.float32)
+    position = np.indices(data.shape, dtype=np.float32) + np.moveaxis(moved / spacing, -1, 0)
+    values = ndimage.map_coordinates(np.nan_to_num(np.asarray(data, np.float32)), position, order=order, mode="nearest")
+    inside = np.ones(data.shape, dtype=bool)
+    for axis, n in enumerate(data.shape):
+        inside &= (position[axis] >= -0.5) & (position[axis] <= n - 0.5)
+    return np.where(inside, values, np.float32(outside)).astype(np.float32)
+
+
 def is_inside(shape: Sequence[int], voxel: np.ndarray) -> np.ndarray:
     """Where a resampled grid lies inside the samples: (x, y, z) booleans, by the voxel-to-voxel matrix `voxel`."""
     grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
@@ -141,26 +187,40 @@ def is_inside(shape: Sequence[int], voxel: np.ndarray) -> np.ndarray:
 
 
 def resample_series(
-    data: np.ndarray, saturation: np.ndarray, matrices: Sequence[np.ndarray], affine: np.ndarray
+    data: np.ndarray,
+    saturation: np.ndarray,
+    matrices: Sequence[np.ndarray],
+    affine: np.ndarray,
+    moved: np.ndarray | None = None,
 ) -> np.ndarray:
     """Every volume brought back to the reference, each interpolated once: (x, y, z, n) float32 array.
 
     A sample that a clipped one has touched is set to the saturation value, so that the fit still leaves it out; no
     other sample reaches that value. Magnitudes stay non-negative.
+
+    moved : (n, x, y, z, 3) array [mm, along the voxel axes], optional: a deformable motion in place of the matrices
     """
     out = np.empty(data.shape, dtype=np.float32)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+
+    def bring(volume: np.ndarray, k: int, **how) -> np.ndarray:
+        if moved is not None:
+            return warp(volume, moved[k], spacing, **how)
+        return resample(volume, matrices[k], affine, **how)
+
     for k, matrix in enumerate(matrices):
         volume = data[..., k]
-        if np.array_equal(matrix, np.eye(4)):
+        is_still = np.array_equal(matrix, np.eye(4)) if moved is None else not moved[k].any()
+        if is_still:
             out[..., k] = volume
             continue
-        values = resample(volume, matrix, affine)
+        values = bring(volume, k)
         if np.nanmin(volume) >= 0:
             values = np.maximum(values, np.float32(0))
         if np.isfinite(saturation[k]):
             limit = _float32_at_least(saturation[k])
             values = np.minimum(values, np.nextafter(limit, np.float32(0)))
-            share = resample((volume >= saturation[k]).astype(np.float32), matrix, affine, order=1, outside=0.0)
+            share = bring((volume >= saturation[k]).astype(np.float32), k, order=1, outside=0.0)
             values[share > CLIPPED_SHARE] = limit
         out[..., k] = values
     return out

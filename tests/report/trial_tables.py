@@ -398,7 +398,7 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
                         "InversionTime": np.linspace(0.05, 3, 8),
                         "displacement_mm": rng.random(8),
                         "framewise_displacement_mm": rng.random(8),
-                        "used": ["registered"] * 7 + ["left in place: motion beyond 30 mm"],
+                        "used": ["registered"] * 7 + ["left out: motion beyond 30 mm"],
                     }
                 ),
             )

@@ -7,13 +7,16 @@ rule align_series:
     output:
         aligned=layout.ALIGNED,
         motion=layout.MOTION,
+        figure=layout.MOTION_FIGURE,
     log:
         f"{layout.LOGS}/align_series/{{site}}/{layout.PREFIX}_{{suffix}}.log",
     conda:
         "../../environment.yml"
     params:
         model=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["model"],
+        options=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["options"],
         method=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["align"],
+        limit=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["motion_limit"],
         seed=PLAN.settings.config["seed"],
         code=lambda wildcards: code_digest(
             "align_series",

@@ -1,8 +1,21 @@
 """Registration: the only door to ANTs."""
 
 from isocenter.registration.engine import register_rigid, to_ants
+from isocenter.registration.judged import Judged, align_judged
 from isocenter.registration.loading import load_ants
-from isocenter.registration.series import Alignment, align_volumes
+from isocenter.registration.series import METHODS, MOTION_LIMIT, Alignment, align_volumes
 from isocenter.registration.template import Transfer, transfer_tissues
 
-__all__ = ["Alignment", "Transfer", "align_volumes", "load_ants", "register_rigid", "to_ants", "transfer_tissues"]
+__all__ = [
+    "METHODS",
+    "MOTION_LIMIT",
+    "Alignment",
+    "Judged",
+    "Transfer",
+    "align_judged",
+    "align_volumes",
+    "load_ants",
+    "register_rigid",
+    "to_ants",
+    "transfer_tissues",
+]

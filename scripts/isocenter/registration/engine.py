@@ -78,12 +78,15 @@ def to_ants(data: np.ndarray, affine: np.ndarray):
 
 
 def run_ants_registration(fixed, moving, stages: Sequence[Stage], folder: str, *, initial: str, mask=None, seed: int):
-    """Run antsRegistration and return the paths of its transforms, in the order that resampling needs."""
+    """Run antsRegistration and return the paths of its transforms, in the order that resampling needs.
+
+    fixed, moving, mask : ANTs images of the same dimension, 2 or 3
+    """
     ants = load_ants()
     from ants.internal import get_pointer_string
 
     names = get_pointer_string(fixed), get_pointer_string(moving)
-    arguments = ["--dimensionality", "3", "--float", "1", "--random-seed", str(seed)]
+    arguments = ["--dimensionality", str(fixed.dimension), "--float", "1", "--random-seed", str(seed)]
     arguments += ["--initial-moving-transform", initial.format(fixed=names[0], moving=names[1])]
     for stage in stages:
         arguments += stage.arguments(*names)
@@ -150,3 +153,56 @@ def register_rigid(
     with tempfile.TemporaryDirectory() as folder:
         paths = run_ants_registration(*images, RIGID, folder, initial="Identity", mask=mask_image, seed=seed)
         return read_matrix(paths[-1])
+
+
+#: Breathing: what is left after a shift of the whole. Both images have the same contrast; organs are smooth enough for
+#: half the resolution, to which the last level only adds the grid.
+BREATHING = (
+    Stage("Translation[0.5]", "MeanSquares[{fixed},{moving},1]", (30, 20), (4, 2), (6.0, 3.0)),
+    Stage("SyN[0.2,3,0.5]", "CC[{fixed},{moving},1,3]", (20, 15, 0), (4, 2, 1), (6.0, 3.0, 0.0)),
+)
+
+
+def register_deformable(
+    fixed: np.ndarray, moving: np.ndarray, spacing: np.ndarray, *, mask: np.ndarray | None = None, seed: int = 1
+) -> np.ndarray:
+    """The smooth, invertible displacement between two images of one contrast on one grid (SyN, Avants 2008).
+
+    Parameters
+    ----------
+    fixed, moving : (x, y) or (x, y, z) arrays
+        On one grid.
+    spacing : (2,) or (3,) array [mm]
+        Of the grid.
+    mask : booleans like `fixed`, optional
+        Where the metric is evaluated.
+    seed : int
+        Of ANTs' sampling.
+
+    Returns
+    -------
+    (x, y, 2) or (x, y, z, 3) array [mm, along the grid's axes]: where a point of `fixed` lies in `moving`, less the
+    point.
+    """
+    ants = load_ants()
+
+    def image(values):
+        return ants.from_numpy(np.ascontiguousarray(np.nan_to_num(values), np.float32), spacing=spacing.tolist())
+
+    mask_image = None if mask is None else image(mask).clone("unsigned char")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = run_ants_registration(
+            image(fixed), image(moving), BREATHING, folder, initial="Identity", mask=mask_image, seed=seed
+        )
+        points = np.moveaxis(np.indices(fixed.shape), 0, -1) * spacing
+        warp = ants.image_read(paths[0]).numpy()
+        return points_after(points + warp, paths[1]) - points
+
+
+def points_after(points: np.ndarray, path: str) -> np.ndarray:
+    """Points (..., d) through an ITK affine transform file of that dimension, in its own coordinates."""
+    transform = load_ants().read_transform(path)
+    d = points.shape[-1]
+    parameters = np.asarray(transform.parameters, dtype=float)
+    center = np.asarray(transform.fixed_parameters, dtype=float)
+    return np.einsum("ij,...j->...i", parameters[: d * d].reshape(d, d), points - center) + center + parameters[d * d :]

@@ -1,16 +1,27 @@
 """Alignment of a series whose contrast changes from volume to volume."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isocenter import motion
-from isocenter.consensus import FEWEST_VOLUMES, refine_motions
+from isocenter.consensus import FEWEST_SLICES, FEWEST_VOLUMES, refine_motions
+from isocenter.errors import ConfigError, explain
+from isocenter.registration.deformable import deform_by_model
 from isocenter.registration.engine import register_rigid
+from isocenter.series_model import Bind, predict_from_others
 
 #: A motion larger than this within one series is taken for a failed registration [mm]: it is more than a head coil
 #: lets a head move, and a scan with such a motion is lost anyway.
 MOTION_LIMIT = 15.0
+#: How a series is aligned: see `align_volumes`.
+METHODS = ("none", "reference", "mean", "rigid", "model", "deformable")
+#: Those that need a signal model.
+BY_MODEL = ("model", "deformable")
+#: Most turns of registering to the mean of the volumes.
+_MEAN_ROUNDS = 3
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -18,29 +29,35 @@ class Alignment:
     """The motions of a series and what became of each volume.
 
     matrices : n (4, 4) arrays, reference point to point in volume k, RAS mm
-    used : n words: ``reference``, ``registered``, or why the volume was left where it was
+    used : n words: ``reference``, ``registered``, or why the volume was left where it was, or left out
     center : (3,) array, the object's centroid in the reference volume [mm]
+    moved : (n, x, y, z, 3) array [mm, along the voxel axes], or None: where a reference point lies in volume k, less
+        the point; for deformable motion, whose matrices are those of no motion
     """
 
     matrices: list[np.ndarray]
     used: list[str]
     reference: int
     center: np.ndarray
+    moved: np.ndarray | None = None
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """(n,) booleans: volumes that no fit may use."""
+        return np.array([word.startswith(LEFT_OUT) for word in self.used], dtype=bool)
 
 
 def align_volumes(
     data: np.ndarray,
     affine: np.ndarray,
     *,
+    method: str = "rigid",
     inversion_time: np.ndarray | None = None,
+    bind: Bind | None = None,
     limit: float = MOTION_LIMIT,
     seed: int = 1,
 ) -> Alignment:
-    """Find the rigid motion of every volume of a series whose contrast changes.
-
-    ANTs registers each volume to the reference volume by mutual information; then the consensus of all volumes
-    refines the motions (:func:`isocenter.consensus.refine_motions`). A volume whose motion exceeds `limit`, or that
-    fits the others no better for it, stays where it was.
+    """Find the motion of every volume of a series whose contrast changes.
 
     Parameters
     ----------
@@ -48,36 +65,103 @@ def align_volumes(
         Magnitudes.
     affine : (4, 4) array
         Voxel to RAS mm.
+    method : str
+        ``none``; ``reference``: ANTs registers each volume to the reference volume by mutual information; ``mean``:
+        to the mean of all, by turns; ``rigid``: as ``reference``, then the consensus of all volumes refines the motions
+        (:func:`isocenter.consensus.refine_motions`); ``model``: as ``rigid``, with the signal model's prediction of
+        each volume from the others; ``deformable``: each volume is warped to that prediction, by turns.
     inversion_time : (n,) array [s], optional
         When the series has them.
+    bind : callable, optional
+        The signal model (:func:`isocenter.series_model.bind_series`), for the methods in `BY_MODEL`.
     limit : float
-        Largest motion that is believed [mm].
+        Largest motion that is believed [mm]: a volume beyond it is left out.
     seed : int
         Of ANTs' sampling.
     """
-    n = data.shape[3]
+    if method not in METHODS or (method in BY_MODEL and bind is None):
+        raise ConfigError(
+            explain(
+                "Unknown alignment method" if method not in METHODS else "This alignment needs a signal model",
+                expected=" or ".join(METHODS),
+                found=method,
+                remedy="set `align`",
+            )
+        )
     mask = motion.find_foreground(data)
     center = motion.center_of(mask, affine)
     reference = motion.choose_reference(data, mask, inversion_time)
-    fixed = data[..., reference]
-    found = [
-        np.eye(4) if k == reference else register_rigid(fixed, data[..., k], affine, mask=mask, seed=seed)
-        for k in range(n)
-    ]
+    n = data.shape[3]
+    if method == "none":
+        return Alignment([np.eye(4)] * n, ["not aligned"] * n, reference, center)
+    if method == "deformable":
+        return _align_deformable(data, affine, mask, center, reference, bind, limit, seed)
+    start = _register_to_mean if method == "mean" else _register_to_reference
+    found = start(data, affine, mask, reference, seed)
     gains = np.zeros(n)
-    if n >= FEWEST_VOLUMES:
-        start = [m if motion.largest_displacement(m, center) <= limit else np.eye(4) for m in found]
-        found, gains = refine_motions(data, affine, start, mask, reference)
+    if method in ("rigid", "model") and n >= FEWEST_VOLUMES:
+        near = [m if motion.largest_displacement(m, center) <= limit else np.eye(4) for m in found]
+        predict = predict_from_others(bind) if method == "model" else None
+        found, gains = refine_motions(data, affine, near, mask, reference, predict=predict)
     matrices, used = [], []
     for k, matrix in enumerate(found):
         if k == reference:
             word = "reference"
         elif motion.largest_displacement(matrix, center) > limit:
-            word = f"left in place: motion beyond {limit:g} mm"
+            word = f"{LEFT_OUT}: motion beyond {limit:g} mm"
         elif gains[k] < 0:
             word = "left in place: fits the other volumes no better"
         else:
             word = "registered"
-        matrices.append(matrix if word == "registered" else np.eye(4))
+        matrices.append(np.eye(4) if word.startswith("left in place") else matrix)
         used.append(word)
     return Alignment(matrices, used, reference, center)
+
+
+def undo(alignment: Alignment, reason: str) -> Alignment:
+    """The alignment with every registered volume back where it was, and why."""
+    words = [f"left in place: {reason}" if word == "registered" else word for word in alignment.used]
+    keeps = alignment.left_out
+    matrices = [m if keep else np.eye(4) for m, keep in zip(alignment.matrices, keeps, strict=True)]
+    return replace(alignment, matrices=matrices, used=words, moved=None)
+
+
+def _register_to_reference(data, affine, mask, reference, seed) -> list[np.ndarray]:
+    if data.shape[2] < FEWEST_SLICES:  # the consensus finds motions within a slice from nothing
+        return [np.eye(4)] * data.shape[3]
+    fixed = data[..., reference]
+    return [
+        np.eye(4) if k == reference else register_rigid(fixed, data[..., k], affine, mask=mask, seed=seed)
+        for k in range(data.shape[3])
+    ]
+
+
+def _register_to_mean(data, affine, mask, reference, seed) -> list[np.ndarray]:
+    """By turns, from the volumes as they are; in the end everything is told from the reference volume."""
+    n = data.shape[3]
+    # Every volume counts alike: the mean of the brightest would be the brightest.
+    sizes = np.array([np.median(np.nan_to_num(data[..., k])[mask]) for k in range(n)])
+    weights = 1 / np.maximum(sizes, 1e-3 * sizes.max())
+    found = [np.eye(4)] * n
+    for _ in range(_MEAN_ROUNDS):
+        still = [motion.resample(data[..., k], found[k], affine, outside=0.0) * weights[k] for k in range(n)]
+        mean = np.mean(still, axis=0)
+        before = found
+        found = [register_rigid(mean, data[..., k], affine, mask=mask, seed=seed) for k in range(n)]
+        center = motion.center_of(mask, affine)
+        steps = [np.linalg.inv(a) @ b for a, b in zip(before, found, strict=True)]
+        if max(motion.largest_displacement(step, center) for step in steps) < 0.1:
+            break
+    frame = np.linalg.inv(found[reference])
+    return [matrix @ frame for matrix in found]
+
+
+def _align_deformable(data, affine, mask, center, reference, bind: Callable, limit, seed) -> Alignment:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    moved = deform_by_model(data, spacing, mask, reference, bind, seed=seed)
+    used = []
+    for k in range(data.shape[3]):
+        far = float(np.percentile(np.linalg.norm(moved[k][mask], axis=-1), 95))
+        word = "reference" if k == reference else "registered"
+        used.append(f"{LEFT_OUT}: motion beyond {limit:g} mm" if far > limit else word)
+    return Alignment([np.eye(4)] * data.shape[3], used, reference, center, moved)

@@ -187,6 +187,7 @@ COLUMNS = {
     "max_displacement_mm": ("mm", "how far the head's surface moved at most"),
     "max_framewise_displacement_mm": ("mm", "largest step between volumes"),
     "n_left_in_place": ("count", "volumes whose registration was not believed"),
+    "n_left_out": ("count", "volumes that moved too far to be used"),
 }
 
 for _name in ("wsd", "rc", "wcv", "bias", "loa_lower", "loa_upper", "slope", "intercept", "percent_bias", "variance"):

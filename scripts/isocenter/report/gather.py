@@ -164,7 +164,9 @@ def _motion(paths: list[Path], trial: Trial) -> pd.DataFrame:
             if column in table:
                 row[f"max_{column}"] = float(table[column].abs().max())
         if "used" in table:
-            row["n_left_in_place"] = int(table["used"].astype(str).str.startswith("left in place").sum())
+            words = table["used"].astype(str)
+            row["n_left_in_place"] = int(words.str.startswith("left in place").sum())
+            row["n_left_out"] = int(words.str.startswith("left out").sum())
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -57,6 +57,23 @@ def model_card(name: str) -> dict[str, str]:
     return card
 
 
+_UNDONE = " Where the fits became worse by it, it was undone."
+#: What was done to the volumes of a series before the fit, by the biomarker's `align`.
+_ALIGNMENTS = {
+    "none": "The volumes of a series belong to one acquisition and were not aligned.",
+    "reference": "Before the fit the volumes of each series were registered rigidly with ANTs to a reference volume."
+    + _UNDONE,
+    "mean": "Before the fit the volumes of each series were registered rigidly with ANTs to the mean of all." + _UNDONE,
+    "rigid": "Before the fit the volumes of each series were aligned rigidly with ANTs to a reference volume, each to "
+    "a prediction of it from the other volumes, so that the change of contrast is not taken for motion." + _UNDONE,
+    "model": "Before the fit the volumes of each series were aligned rigidly with ANTs to a reference volume, each to "
+    "what the other volumes and the signal model predict of it, so that the change of contrast is not taken for motion."
+    + _UNDONE,
+    "deformable": "Before the fit each volume of a series was warped with ANTs (SyN) to what the signal model, fitted "
+    "to the other volumes, predicts of it." + _UNDONE,
+}
+
+
 def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[str, Any]:
     """How one biomarker was made, in sentences, with its model's card."""
     unit, factor = shown_unit(block.get("unit"))
@@ -72,13 +89,7 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
             f"Values outside {format_number(low * factor)} to {format_number(high * factor)} {unit} were flagged and "
             "left out; a voxel that could not be fitted holds no value."
         )
-    if block.get("align") == "rigid":
-        sentences.append(
-            "Before the fit the volumes of each series were aligned rigidly with ANTs to a reference volume, each to "
-            "a prediction of it from the other volumes, so that the change of contrast is not taken for motion."
-        )
-    else:
-        sentences.append("The volumes of a series belong to one acquisition and were not aligned.")
+    sentences.append(_ALIGNMENTS[block.get("align", "none")])
     sentences += _calibration_sentences(trial, name, block)
     rois = ", ".join(str(r).replace("_", " ") for r in block.get("rois", []))
     sentences.append(

@@ -299,7 +299,7 @@ def _motion_table(trial: Trial, site: str) -> Table:
 
 
 def _motion_word(column: str) -> str:
-    words = column.replace("max_", "largest ").replace("n_left_in_place", "volumes left in place").replace("_", " ")
+    words = column.replace("max_", "largest ").replace("n_left_", "volumes left ").replace("_", " ")
     return words.replace(" mm", " [mm]").capitalize()
 
 
