@@ -107,10 +107,15 @@ def guess_tops(nodes, heights, at, count, u):
 
 
 @vector_kernel
-def enter_cells(direction, lower, width, y, u, count, cell, t, sums):
-    """Write for coordinates u (LANES,) their cells, the places t within, and the coefficients of h there (8, LANES)."""
+def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
+    """Write for coordinates u (LANES,) their cells, the places t within, and the coefficients of h there (8, LANES).
+
+    wanted : (LANES,), only lanes where it is above 0 are looked at
+    """
     cells = direction.shape[0]
     for lane in range(count):
+        if wanted[lane] == 0.0:
+            continue
         x = (u[lane] - lower) / width
         c = min(max(int(x), 0), cells - 1)
         cell[lane] = c
@@ -173,3 +178,27 @@ def climb_lanes(sums, t, height, is_moving):
             moving += 1.0 if (is_moving[lane] > 0.0) & (abs(t[lane]) <= BEYOND) else 0.0
         if moving == 0.0:
             break
+
+
+@vector_kernel
+def sort_lanes(x, n):
+    """Sort the first n rows of x (m, LANES) in every lane: Batcher's merge exchange, the same steps for all."""
+    first = 1
+    while 2 * first < n:
+        first *= 2
+    p = first
+    while p > 0:
+        q, r, d = first, 0, p
+        while True:
+            for i in range(n - d):
+                if i & p == r:
+                    for lane in range(LANES):
+                        a, b = x[i, lane], x[i + d, lane]
+                        x[i, lane] = a if a < b else b
+                        x[i + d, lane] = b if a < b else a
+            if q == p:
+                break
+            d = q - p
+            q //= 2
+            r = p
+        p //= 2

@@ -108,7 +108,8 @@ def _reach_tops(table, nodes, heights, at, y, count, place, u, h, done):
     direction, lower, width = table
     cell, t, sums = place
     guess_tops(nodes, heights, at, count, u)
-    enter_cells(direction, lower, width, y, u, count, cell, t, sums)
+    done[:] = 1.0
+    enter_cells(direction, lower, width, y, u, done, count, cell, t, sums)
     climb_lanes(sums, t, h, done)
     own, own_sums = np.empty(y.shape[0]), np.empty(8)
     for lane in range(count):

@@ -7,7 +7,8 @@ import numpy as np
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.line_finish import finish_plain
 from isocenter.fitting.line_start import start_plain
-from isocenter.fitting.robust_line import finish_robust, start_robust
+from isocenter.fitting.robust_line import finish_robust
+from isocenter.fitting.robust_start import start_robust
 from isocenter.fitting.table import Table
 from isocenter.models.base import Separable
 
@@ -39,8 +40,8 @@ class Tabulated(Direct):
                 super().start(part, is_robust)
             elif is_robust:
                 start_robust(
-                    self.cells, table.nodes, table.unit, table.leverage, table.constant, self.has_constant,
-                    is_magnitude, self.bounds, part.y, part.theta, part.negative, part.scale,
+                    (table.coefficients, table.direction, table.lower, table.width), table.nodes, table.unit,
+                    table.leverage, table.constant, is_magnitude, part.y, part.theta, part.negative, part.scale,
                 )  # fmt: skip
             else:
                 start_plain(
