@@ -4,8 +4,6 @@ The sum of squares that a coordinate u explains is h(u)^2 with h = y.e(u) (see `
 h is a polynomial of which Newton's method finds the top. Exponentials are computed for the table only.
 """
 
-import numpy as np
-
 from isocenter.entities import Flag
 from isocenter.models.compiled import vector_kernel
 
@@ -100,34 +98,6 @@ def scan(y, unit, heights):
         a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
         for s in range(k):
             heights[s] += a * unit[i, s] + b * unit[i + 1, s] + c * unit[i + 2, s] + e * unit[i + 3, s]
-
-
-@vector_kernel
-def cover(variance, c, c_g, a, b, d, fg, hg, gg, moving, has_constant, covariance):
-    """Write the covariance of the coordinate and the amplitudes.
-
-    a, b, d : f.f, f.f' and f'.f' with g projected out; fg, hg, gg : f.g, f'.g and g.g
-    Returns how many standard errors the amplitudes together are away from zero; NaN when there is no covariance.
-    """
-    det = c * c * (d * a - b * b)
-    if not (a > 0.0 and det > 1e-14 * c * c * d * a and variance < np.inf):
-        return np.nan
-    v_uu, v_uc, v_cc = variance * a / det, -variance * c * b / det, variance * c * c * d / det
-    m, k = 1 + moving, 2 - moving
-    covariance[0, 0] = v_uu
-    covariance[0, m] = covariance[m, 0] = v_uc
-    covariance[m, m] = v_cc
-    strength = abs(c) / np.sqrt(v_cc)
-    if has_constant:
-        k_u, k_c = -c * hg / gg, -fg / gg
-        covariance[0, k] = covariance[k, 0] = k_u * v_uu + k_c * v_uc
-        covariance[m, k] = covariance[k, m] = k_u * v_uc + k_c * v_cc
-        covariance[k, k] = variance / gg + k_u * covariance[0, k] + k_c * covariance[m, k]
-        # Beyond the first amplitude: what is left of the second when the first is given.
-        tied = covariance[m, k] / v_cc
-        rest = covariance[k, k] - tied * covariance[m, k]
-        strength = np.sqrt(strength**2 + (c_g - tied * c) ** 2 / rest)
-    return strength
 
 
 @vector_kernel

@@ -92,17 +92,15 @@ def finish_plain(
         gg += g[i] * g[i]
     gg = gg if has_constant else 1.0
     x = np.empty(n)
-    own_values, own_errors = np.empty(values.shape[1]), np.empty(values.shape[1])
     table = direction, lower, width
     own, sums = np.zeros(direction.shape[1]), np.empty(8)
-    covariance, amplitudes, parameter = np.empty((1 + q, 1 + q)), np.empty(q), np.empty(1)
     cell, t = np.zeros(LANES, np.int64), np.zeros(LANES)
     length, slope, turn, fg, hg = (np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES))
     places = cell, t, length, slope, turn, fg, hg
     h, yg, c, c_g = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    squares, variance, strength = np.ones(LANES), np.ones(LANES), np.zeros(LANES)
-    v_uu, v_uc, v_cc = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    v_ug, v_cg, v_gg = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    a, b, d, gap, whole = (np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES))
+    squares, variance, u, done = np.ones(LANES), np.ones(LANES), np.zeros(LANES), np.zeros(LANES)
+    covered = np.zeros((7, LANES))
     for first in range(0, total, LANES):
         count = min(total - first, LANES)
         for lane in range(count):
@@ -133,49 +131,84 @@ def finish_plain(
             squares[lane] = sum_squares
             variance[lane] = sigma[v] * sigma[v] if sigma[v] > 0.0 else sum_squares / free
         for lane in range(LANES):
-            a = length[lane] * length[lane]
-            b = length[lane] * slope[lane]
-            d = slope[lane] * slope[lane] + a * turn[lane]
-            cc = c[lane] * c[lane]
+            a[lane] = length[lane] * length[lane]
+            b[lane] = length[lane] * slope[lane]
+            d[lane] = slope[lane] * slope[lane] + a[lane] * turn[lane]
             # d a - b^2, without the cancellation.
-            gap = a * a * turn[lane]
-            is_regular = (a > 0.0) & (cc * gap > 1e-14 * cc * d * a) & (variance[lane] < np.inf)
-            scale = variance[lane] / gap
-            uu, uc, vcc = scale * a / cc, -scale * b / c[lane], scale * d
-            squared = cc / vcc
-            v_uu[lane], v_uc[lane], v_cc[lane] = uu, uc, vcc
-            if has_constant:
-                k_u, k_c = -c[lane] * hg[lane] / gg, -fg[lane] / gg
-                ug = k_u * uu + k_c * uc
-                cg = k_u * uc + k_c * vcc
-                g2 = variance[lane] / gg + k_u * ug + k_c * cg
-                v_ug[lane], v_cg[lane], v_gg[lane] = ug, cg, g2
-                # Beyond the first amplitude: what is left of the second when the first is given.
-                tied = cg / vcc
-                rest = c_g[lane] - tied * c[lane]
-                squared += rest * rest / (g2 - tied * cg)
-            strength[lane] = np.sqrt(squared) if is_regular else np.nan
+            gap[lane] = a[lane] * a[lane] * turn[lane]
             squares[lane] = np.sqrt(squares[lane] / n)
+            whole[lane] = gg
+        cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, whole, has_constant, covered)
         for lane in range(count):
             v = first + lane
-            u = theta[v, 0]
-            rms[v] = squares[lane]
             freedom[v] = free
-            if not strength[lane] >= 0.0:
-                flag[v] = _SINGULAR if visible[0] <= u <= visible[1] else _OUT_OF_RANGE
-                continue
-            m, k = 1 + moving, 2 - moving
-            amplitudes[moving] = c[lane]
-            covariance[0, 0] = v_uu[lane]
-            covariance[0, m] = covariance[m, 0] = v_uc[lane]
-            covariance[m, m] = v_cc[lane]
-            if has_constant:
-                amplitudes[1 - moving] = c_g[lane]
-                covariance[0, k] = covariance[k, 0] = v_ug[lane]
-                covariance[m, k] = covariance[k, m] = v_cg[lane]
-                covariance[k, k] = v_gg[lane]
-            parameter[0] = u
-            code = report(parameter, amplitudes, constants, covariance, own_values, own_errors)
-            for i in range(own_values.size):
-                values[v, i], errors[v, i] = own_values[i], own_errors[i]
-            flag[v] = judge(code, u, strength[lane], is_converged[v], bounds, visible, is_hard)
+            u[lane], done[lane] = theta[v, 0], 1.0 if is_converged[v] else 0.0
+        report_lanes(
+            report, first, count, u, c, c_g, covered, squares, done, moving, has_constant, bounds, visible, is_hard,
+            constants, values, errors, flag, rms,
+        )  # fmt: skip
+
+
+@vector_kernel
+def cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, gg, has_constant, covered):
+    """Write the covariance of the coordinate and the amplitudes of every lane.
+
+    a, b, d : f.f, f.f' and f'.f' with g projected out, gap : d a - b^2; fg, hg, gg : f.g, f'.g and g.g; (LANES,) each
+    covered : (7, LANES), the entries uu, uc, cc, ug, cg, gg, and how many standard errors the amplitudes together are
+    away from zero, NaN when there is no covariance
+    """
+    for lane in range(LANES):
+        k = c[lane]
+        det = k * k * gap[lane]
+        is_regular = (a[lane] > 0.0) & (det > 1e-14 * k * k * d[lane] * a[lane]) & (variance[lane] < np.inf)
+        scale = variance[lane] / det
+        uu, uc, cc = scale * a[lane], -scale * k * b[lane], scale * k * k * d[lane]
+        squared = k * k / cc
+        covered[0, lane], covered[1, lane], covered[2, lane] = uu, uc, cc
+        if has_constant:
+            k_u, k_c = -k * hg[lane] / gg[lane], -fg[lane] / gg[lane]
+            ug = k_u * uu + k_c * uc
+            cg = k_u * uc + k_c * cc
+            whole = variance[lane] / gg[lane] + k_u * ug + k_c * cg
+            covered[3, lane], covered[4, lane], covered[5, lane] = ug, cg, whole
+            # Beyond the first amplitude: what is left of the second when the first is given.
+            tied = cg / cc
+            rest = c_g[lane] - tied * k
+            squared += rest * rest / (whole - tied * cg)
+        covered[6, lane] = np.sqrt(squared) if is_regular else np.nan
+
+
+@vector_kernel
+def report_lanes(
+    report, first, count, u, c, c_g, covered, left, done, moving, has_constant, bounds, visible, is_hard, constants,
+    values, errors, flag, rms,
+):  # fmt: skip
+    """Write values, standard errors, flag and root mean square residual of the voxels from `first` on.
+
+    covered : see `cover_lanes`; left : (LANES,) the root mean squares; done : (LANES,) 1 where the search converged
+    """
+    q = 2 if has_constant else 1
+    m, k = 1 + moving, 2 - moving
+    covariance, amplitudes, parameter = np.empty((1 + q, 1 + q)), np.empty(q), np.empty(1)
+    own_values, own_errors = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for lane in range(count):
+        v = first + lane
+        rms[v] = left[lane]
+        strength = covered[6, lane]
+        if not strength >= 0.0:
+            flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+            continue
+        parameter[0] = u[lane]
+        amplitudes[moving] = c[lane]
+        covariance[0, 0] = covered[0, lane]
+        covariance[0, m] = covariance[m, 0] = covered[1, lane]
+        covariance[m, m] = covered[2, lane]
+        if has_constant:
+            amplitudes[1 - moving] = c_g[lane]
+            covariance[0, k] = covariance[k, 0] = covered[3, lane]
+            covariance[m, k] = covariance[k, m] = covered[4, lane]
+            covariance[k, k] = covered[5, lane]
+        code = report(parameter, amplitudes, constants, covariance, own_values, own_errors)
+        for i in range(own_values.size):
+            values[v, i], errors[v, i] = own_values[i], own_errors[i]
+        flag[v] = judge(code, u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)

@@ -36,6 +36,12 @@ def start_plain(
     score, chosen = np.empty(LANES), np.empty(LANES)
     u, h, done = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     place = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES))
+    waiting, queued = np.zeros((LANES, 2), np.int64), 0
+    rest = (
+        np.zeros((m, LANES)), np.empty((k, LANES)), np.empty(LANES), np.empty(LANES), np.zeros(LANES), np.empty(LANES),
+        np.empty(LANES), np.empty(LANES), (np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES))),
+    )  # fmt: skip
+    found = theta, negative, is_converged, height, level
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
         scan_lanes(y, unit[0], heights)
@@ -63,32 +69,83 @@ def start_plain(
                 is_better = x > score[lane]
                 score[lane] = x if is_better else score[lane]
                 chosen[lane] = number if is_better else chosen[lane]
-        for lane in range(LANES):
-            score[lane] = -1.0
-        # The nodes are coarse: the split beside the chosen one may win (a sample near the null). All negative is
-        # the mirror image of none, so the splits form a ring.
-        for turn in (0, 1, n - 1):
-            for i in range(n):
-                for lane in range(LANES):
-                    split = chosen[lane] + turn
-                    split = split - n if split >= n else split
-                    signed[i, lane] = -y[i, lane] if i < split else y[i, lane]
-            scan_lanes(signed, unit[0], heights)
-            find_tops(heights, best, at)
-            if q == 2:
-                sum_level(signed, unit[1], flat)
-            _reach_tops(table, nodes, heights, at, signed, count, place, u, h, done)
-            for lane in range(count):
-                x = h[lane] * h[lane] + flat[lane] * flat[lane]
-                if x > score[lane]:
-                    score[lane] = x
-                    v = first + lane
-                    theta[v, 0], negative[v], is_converged[v] = (
-                        u[lane],
-                        (int(chosen[lane]) + turn) % n,
-                        done[lane] > 0.0,
-                    )
-                    height[v], level[v] = h[lane], flat[lane]
+        for i in range(n):
+            number = float(i)
+            for lane in range(LANES):
+                signed[i, lane] = -y[i, lane] if number < chosen[lane] else y[i, lane]
+        scan_lanes(signed, unit[0], heights)
+        find_tops(heights, best, at)
+        if q == 2:
+            sum_level(signed, unit[1], flat)
+        _reach_tops(table, nodes, heights, at, signed, count, place, u, h, done)
+        for lane in range(count):
+            v = first + lane
+            split = int(chosen[lane])
+            theta[v, 0], negative[v], is_converged[v] = u[lane], split, done[lane] > 0.0
+            height[v], level[v] = h[lane], flat[lane]
+            # The nodes are coarse: the split beside the chosen one may win (a sample near the null). All negative is
+            # the mirror image of none, so the splits form a ring.
+            for turn in range(2):
+                j = (split + n - turn) % n
+                if is_hopeless(direction, unit, signed, j, lane, place, h[lane], flat[lane], done[lane]):
+                    continue
+                waiting[queued, 0], waiting[queued, 1] = v, (split + 1 - 2 * turn + n) % n
+                queued += 1
+                if queued == LANES:
+                    _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
+                    queued = 0
+    if queued > 0:
+        _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
+
+
+@vector_kernel
+def is_hopeless(direction, unit, signed, j, lane, place, h, flat, done):
+    """Whether turning the sign of sample j cannot explain more than the optimum of a lane does.
+
+    To first order the explained sum of squares grows by 4 y^2 leverage - 4 y f, with f the fitted value of the sample
+    and the leverage that of all parameters; the leverage is taken twice, for what is beyond the first order.
+    """
+    cell, t, sums = place
+    if done != 1.0:
+        return False
+    x, c = t[lane], cell[lane]
+    bend, h1, h0 = 0.0, 0.0, sums[7, lane]
+    e, e1 = direction[c, j, 7], 0.0
+    for d in range(6, -1, -1):
+        bend = bend * x + 2.0 * h1
+        h1 = h1 * x + h0
+        h0 = h0 * x + sums[d, lane]
+        e1 = e1 * x + e
+        e = e * x + direction[c, j, d]
+    along = unit[1, j, 0] if unit.shape[0] == 2 else 0.0
+    leverage = e * e + along * along + e1 * e1 * abs(h) / abs(bend)
+    sample = signed[j, lane]
+    return sample * (h * e + flat * along) > 2.0 * sample * sample * leverage
+
+
+@vector_kernel
+def _try_splits(table, nodes, unit, signal, waiting, queued, rest, found):
+    """Fit voxels with another split of their signs, and keep what explains more.
+
+    waiting : (LANES, 2), voxels and splits; found : the arrays of `start_plain` over all voxels
+    """
+    signed, heights, best, at, flat, u, h, done, place = rest
+    theta, negative, is_converged, height, level = found
+    n = signal.shape[1]
+    for lane in range(queued):
+        v, split = waiting[lane, 0], waiting[lane, 1]
+        for i in range(n):
+            signed[i, lane] = -signal[v, i] if i < split else signal[v, i]
+    scan_lanes(signed, unit[0], heights)
+    find_tops(heights, best, at)
+    if unit.shape[0] == 2:
+        sum_level(signed, unit[1], flat)
+    _reach_tops(table, nodes, heights, at, signed, queued, place, u, h, done)
+    for lane in range(queued):
+        v = waiting[lane, 0]
+        if h[lane] * h[lane] + flat[lane] * flat[lane] > height[v] * height[v] + level[v] * level[v]:
+            theta[v, 0], negative[v], is_converged[v] = u[lane], waiting[lane, 1], done[lane] > 0.0
+            height[v], level[v] = h[lane], flat[lane]
 
 
 @vector_kernel
@@ -104,7 +161,10 @@ def sum_level(y, unit, flat):
 
 @vector_kernel
 def _reach_tops(table, nodes, heights, at, y, count, place, u, h, done):
-    """Write the coordinates u of the tops of |h| next to the nodes `at`, h there, and 1 where they were reached."""
+    """Write the coordinates u of the tops of |h| next to the nodes `at`, h there, and whether they were reached.
+
+    done : (LANES,), 1 within the cell that `place` tells, 2 beyond it, 0 not at all
+    """
     direction, lower, width = table
     cell, t, sums = place
     guess_tops(nodes, heights, at, count, u)
@@ -121,4 +181,4 @@ def _reach_tops(table, nodes, heights, at, y, count, place, u, h, done):
         for i in range(y.shape[0]):
             own[i] = y[i, lane]
         u[lane], h[lane], is_done = ascend(direction, lower, width, own, u[lane], own_sums)
-        done[lane] = 1.0 if is_done else 0.0
+        done[lane] = 2.0 if is_done else 0.0

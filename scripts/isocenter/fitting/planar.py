@@ -82,7 +82,7 @@ def start_planar(
 ):  # fmt: skip
     """Write theta (v, 2), and for robust fits the scale (v,), of signals (v, n).
 
-    A robust start leaves out the sample without which the node fits best: see `robust_line`.
+    A robust start leaves out the sample without which the node fits best: see `robust_start`.
     """
     n = signal.shape[1]
     count = unit.shape[1]

@@ -34,7 +34,6 @@ def start_robust(
     table : coefficients of f, of e, lower and width (see `table.Table`); signal : (v, n), complete
     theta (v, 1), negative (v,) and scale (v,) are written
     """
-    coefficients, direction, lower, width = table
     total, n = signal.shape
     q, m, k = unit.shape
     size = 0.0
@@ -196,7 +195,7 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
     n = coefficients.shape[2]
     base = np.empty((n, LANES))
     off, most, moves = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
-    own_e, own_free, ratio = np.zeros(LANES), np.ones(LANES), np.zeros(LANES)
+    own_free, ratio = np.ones(LANES), np.zeros(LANES)
     for lane in range(LANES):
         left_out[lane] = -1.0
     for lane in range(count):
@@ -206,7 +205,7 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
             base[i, lane] = residual[i, lane]
     for swap in range(_MOST_SWAPS + 1):
         look_along(coefficients, lower, width, u, along, count, e)
-        _stand_off(base, along, e, left_out, residual, off, most)
+        stand_off(base, along, e, left_out, residual, off, most)
         moving = 0.0
         for lane in range(LANES):
             is_new = (off[lane] != left_out[lane]) & (moves[lane] > 0.0)
@@ -260,13 +259,14 @@ def look_along(coefficients, lower, width, u, along, count, e):
 
 
 @vector_kernel
-def _stand_off(z, along, e, left_out, residual, off, most):
-    """Write the residuals of the fit at e without the sample `left_out` (-1: of all), and the sample that stands off most.
+def stand_off(z, along, e, left_out, residual, off, most):
+    """Write the residuals of the fit at e without the sample `left_out` (-1: of all), and what stands off the most.
 
-    That is the one without which the fit there is the best.
+    That is the sample without which the fit there is the best.
     """
     n = z.shape[0]
-    height, own, own_along, push, free = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.ones(LANES)
+    height, own, own_along = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    push, free = np.zeros(LANES), np.ones(LANES)
     for i in range(n):
         for lane in range(LANES):
             height[lane] += z[i, lane] * e[i, lane]

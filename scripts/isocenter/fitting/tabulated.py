@@ -7,7 +7,7 @@ import numpy as np
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.line_finish import finish_plain
 from isocenter.fitting.line_start import start_plain
-from isocenter.fitting.robust_line import finish_robust
+from isocenter.fitting.robust_finish import finish_robust
 from isocenter.fitting.robust_start import start_robust
 from isocenter.fitting.table import Table
 from isocenter.models.base import Separable
