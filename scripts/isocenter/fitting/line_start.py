@@ -18,6 +18,9 @@ from isocenter.fitting.lanes import (
 from isocenter.fitting.line import BEYOND, ascend
 from isocenter.models.compiled import vector_kernel
 
+#: A voxel whose optimum explains less than this of its sum of squares is too noisy for what holds to first order.
+_CLEAR = 0.95
+
 
 @vector_kernel
 def start_plain(
@@ -33,7 +36,7 @@ def start_plain(
     table = direction, lower, width
     y, signed, heights = np.zeros((m, LANES)), np.zeros((m, LANES)), np.empty((k, LANES))
     best, at, flat = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
-    score, chosen = np.empty(LANES), np.empty(LANES)
+    score, chosen, squares = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     u, h, done = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     place = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES))
     waiting, queued = np.zeros((LANES, 2), np.int64), 0
@@ -58,6 +61,10 @@ def start_plain(
         for lane in range(LANES):
             score[lane] = best[lane] * best[lane] + flat[lane] * flat[lane]
             chosen[lane] = 0.0
+            squares[lane] = 0.0
+        for i in range(n):
+            for lane in range(LANES):
+                squares[lane] += y[i, lane] * y[i, lane]
         for split in range(1, n):
             turn_sign(y[split - 1], unit[0, split - 1], heights, best, at)
             # What the constant basis function explains depends on the signs too.
@@ -83,11 +90,12 @@ def start_plain(
             split = int(chosen[lane])
             theta[v, 0], negative[v], is_converged[v] = u[lane], split, done[lane] > 0.0
             height[v], level[v] = h[lane], flat[lane]
+            is_clear = done[lane] == 1.0 and height[v] ** 2 + level[v] ** 2 > _CLEAR * squares[lane]
             # The nodes are coarse: the split beside the chosen one may win (a sample near the null). All negative is
             # the mirror image of none, so the splits form a ring.
             for turn in range(2):
                 j = (split + n - turn) % n
-                if is_hopeless(direction, unit, signed, j, lane, place, h[lane], flat[lane], done[lane]):
+                if is_clear and is_hopeless(direction, unit, signed, j, lane, place, h[lane], flat[lane]):
                     continue
                 waiting[queued, 0], waiting[queued, 1] = v, (split + 1 - 2 * turn + n) % n
                 queued += 1
@@ -99,15 +107,13 @@ def start_plain(
 
 
 @vector_kernel
-def is_hopeless(direction, unit, signed, j, lane, place, h, flat, done):
+def is_hopeless(direction, unit, signed, j, lane, place, h, flat):
     """Whether turning the sign of sample j cannot explain more than the optimum of a lane does.
 
     To first order the explained sum of squares grows by 4 y^2 leverage - 4 y f, with f the fitted value of the sample
-    and the leverage that of all parameters; the leverage is taken twice, for what is beyond the first order.
+    and the leverage that of all parameters; the leverage is taken three times, for what is beyond the first order.
     """
     cell, t, sums = place
-    if done != 1.0:
-        return False
     x, c = t[lane], cell[lane]
     bend, h1, h0 = 0.0, 0.0, sums[7, lane]
     e, e1 = direction[c, j, 7], 0.0
@@ -120,7 +126,7 @@ def is_hopeless(direction, unit, signed, j, lane, place, h, flat, done):
     along = unit[1, j, 0] if unit.shape[0] == 2 else 0.0
     leverage = e * e + along * along + e1 * e1 * abs(h) / abs(bend)
     sample = signed[j, lane]
-    return sample * (h * e + flat * along) > 2.0 * sample * sample * leverage
+    return sample * (h * e + flat * along) > 3.0 * sample * sample * leverage
 
 
 @vector_kernel

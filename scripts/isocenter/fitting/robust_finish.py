@@ -152,8 +152,9 @@ def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums, loss
 
 @vector_kernel
 def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
-    """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found; writes the steps (LANES,).
+    """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found.
 
+    step : (LANES,), written, how far the end may still be
     before : the state that the last step came from and its loss; where the loss has risen the step is halved
     """
     away, c, c_g, inverse = state
@@ -203,9 +204,13 @@ def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
         away[lane] += x if may_move else 0.0
         c[lane] += by_c if may_move else 0.0
         c_g[lane] += by_g if may_move else 0.0
-        # Halving closes in on the state before: rest is for smaller steps then.
-        x = 100.0 * x if has_risen else x
-        step[lane] = abs(x) if may_move else step[lane]
+        # What is left after a step: Newton's method takes off all but about its share of a standard error. Halving
+        # closes in on the state before: rest is for smaller steps then.
+        left = abs(x)
+        share = 3.0 * left * np.sqrt(abs(rest)) * inverse[lane]
+        left = left * share if is_trusted & (share < 1.0) else left
+        left = 100.0 * abs(x) if has_risen else left
+        step[lane] = left if may_move else step[lane]
 
 
 @vector_kernel
