@@ -55,7 +55,10 @@ def test_no_voxel_depends_on_its_neighbors(name, robust):
 @pytest.mark.parametrize("snr", [20, 50, 100, 300])
 @pytest.mark.parametrize("times", INVERSION_TIMES)
 def test_no_split_of_the_signs_explains_more_than_the_chosen_one(times, snr):
-    """Magnitudes of an inversion recovery: every split is followed to its top; SNR 20 leaves room for one in a thousand."""
+    """Magnitudes of an inversion recovery: every split is followed to its top.
+
+    At SNR 20 the nodes may lead to the wrong side in one voxel of a thousand.
+    """
     model = models.get("t1_inversion_recovery")
     rng = np.random.default_rng(snr)
     count = 3000
