@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from isocenter import __version__, layout
 from isocenter.errors import IsocenterError
+from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
 
 app = typer.Typer(
     name="isocenter",
@@ -24,12 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
 
 ALL_CORES = os.cpu_count() or 1
 REPOSITORY = Path(__file__).resolve().parents[2]
-VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
 
 Directory = Annotated[
     Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")
@@ -129,29 +126,9 @@ def phantom(
             field_strength=field_strength, rois=rois or (), threads=threads,
             on_progress=lambda text: progress.update(task, description=text),
         )  # fmt: skip
-    _show_phantom(outcome)
+    show_phantom(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; the page: {outcome.files[-1]}", soft_wrap=True)
     raise typer.Exit(1 if outcome.verdict == "fail" else 0)
-
-
-def _show_phantom(outcome) -> None:
-    table = Table(title="Series", title_justify="left")
-    for column in ("time", "kind", "used", "what it is, or why not", "files"):
-        table.add_column(column, overflow="fold")
-    for row in outcome.scans:
-        table.add_row(row["time"], row["suffix"], row["disposition"], row["reason"], str(row["n_files"]))
-    console.print(table)
-    table = Table(title="Vials against their references", title_justify="left")
-    columns = ("method", "vials used", "mean bias [%]", "rms [%]", "largest [%]", "calibration", "left by it [%]")
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="left" if column in ("method", "calibration") else "right")
-    for row in outcome.rows:
-        table.add_row(*row)
-    console.print(table)
-    for what, why in outcome.problems:
-        errors.print(f"Not done: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
-    mark = VERDICT_MARK.get(outcome.verdict, "")
-    console.print(f"{mark} {outcome.verdict}: {outcome.sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -201,7 +178,7 @@ def fit(
     from isocenter.fit_command import fit_files, known_models, read_options
 
     if list_models or not model:
-        _show_models(known_models())
+        show_models(known_models())
         raise typer.Exit(0 if list_models else 2)
     if out is None:
         raise IsocenterError("There is no folder to write to; what to do: name one with --out DIR")
@@ -214,7 +191,7 @@ def fit(
                 task, completed=done, total=total, description=f"{model}, slices"
             ),
         )  # fmt: skip
-    _show_fit(outcome)
+    show_fit(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; a first look: {outcome.files[-1]}", soft_wrap=True)
 
 
@@ -246,57 +223,8 @@ def align(
         outcome = align_files(
             niftis, out, model=model, method=method, options=read_options(option or []), limit=limit, seed=seed
         )
-    _show_alignment(outcome)
+    show_alignment(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; a picture: {outcome.files[-1]}", soft_wrap=True)
-
-
-def _show_alignment(outcome) -> None:
-    table = Table()
-    columns = ["volume", "displacement_mm", "framewise_displacement_mm", "used"]
-    for column, title in zip(columns, ("volume", "displacement [mm]", "framewise [mm]", "used"), strict=True):
-        table.add_column(title, overflow="fold", justify="left" if column == "used" else "right")
-    for row in outcome.table[columns].itertuples(index=False):
-        table.add_row(str(row[0]), f"{row[1]:.2f}", f"{row[2]:.2f}", str(row[3]))
-    console.print(table)
-    console.print(outcome.note[:1].upper() + outcome.note[1:], soft_wrap=True, markup=False)
-
-
-def _show_models(known) -> None:
-    for model in known:
-        console.print(f"[bold]{model.name}[/bold]  {model.title}", highlight=False)
-        uses = f"; uses {', '.join(model.uses)}" if model.uses else ""
-        lines = [f"needs {', '.join(model.needs)}{uses}"]
-        if model.options:
-            lines.append("options " + ", ".join(f"{key}={_plain(value)}" for key, value in model.options.items()))
-        lines.append("gives " + ", ".join(f"{p.name} [{p.unit}]" for p in model.parameters))
-        for line in lines:
-            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _plain(value: object) -> str:
-    """A default as YAML writes it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _show_fit(outcome) -> None:
-    from isocenter.units import display_unit
-
-    table = Table()
-    for column in ("parameter", "unit", "median", "5 %", "95 %", "median standard error"):
-        table.add_column(column, justify="left" if column in ("parameter", "unit") else "right")
-    for row in outcome.parameters:
-        unit, factor = display_unit(row.unit)
-        numbers = (f"{factor * x:.4g}" for x in (row.median, row.low, row.high, row.stderr))
-        table.add_row(row.name, unit, *numbers)
-    console.print(table)
-    tried = max(1, sum(count for name, count in outcome.flags.items() if name != "masked"))
-    shares = [
-        f"{name.replace('_', ' ')} {count} ({100 * count / tried:.1f} %)"
-        for name, count in outcome.flags.items() if count and name != "masked"
-    ]  # fmt: skip
-    console.print(f"Voxels: {', '.join(shares)}; masked {outcome.flags['masked']}", highlight=False, soft_wrap=True)
-    if outcome.outlier_share is not None:
-        console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
 
 
 def _plan():

@@ -20,7 +20,7 @@ FLOORS = {
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "provenance", "step", "runner", "overview", "stats_command",
-        "fit_command", "align_command", "phantom_command", "vial_regions", "warm", "cli",
+        "fit_command", "align_command", "phantom_command", "vial_regions", "warm", "terminal", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -49,7 +49,7 @@ DOORS = {
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
     "typer": ("isocenter.cli",),
-    "rich": ("isocenter.cli",),
+    "rich": ("isocenter.cli", "isocenter.terminal"),
 }
 
 

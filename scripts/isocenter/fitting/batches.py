@@ -196,19 +196,14 @@ class Batches:
             y = np.concatenate([y.real, y.imag], axis=1)
             limit = np.full(y.shape[1], np.inf)
         y = np.ascontiguousarray(y, dtype=np.float64)
-        count, signals, clips = (np.empty(batch.size, np.int64) for _ in range(3))
-        count_usable(y, limit, count, signals, clips)
-        if clipped is not None and clipped.any():
-            clips = clipped.sum(axis=1)
-            count = (np.isfinite(y) & ~clipped).sum(axis=1)
-        enough = count > separable.lower.size + separable.amplitudes
-        status = np.where(enough, Flag.OK, np.where(clips > 0, Flag.CLIPPED, Flag.SINGULAR)).astype(np.uint8)
-        status[signals == 0] = Flag.NO_SIGNAL
-        fitted = status == Flag.OK
-        voxels, usable = batch, None
-        if not fitted.all():
-            y, count, voxels = y[fitted], count[fitted], batch[fitted]
-            clipped = None if clipped is None else clipped[fitted]
+        voxels, usable, status = batch, None, None
+        count = np.full(batch.size, y.shape[1])
+        if clipped is not None or not are_plain(y, limit.min()):
+            count, status = self._count(y, limit, clipped)
+            fitted = status == Flag.OK
+            if not fitted.all():
+                y, count, voxels = y[fitted], count[fitted], batch[fitted]
+                clipped = None if clipped is None else clipped[fitted]
         if (count < y.shape[1]).any():
             is_usable = np.isfinite(y) & (y < limit if clipped is None else ~clipped)
             y = np.where(is_usable, y, 0.0)
@@ -224,6 +219,19 @@ class Batches:
             y=y, usable=usable, count=count, voxels=voxels, known=known, varying=varying, start=start,
             status=status,
         )  # fmt: skip
+
+    def _count(self, y: np.ndarray, limit: np.ndarray, clipped: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """How many samples of each voxel can be used, and its flag where that is too few."""
+        count, signals, clips = (np.empty(len(y), np.int64) for _ in range(3))
+        count_usable(y, limit, count, signals, clips)
+        if clipped is not None and clipped.any():
+            clips = clipped.sum(axis=1)
+            count = (np.isfinite(y) & ~clipped).sum(axis=1)
+        separable = self.bound.separable
+        enough = count > separable.lower.size + separable.amplitudes
+        status = np.where(enough, Flag.OK, np.where(clips > 0, Flag.CLIPPED, Flag.SINGULAR)).astype(np.uint8)
+        status[signals == 0] = Flag.NO_SIGNAL
+        return count, status
 
     def _keep(self, batch: np.ndarray, values: np.ndarray, errors: np.ndarray, flag: np.ndarray) -> None:
         ok = flag == Flag.OK
@@ -248,6 +256,17 @@ def _take(value: Any, voxels: np.ndarray) -> Any:
     if value is None:
         return np.nan
     return value[voxels] if np.ndim(value) else value
+
+
+@vector_kernel
+def are_plain(y, limit):
+    """Whether all samples y (v, n) are finite, none is 0 and all lie below the limit: nothing is left to count."""
+    special = 0
+    flat = y.reshape(-1)
+    for i in range(flat.size):
+        x = flat[i]
+        special += not ((abs(x) < np.inf) & (x != 0.0) & (x < limit))
+    return special == 0
 
 
 @vector_kernel

@@ -110,7 +110,7 @@ def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[n
 def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged):
     """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
 
-    A robust start leaves out the sample without which the node fits best: see `robust_line`.
+    A robust start leaves out the sample without which the node fits best: see `robust_start`.
     """
     nodes, unit, leverage = laid
     n = signal.shape[1]

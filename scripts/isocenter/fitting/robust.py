@@ -15,8 +15,8 @@ KINDS = {None: 0, "tukey": 1, "huber": 2}
 #: curve with one sample to judge it, which says as much against each of them.
 SPARE = 3
 
-_TUKEY = 4.685
-_HUBER = 1.345
+TUKEY = 4.685
+HUBER = 1.345
 #: A sample whose weight falls below this counts as an outlier: 2.5 scales off for Tukey, 2.7 for Huber.
 OUTLIER_WEIGHT = 0.5
 
@@ -26,11 +26,11 @@ def weigh(u, kind):
     """The weight of a residual of `u` scales."""
     u = abs(u)
     if kind == 1:
-        if u >= _TUKEY:
+        if u >= TUKEY:
             return 0.0
-        return (1.0 - (u / _TUKEY) ** 2) ** 2
+        return (1.0 - (u / TUKEY) ** 2) ** 2
     if kind == 2:
-        return 1.0 if u <= _HUBER else _HUBER / u
+        return 1.0 if u <= HUBER else HUBER / u
     return 1.0
 
 
@@ -39,12 +39,12 @@ def slope_of_influence(u, kind):
     """The derivative of u times its weight."""
     u = abs(u)
     if kind == 1:
-        if u >= _TUKEY:
+        if u >= TUKEY:
             return 0.0
-        t = (u / _TUKEY) ** 2
+        t = (u / TUKEY) ** 2
         return (1.0 - t) * (1.0 - 5.0 * t)
     if kind == 2:
-        return 1.0 if u <= _HUBER else 0.0
+        return 1.0 if u <= HUBER else 0.0
     return 1.0
 
 

@@ -35,7 +35,7 @@ class Table:
     scalars : (cells, DEGREE + 1, 4) of |f| (projected), |de/du|^2, and f.g
     moving : the number of f among the model's amplitudes; constant : (n,) g, zeros where there is none
     nodes : (k,) coordinates of starts; unit : (q, m, k) e (and g over its length) at each
-    leverage : (n, k) 1 / (1 - h)
+    leverage : (m, k) 1 / (1 - h)
     """
 
     coefficients: np.ndarray
@@ -104,7 +104,7 @@ def build_table(separable: Separable) -> Table | None:
         constant=constant,
         nodes=nodes,
         unit=np.ascontiguousarray(np.pad(units, ((0, 0), (0, -n % 4), (0, 0)))),
-        leverage=np.ascontiguousarray(leverage),
+        leverage=np.ascontiguousarray(np.pad(leverage, ((0, -n % 4), (0, 0)))),
     )
 
 

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 
 from isocenter.fitting.direct import Direct
-from isocenter.fitting.line import finish_plain, start_plain
-from isocenter.fitting.robust_line import finish_robust, start_robust
+from isocenter.fitting.line_finish import finish_plain
+from isocenter.fitting.line_start import start_plain
+from isocenter.fitting.robust_finish import finish_robust
+from isocenter.fitting.robust_start import start_robust
 from isocenter.fitting.table import Table
 from isocenter.models.base import Separable
 
 #: What a batch holds for each of its voxels, by the pass that adds it.
-_STARTED = ("theta", "negative", "scale", "converged")
+_STARTED = ("theta", "negative", "scale", "converged", "height", "level")
 _FINISHED = ("values", "errors", "flag", "rms", "outliers", "freedom", "theta")
 
 
@@ -30,6 +32,7 @@ class Tabulated(Direct):
         v = len(work.y)
         work.theta, work.negative = np.empty((v, 1)), np.zeros(v, np.int64)
         work.scale, work.converged = np.full(v, np.nan), np.ones(v, dtype=bool)
+        work.height, work.level = np.zeros(v), np.zeros(v)
         table, is_magnitude = self.table, self.separable.is_magnitude
         for rows, is_complete in self._parts(work):
             part = _select(work, rows, _STARTED)
@@ -37,13 +40,13 @@ class Tabulated(Direct):
                 super().start(part, is_robust)
             elif is_robust:
                 start_robust(
-                    self.cells, table.nodes, table.unit, table.leverage, table.constant, self.has_constant,
-                    is_magnitude, self.bounds, part.y, part.theta, part.negative, part.scale,
+                    (table.coefficients, table.direction, table.lower, table.width), table.nodes, table.unit,
+                    table.leverage, table.constant, is_magnitude, part.y, part.theta, part.negative, part.scale,
                 )  # fmt: skip
             else:
                 start_plain(
                     table.direction, table.lower, table.width, table.nodes, table.unit, is_magnitude, part.y,
-                    part.theta, part.negative, part.converged,
+                    part.theta, part.negative, part.converged, part.height, part.level,
                 )  # fmt: skip
             _put_back(work, rows, part, _STARTED)
 
@@ -66,8 +69,8 @@ class Tabulated(Direct):
                 finish_plain(
                     self.report, table.coefficients, table.direction, table.scalars, table.lower, table.width,
                     table.moving, table.constant, self.has_constant, separable.is_magnitude, *limits,
-                    separable.constants, part.y, part.theta, part.negative, part.converged, part.known, part.values,
-                    part.errors, part.flag, part.rms, part.freedom,
+                    separable.constants, part.y, part.theta, part.negative, part.converged, part.height, part.level,
+                    part.known, part.values, part.errors, part.flag, part.rms, part.freedom,
                 )  # fmt: skip
             _put_back(work, rows, part, _FINISHED)
 

@@ -1,0 +1,204 @@
+"""Voxels side by side, one in each lane of an array's last axis, so that a step of all of them fills vector registers.
+
+The number of lanes is fixed, and no lane looks at another: what is found for a voxel does not depend on its
+neighbors. Lanes without a voxel hold zeros, whose results nobody reads.
+"""
+
+from isocenter.fitting.line import BEYOND, SETTLED
+from isocenter.models.compiled import vector_kernel
+
+LANES = 64
+
+_MOST_STEPS = 8
+
+
+@vector_kernel
+def spread(signal, first, y):
+    """Write the samples (v, n) of the voxels from `first` on into lanes y (m, LANES); returns how many there are."""
+    n = signal.shape[1]
+    count = min(signal.shape[0] - first, LANES)
+    for lane in range(count):
+        for i in range(n):
+            y[i, lane] = signal[first + lane, i]
+    for lane in range(count, LANES):
+        for i in range(n):
+            y[i, lane] = 0.0
+    return count
+
+
+@vector_kernel
+def scan_lanes(y, unit, heights):
+    """Write h (k, LANES) at every node, of samples y (m, LANES) and directions (m, k)."""
+    m, k = unit.shape
+    for s in range(k):
+        h = heights[s]
+        a, b, c, d = unit[0, s], unit[1, s], unit[2, s], unit[3, s]
+        for lane in range(LANES):
+            h[lane] = a * y[0, lane] + b * y[1, lane] + c * y[2, lane] + d * y[3, lane]
+        for i in range(4, m, 4):
+            a, b, c, d = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
+            for lane in range(LANES):
+                h[lane] += a * y[i, lane] + b * y[i + 1, lane] + c * y[i + 2, lane] + d * y[i + 3, lane]
+
+
+@vector_kernel
+def find_tops(heights, best, at):
+    """Write the largest |h| among the nodes (LANES,) and the number of its node, as a float."""
+    for lane in range(LANES):
+        best[lane] = abs(heights[0, lane])
+        at[lane] = 0.0
+    for s in range(1, heights.shape[0]):
+        number = float(s)
+        for lane in range(LANES):
+            h = abs(heights[s, lane])
+            is_higher = h > best[lane]
+            at[lane] = number if is_higher else at[lane]
+            best[lane] = h if is_higher else best[lane]
+
+
+@vector_kernel
+def turn_sign(x, unit, heights, best, at):
+    """As `find_tops` after a sample x (LANES,), whose row of the directions is unit (k,), has changed its sign."""
+    for lane in range(LANES):
+        best[lane] = -1.0
+        at[lane] = 0.0
+    for s in range(heights.shape[0]):
+        number = float(s)
+        twice = 2.0 * unit[s]
+        for lane in range(LANES):
+            h = heights[s, lane] - twice * x[lane]
+            heights[s, lane] = h
+            h = abs(h)
+            is_higher = h > best[lane]
+            at[lane] = number if is_higher else at[lane]
+            best[lane] = h if is_higher else best[lane]
+
+
+@vector_kernel
+def guess_tops(nodes, heights, at, count, u):
+    """Write where the curve through the nodes around the highest one has its top (LANES,).
+
+    Through five nodes where there are as many, one step of Newton's method from the top of the parabola through three.
+    """
+    k = nodes.size
+    for lane in range(count):
+        s = int(at[lane])
+        u[lane] = nodes[s]
+        if s == 0 or s == k - 1:
+            continue
+        middle = heights[s, lane]
+        odd = heights[s + 1, lane] - heights[s - 1, lane]
+        even = heights[s + 1, lane] + heights[s - 1, lane] - 2.0 * middle
+        if not even * middle < 0.0:
+            continue
+        x = -0.5 * odd / even
+        if 1 < s < k - 2:
+            far_odd = heights[s + 2, lane] - heights[s - 2, lane]
+            far_even = heights[s + 2, lane] + heights[s - 2, lane] - 2.0 * middle
+            d1 = (8.0 * odd - far_odd) / 12.0
+            d2 = (16.0 * even - far_even) / 12.0
+            d3 = 0.5 * far_odd - odd
+            d4 = far_even - 4.0 * even
+            bend = d2 + x * (d3 + x * 0.5 * d4)
+            if bend * middle < 0.0:
+                x -= (d1 + x * (d2 + x * (0.5 * d3 + x * d4 / 6.0))) / bend
+                x = min(max(x, -0.7), 0.7)
+        u[lane] += x * (nodes[s + 1] - nodes[s])
+
+
+@vector_kernel
+def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
+    """Write for coordinates u (LANES,) their cells, the places t within, and the coefficients of h there (8, LANES).
+
+    wanted : (LANES,), only lanes where it is above 0 are looked at
+    """
+    cells = direction.shape[0]
+    for lane in range(count):
+        if wanted[lane] == 0.0:
+            continue
+        x = (u[lane] - lower) / width
+        c = min(max(int(x), 0), cells - 1)
+        cell[lane] = c
+        t[lane] = 2.0 * (x - c) - 1.0
+        a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(y.shape[0]):
+            x = y[i, lane]
+            a0 += x * direction[c, i, 0]
+            a1 += x * direction[c, i, 1]
+            a2 += x * direction[c, i, 2]
+            a3 += x * direction[c, i, 3]
+            a4 += x * direction[c, i, 4]
+            a5 += x * direction[c, i, 5]
+            a6 += x * direction[c, i, 6]
+            a7 += x * direction[c, i, 7]
+        sums[0, lane], sums[1, lane], sums[2, lane], sums[3, lane] = a0, a1, a2, a3
+        sums[4, lane], sums[5, lane], sums[6, lane], sums[7, lane] = a4, a5, a6, a7
+
+
+@vector_kernel
+def climb_lanes(sums, t, height, is_moving):
+    """Newton's method to the top of |h| in every lane's cell: moves t, and writes h there.
+
+    is_moving : (LANES,), written: 0 where the top was reached. A lane that is there, or left its cell, stays as it is.
+    """
+    for lane in range(LANES):
+        is_moving[lane] = 1.0
+    for _ in range(_MOST_STEPS):
+        moving = 0.0
+        for lane in range(LANES):
+            x = t[lane]
+            h = sums[7, lane]
+            h1 = h
+            h = h * x + sums[6, lane]
+            h2 = h1
+            h1 = h1 * x + h
+            h = h * x + sums[5, lane]
+            h2 = h2 * x + h1
+            h1 = h1 * x + h
+            h = h * x + sums[4, lane]
+            h2 = h2 * x + h1
+            h1 = h1 * x + h
+            h = h * x + sums[3, lane]
+            h2 = h2 * x + h1
+            h1 = h1 * x + h
+            h = h * x + sums[2, lane]
+            h2 = h2 * x + h1
+            h1 = h1 * x + h
+            h = h * x + sums[1, lane]
+            h2 = h2 * x + h1
+            h1 = h1 * x + h
+            h = h * x + sums[0, lane]
+            # Where |h| is not concave Newton's method leads nowhere: out of the cell.
+            step = -0.5 * h1 / h2 if h * h2 < 0.0 else 9.0
+            may_move = (is_moving[lane] > 0.0) & (abs(x) <= BEYOND)
+            t[lane] = x + step if may_move else x
+            height[lane] = h if may_move else height[lane]
+            goes_on = 1.0 if abs(step) >= SETTLED else 0.0
+            is_moving[lane] = goes_on if may_move else is_moving[lane]
+            moving += 1.0 if (is_moving[lane] > 0.0) & (abs(t[lane]) <= BEYOND) else 0.0
+        if moving == 0.0:
+            break
+
+
+@vector_kernel
+def sort_lanes(x, n):
+    """Sort the first n rows of x (m, LANES) in every lane: Batcher's merge exchange, the same steps for all."""
+    first = 1
+    while 2 * first < n:
+        first *= 2
+    p = first
+    while p > 0:
+        q, r, d = first, 0, p
+        while True:
+            for i in range(n - d):
+                if i & p == r:
+                    for lane in range(LANES):
+                        a, b = x[i, lane], x[i + d, lane]
+                        x[i, lane] = a if a < b else b
+                        x[i + d, lane] = b if a < b else a
+            if q == p:
+                break
+            d = q - p
+            q //= 2
+            r = p
+        p //= 2

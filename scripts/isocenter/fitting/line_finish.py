@@ -1,0 +1,214 @@
+"""Covariance, reported parameters and flags at the least-squares optima of `line_start`, in lanes where that helps."""
+
+import numpy as np
+
+from isocenter.entities import Flag
+from isocenter.fitting.lanes import LANES
+from isocenter.fitting.line import ascend, judge
+from isocenter.models.compiled import vector_kernel
+
+_SINGULAR = int(Flag.SINGULAR)
+_OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
+_MOST_TURNS = 4
+
+
+@vector_kernel
+def look_up(scalars, lower, width, u, lane, places):
+    """Write what the table knows at u into a lane: |f| and its slope, |de/du|^2, f.g and its slope."""
+    cell, t, length, slope, turn, fg, hg = places
+    x = (u - lower) / width
+    c = min(max(int(x), 0), scalars.shape[0] - 1)
+    z = 2.0 * (x - c) - 1.0
+    a, a1, b, d, d1 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(7, -1, -1):
+        a1 = a1 * z + a
+        a = a * z + scalars[c, k, 0]
+        b = b * z + scalars[c, k, 1]
+        d1 = d1 * z + d
+        d = d * z + scalars[c, k, 2]
+    cell[lane], t[lane] = c, z
+    length[lane], slope[lane], turn[lane] = a, a1 * 2.0 / width, b
+    fg[lane], hg[lane] = d, d1 * 2.0 / width
+
+
+@vector_kernel
+def predict(terms, t, c, c_g, g, x):
+    """Write the fitted signal x (n,) from the polynomials of a cell, terms (8, n)."""
+    for i in range(x.size):
+        z = terms[7, i] * t + terms[6, i]
+        z = z * t + terms[5, i]
+        z = z * t + terms[4, i]
+        z = z * t + terms[3, i]
+        z = z * t + terms[2, i]
+        z = z * t + terms[1, i]
+        z = z * t + terms[0, i]
+        x[i] = c * z + c_g * g[i]
+
+
+@vector_kernel
+def _mend_signs(
+    table, coefficients, scalars, magnitude, u, g, gg, has_constant, lane, places, c, c_g, x, own, sums,
+):  # fmt: skip
+    """Turn the samples (n,) whose fitted value x (n,) has the other sign, and fit again, until none has.
+
+    Returns the new coordinate and whether it was reached; writes x, the amplitudes c and c_g and all `places`.
+    """
+    direction, lower, width = table
+    cell, t, length, _, _, fg, _ = places
+    n = magnitude.size
+    done = False
+    for _ in range(_MOST_TURNS):
+        yg = 0.0
+        for i in range(n):
+            own[i] = magnitude[i] if x[i] >= 0.0 else -magnitude[i]
+            yg += own[i] * g[i]
+        u, h, done = ascend(direction, lower, width, own, u, sums)
+        look_up(scalars, lower, width, u, lane, places)
+        c[lane] = h / length[lane]
+        c_g[lane] = (yg - c[lane] * fg[lane]) / gg if has_constant else 0.0
+        predict(coefficients[cell[lane]], t[lane], c[lane], c_g[lane], g, x)
+        wrong = 0
+        for i in range(n):
+            wrong += own[i] != (magnitude[i] if x[i] >= 0.0 else -magnitude[i])
+        if wrong == 0:
+            break
+    return u, done
+
+
+@vector_kernel
+def finish_plain(
+    report, coefficients, direction, scalars, lower, width, moving, g, has_constant, is_magnitude, bounds, visible,
+    is_hard, constants, signal, theta, negative, is_converged, height, level, sigma, values, errors, flag, rms, freedom,
+):  # fmt: skip
+    """Covariance, reported parameters and flags of each voxel at its least-squares optimum.
+
+    moving : the number of f among the amplitudes that `report` expects; height, level : see `start_plain`
+    """
+    total, n = signal.shape
+    q = 2 if has_constant else 1
+    free = n - 1 - q
+    gg = 0.0
+    for i in range(n):
+        gg += g[i] * g[i]
+    gg = gg if has_constant else 1.0
+    x = np.empty(n)
+    table = direction, lower, width
+    own, sums = np.zeros(direction.shape[1]), np.empty(8)
+    cell, t = np.zeros(LANES, np.int64), np.zeros(LANES)
+    length, slope, turn, fg, hg = (np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES))
+    places = cell, t, length, slope, turn, fg, hg
+    h, yg, c, c_g = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    a, b, d, gap, whole = (np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES))
+    squares, variance, u, done = np.ones(LANES), np.ones(LANES), np.zeros(LANES), np.zeros(LANES)
+    covered = np.zeros((7, LANES))
+    for first in range(0, total, LANES):
+        count = min(total - first, LANES)
+        for lane in range(count):
+            v = first + lane
+            look_up(scalars, lower, width, theta[v, 0], lane, places)
+            h[lane], yg[lane] = height[v], level[v] * np.sqrt(gg)
+        for lane in range(LANES):
+            c[lane] = h[lane] / length[lane]
+            c_g[lane] = (yg[lane] - c[lane] * fg[lane]) / gg if has_constant else 0.0
+        for lane in range(count):
+            v = first + lane
+            predict(coefficients[cell[lane]], t[lane], c[lane], c_g[lane], g, x)
+            if is_magnitude:
+                wrong = 0
+                for i in range(n):
+                    wrong += (x[i] < 0.0) != (i < negative[v])
+                if wrong > 0:
+                    theta[v, 0], is_converged[v] = _mend_signs(
+                        table, coefficients, scalars, signal[v], theta[v, 0], g, gg, has_constant, lane, places, c, c_g,
+                        x, own, sums,
+                    )  # fmt: skip
+                for i in range(n):
+                    x[i] = abs(x[i])
+            sum_squares = 0.0
+            for i in range(n):
+                r = signal[v, i] - x[i]
+                sum_squares += r * r
+            squares[lane] = sum_squares
+            variance[lane] = sigma[v] * sigma[v] if sigma[v] > 0.0 else sum_squares / free
+        for lane in range(LANES):
+            a[lane] = length[lane] * length[lane]
+            b[lane] = length[lane] * slope[lane]
+            d[lane] = slope[lane] * slope[lane] + a[lane] * turn[lane]
+            # d a - b^2, without the cancellation.
+            gap[lane] = a[lane] * a[lane] * turn[lane]
+            squares[lane] = np.sqrt(squares[lane] / n)
+            whole[lane] = gg
+        cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, whole, has_constant, covered)
+        for lane in range(count):
+            v = first + lane
+            freedom[v] = free
+            u[lane], done[lane] = theta[v, 0], 1.0 if is_converged[v] else 0.0
+        report_lanes(
+            report, first, count, u, c, c_g, covered, squares, done, moving, has_constant, bounds, visible, is_hard,
+            constants, values, errors, flag, rms,
+        )  # fmt: skip
+
+
+@vector_kernel
+def cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, gg, has_constant, covered):
+    """Write the covariance of the coordinate and the amplitudes of every lane.
+
+    a, b, d : f.f, f.f' and f'.f' with g projected out, gap : d a - b^2; fg, hg, gg : f.g, f'.g and g.g; (LANES,) each
+    covered : (7, LANES), the entries uu, uc, cc, ug, cg, gg, and how many standard errors the amplitudes together are
+    away from zero, NaN when there is no covariance
+    """
+    for lane in range(LANES):
+        k = c[lane]
+        det = k * k * gap[lane]
+        is_regular = (a[lane] > 0.0) & (det > 1e-14 * k * k * d[lane] * a[lane]) & (variance[lane] < np.inf)
+        scale = variance[lane] / det
+        uu, uc, cc = scale * a[lane], -scale * k * b[lane], scale * k * k * d[lane]
+        squared = k * k / cc
+        covered[0, lane], covered[1, lane], covered[2, lane] = uu, uc, cc
+        if has_constant:
+            k_u, k_c = -k * hg[lane] / gg[lane], -fg[lane] / gg[lane]
+            ug = k_u * uu + k_c * uc
+            cg = k_u * uc + k_c * cc
+            whole = variance[lane] / gg[lane] + k_u * ug + k_c * cg
+            covered[3, lane], covered[4, lane], covered[5, lane] = ug, cg, whole
+            # Beyond the first amplitude: what is left of the second when the first is given.
+            tied = cg / cc
+            rest = c_g[lane] - tied * k
+            squared += rest * rest / (whole - tied * cg)
+        covered[6, lane] = np.sqrt(squared) if is_regular else np.nan
+
+
+@vector_kernel
+def report_lanes(
+    report, first, count, u, c, c_g, covered, left, done, moving, has_constant, bounds, visible, is_hard, constants,
+    values, errors, flag, rms,
+):  # fmt: skip
+    """Write values, standard errors, flag and root mean square residual of the voxels from `first` on.
+
+    covered : see `cover_lanes`; left : (LANES,) the root mean squares; done : (LANES,) 1 where the search converged
+    """
+    q = 2 if has_constant else 1
+    m, k = 1 + moving, 2 - moving
+    covariance, amplitudes, parameter = np.empty((1 + q, 1 + q)), np.empty(q), np.empty(1)
+    own_values, own_errors = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for lane in range(count):
+        v = first + lane
+        rms[v] = left[lane]
+        strength = covered[6, lane]
+        if not strength >= 0.0:
+            flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+            continue
+        parameter[0] = u[lane]
+        amplitudes[moving] = c[lane]
+        covariance[0, 0] = covered[0, lane]
+        covariance[0, m] = covariance[m, 0] = covered[1, lane]
+        covariance[m, m] = covered[2, lane]
+        if has_constant:
+            amplitudes[1 - moving] = c_g[lane]
+            covariance[0, k] = covariance[k, 0] = covered[3, lane]
+            covariance[m, k] = covariance[k, m] = covered[4, lane]
+            covariance[k, k] = covered[5, lane]
+        code = report(parameter, amplitudes, constants, covariance, own_values, own_errors)
+        for i in range(own_values.size):
+            values[v, i], errors[v, i] = own_values[i], own_errors[i]
+        flag[v] = judge(code, u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)

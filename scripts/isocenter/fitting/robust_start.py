@@ -1,0 +1,377 @@
+"""The start of a robust fit with one nonlinear coordinate, in lanes: the best fit that leaves one sample out.
+
+Leaving sample j out of a linear fit lowers its sum of squares by r_j^2 / (1 - h_j), h being its leverage. On the nodes
+every sample of every node is tried. From the best, with e and h as in `table` and d the share of sample j that the
+constant basis function leaves, the fit without j is the top of |h - y_j e_j / d| / sqrt(1 - e_j^2 / d): two
+polynomials within a cell.
+"""
+
+import numpy as np
+
+from isocenter.fitting.lanes import LANES, enter_cells, scan_lanes, sort_lanes, spread
+from isocenter.fitting.line import BEYOND
+from isocenter.models.compiled import vector_kernel
+
+#: Splits of the signs that are tried, and times that the sample left out may change.
+_MOST_CANDIDATES = 3
+_MOST_SWAPS = 3
+_MOST_STEPS = 8
+_MOST_CELLS = 12
+#: Steps of the coordinate below this are enough for a start.
+_SMALL = 1e-3
+#: How far into the next cell a lane goes that left its own.
+_INSIDE = 1e-6
+#: The share of a sample that its own fit leaves, at least.
+_LEAST_FREE = 1e-9
+
+
+@vector_kernel
+def start_robust(
+    table, nodes, unit, leverage, g, is_magnitude, signal, theta, negative, scale,
+):  # fmt: skip
+    """The best fit that leaves one sample out, and the robust scale of its residuals.
+
+    table : coefficients of f, of e, lower and width (see `table.Table`); signal : (v, n), complete
+    theta (v, 1), negative (v,) and scale (v,) are written
+    """
+    total, n = signal.shape
+    q, m, k = unit.shape
+    size = 0.0
+    for i in range(n):
+        size += g[i] * g[i]
+    along = np.zeros(m)
+    for i in range(n):
+        along[i] = g[i] / np.sqrt(size) if q == 2 else 0.0
+    y, z, heights, level = np.zeros((m, LANES)), np.zeros((m, LANES)), np.empty((k, LANES)), np.zeros(LANES)
+    splits = n if is_magnitude else 1
+    cost, first_u = np.empty((splits, LANES)), np.empty((splits, LANES))
+    chosen, found = np.zeros(LANES), np.empty(LANES)
+    u, squared, left_out = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    residual, e = np.zeros((m, LANES)), np.zeros((m, LANES))
+    for first in range(0, total, LANES):
+        count = spread(signal, first, y)
+        for i in range(n):
+            for lane in range(LANES):
+                z[i, lane] = y[i, lane]
+        scan_lanes(y, unit[0], heights)
+        for split in range(splits):
+            if split > 0:
+                _turn(z[split - 1], unit[0, split - 1], heights)
+            _project(z, along, level, residual)
+            _score_nodes(residual, unit[0], leverage, heights, nodes, cost[split], first_u[split])
+        for lane in range(LANES):
+            found[lane] = np.inf
+        # The nodes are coarse: the best few splits of the signs are tried to the end.
+        for _ in range(min(_MOST_CANDIDATES, splits)):
+            _choose(cost, first_u, chosen, u)
+            for i in range(n):
+                number = float(i)
+                for lane in range(LANES):
+                    z[i, lane] = -y[i, lane] if number < chosen[lane] else y[i, lane]
+            _project(z, along, level, residual)
+            _leave_one_out(table, z, residual, along, e, u, left_out, count)
+            for lane in range(LANES):
+                squared[lane] = 0.0
+            for i in range(n):
+                number = float(i)
+                for lane in range(LANES):
+                    r = residual[i, lane]
+                    squared[lane] += 0.0 if number == left_out[lane] else r * r
+                    residual[i, lane] = abs(r)
+            sort_lanes(residual, n)
+            free = n - 1 - q
+            low, high = 1 + q + (free - 1) // 2, 1 + q + free // 2
+            for lane in range(count):
+                if squared[lane] < found[lane]:
+                    v = first + lane
+                    found[lane] = squared[lane]
+                    theta[v, 0] = u[lane]
+                    negative[v] = int(chosen[lane])
+                    # As `robust.estimate_scale`.
+                    scale[v] = 1.4826 * (0.5 * residual[low, lane] + 0.5 * residual[high, lane])
+
+
+@vector_kernel
+def _turn(x, unit, heights):
+    """Change the sign of a sample x (LANES,), whose row of the directions is unit (k,), in it and in all heights."""
+    for s in range(unit.size):
+        twice = 2.0 * unit[s]
+        for lane in range(LANES):
+            heights[s, lane] -= twice * x[lane]
+    for lane in range(LANES):
+        x[lane] = -x[lane]
+
+
+@vector_kernel
+def _project(z, along, level, residual):
+    """Write z (m, LANES) without its part along the constant basis function of length 1 (m,)."""
+    for lane in range(LANES):
+        level[lane] = 0.0
+    for i in range(along.size):
+        x = along[i]
+        for lane in range(LANES):
+            level[lane] += x * z[i, lane]
+    for i in range(along.size):
+        x = along[i]
+        for lane in range(LANES):
+            residual[i, lane] = z[i, lane] - x * level[lane]
+
+
+@vector_kernel
+def _score_nodes(z, unit, leverage, heights, nodes, cost, u):
+    """Write the least sum of squares that a node leaves without its worst sample, and where its valley lies (LANES,).
+
+    z : (m, LANES) samples without the constant part; leverage : (m, k) 1 / (1 - h)
+    """
+    m, k = unit.shape
+    squares, most = np.zeros(LANES), np.empty(LANES)
+    at, before, left, right = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    for i in range(m):
+        for lane in range(LANES):
+            squares[lane] += z[i, lane] * z[i, lane]
+    for lane in range(LANES):
+        cost[lane] = np.inf
+    for s in range(k):
+        h = heights[s]
+        for lane in range(LANES):
+            most[lane] = 0.0
+        for i in range(0, m, 4):
+            a, b, c, d = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
+            wa, wb, wc, wd = leverage[i, s], leverage[i + 1, s], leverage[i + 2, s], leverage[i + 3, s]
+            for lane in range(LANES):
+                x = h[lane]
+                ra, rb = z[i, lane] - a * x, z[i + 1, lane] - b * x
+                rc, rd = z[i + 2, lane] - c * x, z[i + 3, lane] - d * x
+                ra, rb, rc, rd = ra * ra * wa, rb * rb * wb, rc * rc * wc, rd * rd * wd
+                ra = ra if ra > rb else rb
+                rc = rc if rc > rd else rd
+                ra = ra if ra > rc else rc
+                most[lane] = ra if ra > most[lane] else most[lane]
+        number = float(s)
+        for lane in range(LANES):
+            x = squares[lane] - h[lane] * h[lane] - most[lane]
+            is_lower = x < cost[lane]
+            is_next = at[lane] == number - 1.0
+            right[lane] = x if is_next else right[lane]
+            left[lane] = before[lane] if is_lower else left[lane]
+            at[lane] = number if is_lower else at[lane]
+            cost[lane] = x if is_lower else cost[lane]
+            before[lane] = x
+    spacing = nodes[1] - nodes[0] if k > 1 else 0.0
+    last = float(k - 1)
+    for lane in range(LANES):
+        bend = left[lane] - 2.0 * cost[lane] + right[lane]
+        is_inside = (at[lane] > 0.0) & (at[lane] < last) & (bend > 0.0)
+        x = 0.5 * (left[lane] - right[lane]) / bend if is_inside else 0.0
+        u[lane] = nodes[0] + spacing * (at[lane] + x)
+
+
+@vector_kernel
+def _choose(cost, first_u, chosen, u):
+    """Write the split of the least cost (LANES,), a float, and its coordinate; its cost becomes infinite."""
+    least = np.empty(LANES)
+    for lane in range(LANES):
+        least[lane] = cost[0, lane]
+        chosen[lane] = 0.0
+        u[lane] = first_u[0, lane]
+    for split in range(1, cost.shape[0]):
+        number = float(split)
+        for lane in range(LANES):
+            is_lower = cost[split, lane] < least[lane]
+            least[lane] = cost[split, lane] if is_lower else least[lane]
+            chosen[lane] = number if is_lower else chosen[lane]
+            u[lane] = first_u[split, lane] if is_lower else u[lane]
+    for lane in range(LANES):
+        cost[int(chosen[lane]), lane] = np.inf
+
+
+@vector_kernel
+def _leave_one_out(table, z, residual, along, e, u, left_out, count):
+    """From u to the nearest fit without its worst sample: u, that sample and the residuals of all, written.
+
+    z : (m, LANES) samples; residual : (m, LANES) samples without the constant part, overwritten
+    """
+    coefficients, direction, lower, width = table
+    n = coefficients.shape[2]
+    base = np.empty((n, LANES))
+    off, most, moves = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
+    own_free, ratio = np.ones(LANES), np.zeros(LANES)
+    for lane in range(LANES):
+        left_out[lane] = -1.0
+    for lane in range(count):
+        moves[lane] = 1.0
+    for i in range(n):
+        for lane in range(LANES):
+            base[i, lane] = residual[i, lane]
+    for swap in range(_MOST_SWAPS + 1):
+        look_along(coefficients, lower, width, u, along, count, e)
+        stand_off(base, along, e, left_out, residual, off, most)
+        moving = 0.0
+        for lane in range(LANES):
+            is_new = (off[lane] != left_out[lane]) & (moves[lane] > 0.0)
+            moves[lane] = 1.0 if is_new else 0.0
+            moving += moves[lane]
+        if moving == 0.0 or swap == _MOST_SWAPS:
+            break
+        for lane in range(count):
+            if moves[lane] > 0.0:
+                left_out[lane] = off[lane]
+                j = int(off[lane])
+                own_free[lane] = max(1.0 - along[j] * along[j], _LEAST_FREE)
+                ratio[lane] = base[j, lane] / own_free[lane]
+        _climb(direction, lower, width, z, u, left_out, own_free, ratio, moves, count)
+
+
+@vector_kernel
+def look_along(coefficients, lower, width, u, along, count, e):
+    """Write e (n, LANES) at u (LANES,): f without its part along the constant basis function, of length 1."""
+    cells, _, n = coefficients.shape
+    row = np.empty(n)
+    for lane in range(count):
+        x = (u[lane] - lower) / width
+        c = min(max(int(x), 0), cells - 1)
+        t = 2.0 * (x - c) - 1.0
+        for i in range(n):
+            z = coefficients[c, 7, i] * t + coefficients[c, 6, i]
+            z = z * t + coefficients[c, 5, i]
+            z = z * t + coefficients[c, 4, i]
+            z = z * t + coefficients[c, 3, i]
+            z = z * t + coefficients[c, 2, i]
+            z = z * t + coefficients[c, 1, i]
+            row[i] = z * t + coefficients[c, 0, i]
+        for i in range(n):
+            e[i, lane] = row[i]
+    part, size = np.zeros(LANES), np.zeros(LANES)
+    for i in range(n):
+        x = along[i]
+        for lane in range(LANES):
+            part[lane] += x * e[i, lane]
+    for i in range(n):
+        x = along[i]
+        for lane in range(LANES):
+            e[i, lane] -= x * part[lane]
+            size[lane] += e[i, lane] * e[i, lane]
+    for lane in range(LANES):
+        size[lane] = 1.0 / np.sqrt(size[lane]) if size[lane] > 0.0 else 0.0
+    for i in range(n):
+        for lane in range(LANES):
+            e[i, lane] *= size[lane]
+
+
+@vector_kernel
+def stand_off(z, along, e, left_out, residual, off, most):
+    """Write the residuals of the fit at e without the sample `left_out` (-1: of all), and what stands off the most.
+
+    That is the sample without which the fit there is the best.
+    """
+    n = z.shape[0]
+    height, own, own_along = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    push, free = np.zeros(LANES), np.ones(LANES)
+    for i in range(n):
+        for lane in range(LANES):
+            height[lane] += z[i, lane] * e[i, lane]
+    for i in range(n):
+        number, x = float(i), along[i]
+        for lane in range(LANES):
+            residual[i, lane] = z[i, lane] - height[lane] * e[i, lane]
+            is_own = number == left_out[lane]
+            own[lane] = e[i, lane] if is_own else own[lane]
+            own_along[lane] = x if is_own else own_along[lane]
+            push[lane] = residual[i, lane] if is_own else push[lane]
+    for lane in range(LANES):
+        left = 1.0 - own[lane] * own[lane] - own_along[lane] * own_along[lane]
+        free[lane] = 1.0 / (left if left > _LEAST_FREE else _LEAST_FREE)
+        off[lane], most[lane] = 0.0, -1.0
+    for i in range(n):
+        number, x = float(i), along[i]
+        for lane in range(LANES):
+            # What leaving a sample out does to the residuals and the leverages of the others.
+            shared = e[i, lane] * own[lane] + x * own_along[lane]
+            r = residual[i, lane] + shared * push[lane] * free[lane]
+            lever = e[i, lane] * e[i, lane] + x * x
+            own_gain = residual[i, lane] * residual[i, lane] * free[lane]
+            left = 1.0 - lever - shared * shared * free[lane]
+            gain = r * r / (left if left > _LEAST_FREE else _LEAST_FREE)
+            gain = own_gain if number == left_out[lane] else gain
+            residual[i, lane] = r
+            is_more = gain > most[lane]
+            most[lane] = gain if is_more else most[lane]
+            off[lane] = number if is_more else off[lane]
+
+
+@vector_kernel
+def _climb(direction, lower, width, z, u, left_out, own_free, ratio, moves, count):
+    """Move u (LANES,) to the top of the fit without a sample, where `moves` is 1.
+
+    own_free : what the constant basis function leaves of that sample; ratio : the sample itself, less its constant
+    part, over that
+    """
+    cells = direction.shape[0]
+    small = 2.0 * _SMALL / width
+    cell, t, sums, own = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES)), np.zeros((8, LANES))
+    wanted, is_open = np.zeros(LANES), np.empty(LANES)
+    for lane in range(count):
+        wanted[lane] = moves[lane]
+    for _ in range(_MOST_CELLS):
+        enter_cells(direction, lower, width, z, u, wanted, count, cell, t, sums)
+        for lane in range(LANES):
+            is_open[lane] = wanted[lane]
+        for lane in range(count):
+            if wanted[lane] > 0.0:
+                j = int(left_out[lane])
+                for d in range(8):
+                    own[d, lane] = direction[cell[lane], j, d]
+        for _ in range(_MOST_STEPS):
+            opened = 0.0
+            for lane in range(LANES):
+                x = t[lane]
+                h, e = sums[7, lane], own[7, lane]
+                h1, e1, h2, e2 = h, e, 0.0, 0.0
+                h, e = h * x + sums[6, lane], e * x + own[6, lane]
+                h2, e2 = h1, e1
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[5, lane], e * x + own[5, lane]
+                h2, e2 = h2 * x + h1, e2 * x + e1
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[4, lane], e * x + own[4, lane]
+                h2, e2 = h2 * x + h1, e2 * x + e1
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[3, lane], e * x + own[3, lane]
+                h2, e2 = h2 * x + h1, e2 * x + e1
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[2, lane], e * x + own[2, lane]
+                h2, e2 = h2 * x + h1, e2 * x + e1
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[1, lane], e * x + own[1, lane]
+                h2, e2 = 2.0 * (h2 * x + h1), 2.0 * (e2 * x + e1)
+                h1, e1 = h1 * x + h, e1 * x + e
+                h, e = h * x + sums[0, lane], e * x + own[0, lane]
+                k, inverse = ratio[lane], 1.0 / own_free[lane]
+                top, top1, top2 = h - k * e, h1 - k * e1, h2 - k * e2
+                rest = 1.0 - e * e * inverse
+                slope = top1 * rest + top * e * e1 * inverse
+                bend = top2 * rest + (top * (e1 * e1 + e * e2) - top1 * e * e1) * inverse
+                # Where it is not concave Newton's method leads nowhere: uphill, out of the cell.
+                uphill = 2.5 if slope * top > 0.0 else -2.5
+                step = -slope / bend if bend * top < 0.0 else uphill
+                may_move = (is_open[lane] > 0.0) & (abs(x) <= BEYOND)
+                t[lane] = x + step if may_move else x
+                goes_on = 1.0 if abs(step) >= small else 0.0
+                is_open[lane] = goes_on if may_move else is_open[lane]
+                opened += 1.0 if (is_open[lane] > 0.0) & (abs(t[lane]) <= BEYOND) else 0.0
+            if opened == 0.0:
+                break
+        # Into the next cell, at the side where it was entered; at the end of the table that is the answer.
+        crossed = 0
+        for lane in range(count):
+            if wanted[lane] == 0.0:
+                continue
+            x = cell[lane] + 0.5 * (t[lane] + 1.0)
+            wanted[lane] = 0.0
+            if abs(t[lane]) > BEYOND and (cell[lane] < cells - 1 if t[lane] > 0.0 else cell[lane] > 0):
+                x = cell[lane] + (1.0 + _INSIDE if t[lane] > 0.0 else -_INSIDE)
+                wanted[lane] = 1.0
+                crossed += 1
+            u[lane] = lower + width * min(max(x, 0.0), float(cells))
+        if crossed == 0:
+            break

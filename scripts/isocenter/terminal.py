@@ -1,0 +1,82 @@
+"""What commands print when they are done: tables for a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
+
+
+def show_phantom(outcome) -> None:
+    """The series of a phantom session, its vials against their references, and the verdict."""
+    table = Table(title="Series", title_justify="left")
+    for column in ("time", "kind", "used", "what it is, or why not", "files"):
+        table.add_column(column, overflow="fold")
+    for row in outcome.scans:
+        table.add_row(row["time"], row["suffix"], row["disposition"], row["reason"], str(row["n_files"]))
+    console.print(table)
+    table = Table(title="Vials against their references", title_justify="left")
+    columns = ("method", "vials used", "mean bias [%]", "rms [%]", "largest [%]", "calibration", "left by it [%]")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="left" if column in ("method", "calibration") else "right")
+    for row in outcome.rows:
+        table.add_row(*row)
+    console.print(table)
+    for what, why in outcome.problems:
+        errors.print(f"Not done: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
+    mark = VERDICT_MARK.get(outcome.verdict, "")
+    console.print(f"{mark} {outcome.verdict}: {outcome.sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_alignment(outcome) -> None:
+    """A row a volume, and what became of the alignment."""
+    table = Table()
+    columns = ["volume", "displacement_mm", "framewise_displacement_mm", "used"]
+    for column, title in zip(columns, ("volume", "displacement [mm]", "framewise [mm]", "used"), strict=True):
+        table.add_column(title, overflow="fold", justify="left" if column == "used" else "right")
+    for row in outcome.table[columns].itertuples(index=False):
+        table.add_row(str(row[0]), f"{row[1]:.2f}", f"{row[2]:.2f}", str(row[3]))
+    console.print(table)
+    console.print(outcome.note[:1].upper() + outcome.note[1:], soft_wrap=True, markup=False)
+
+
+def show_models(known) -> None:
+    """The signal models: what each needs, takes and gives."""
+    for model in known:
+        console.print(f"[bold]{model.name}[/bold]  {model.title}", highlight=False)
+        uses = f"; uses {', '.join(model.uses)}" if model.uses else ""
+        lines = [f"needs {', '.join(model.needs)}{uses}"]
+        if model.options:
+            lines.append("options " + ", ".join(f"{key}={_plain(value)}" for key, value in model.options.items()))
+        lines.append("gives " + ", ".join(f"{p.name} [{p.unit}]" for p in model.parameters))
+        for line in lines:
+            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    """A default as YAML writes it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def show_fit(outcome) -> None:
+    """Each parameter over the voxels that hold a value, and what became of the others."""
+    from isocenter.units import display_unit
+
+    table = Table()
+    for column in ("parameter", "unit", "median", "5 %", "95 %", "median standard error"):
+        table.add_column(column, justify="left" if column in ("parameter", "unit") else "right")
+    for row in outcome.parameters:
+        unit, factor = display_unit(row.unit)
+        numbers = (f"{factor * x:.4g}" for x in (row.median, row.low, row.high, row.stderr))
+        table.add_row(row.name, unit, *numbers)
+    console.print(table)
+    tried = max(1, sum(count for name, count in outcome.flags.items() if name != "masked"))
+    shares = [
+        f"{name.replace('_', ' ')} {count} ({100 * count / tried:.1f} %)"
+        for name, count in outcome.flags.items() if count and name != "masked"
+    ]  # fmt: skip
+    console.print(f"Voxels: {', '.join(shares)}; masked {outcome.flags['masked']}", highlight=False, soft_wrap=True)
+    if outcome.outlier_share is not None:
+        console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
