@@ -56,14 +56,14 @@ def weigh_all(residual, scale, kind, weight, bend):
     """
     total = 0.0
     if kind == 1:
-        factor = 1.0 / (_TUKEY * scale)
+        factor = 1.0 / (TUKEY * scale)
         for i in range(residual.size):
             t = min((residual[i] * factor) ** 2, 1.0)
             rest = 1.0 - t
             weight[i] = rest * rest
             bend[i] = rest * (1.0 - 5.0 * t)
             total += 1.0 - rest * rest * rest
-        return total * _TUKEY**2 / 6.0
+        return total * TUKEY**2 / 6.0
     if kind == 0:
         for i in range(residual.size):
             weight[i] = 1.0
@@ -72,10 +72,10 @@ def weigh_all(residual, scale, kind, weight, bend):
         return 0.5 * total
     for i in range(residual.size):
         u = abs(residual[i]) / scale
-        is_near = u <= _HUBER
-        weight[i] = 1.0 if is_near else _HUBER / u
+        is_near = u <= HUBER
+        weight[i] = 1.0 if is_near else HUBER / u
         bend[i] = 1.0 if is_near else 0.0
-        total += 0.5 * u * u if is_near else _HUBER * (u - 0.5 * _HUBER)
+        total += 0.5 * u * u if is_near else HUBER * (u - 0.5 * HUBER)
     return total
 
 
