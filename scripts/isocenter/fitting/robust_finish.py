@@ -11,7 +11,7 @@ import numpy as np
 from isocenter.fitting.lanes import LANES, spread
 from isocenter.fitting.line_finish import cover_lanes, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
-from isocenter.fitting.robust_start import look_along, stand_off
+from isocenter.fitting.robust_start import GROUP, look_along, stand_off
 from isocenter.models.compiled import vector_kernel
 
 _MOST_EXPANSIONS = 25
@@ -36,42 +36,47 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
     """Write f (n, LANES) and its first two derivatives at u (LANES,), in lanes where `wanted` is above 0."""
     cells, _, n = coefficients.shape
     s = 2.0 / width
-    a, b, d = np.empty(n), np.empty(n), np.empty(n)
-    for lane in range(count):
-        if wanted[lane] == 0.0:
-            continue
-        x = (u[lane] - lower) / width
-        c = min(max(int(x), 0), cells - 1)
-        t = 2.0 * (x - c) - 1.0
-        cell = coefficients[c]
+    rows, rows1, rows2 = np.empty((GROUP, n)), np.empty((GROUP, n)), np.empty((GROUP, n))
+    for start in range(0, count, GROUP):
+        stop = min(start + GROUP, count)
+        for lane in range(start, stop):
+            if wanted[lane] == 0.0:
+                continue
+            x = (u[lane] - lower) / width
+            c = min(max(int(x), 0), cells - 1)
+            t = 2.0 * (x - c) - 1.0
+            cell = coefficients[c]
+            a, b, d = rows[lane - start], rows1[lane - start], rows2[lane - start]
+            for i in range(n):
+                h = cell[7, i]
+                h1 = h
+                h = h * t + cell[6, i]
+                h2 = h1
+                h1 = h1 * t + h
+                h = h * t + cell[5, i]
+                h2 = h2 * t + h1
+                h1 = h1 * t + h
+                h = h * t + cell[4, i]
+                h2 = h2 * t + h1
+                h1 = h1 * t + h
+                h = h * t + cell[3, i]
+                h2 = h2 * t + h1
+                h1 = h1 * t + h
+                h = h * t + cell[2, i]
+                h2 = h2 * t + h1
+                h1 = h1 * t + h
+                h = h * t + cell[1, i]
+                h2 = h2 * t + h1
+                h1 = h1 * t + h
+                a[i] = h * t + cell[0, i]
+                b[i] = h1 * s
+                d[i] = 2.0 * h2 * s * s
         for i in range(n):
-            h = cell[7, i]
-            h1 = h
-            h = h * t + cell[6, i]
-            h2 = h1
-            h1 = h1 * t + h
-            h = h * t + cell[5, i]
-            h2 = h2 * t + h1
-            h1 = h1 * t + h
-            h = h * t + cell[4, i]
-            h2 = h2 * t + h1
-            h1 = h1 * t + h
-            h = h * t + cell[3, i]
-            h2 = h2 * t + h1
-            h1 = h1 * t + h
-            h = h * t + cell[2, i]
-            h2 = h2 * t + h1
-            h1 = h1 * t + h
-            h = h * t + cell[1, i]
-            h2 = h2 * t + h1
-            h1 = h1 * t + h
-            a[i] = h * t + cell[0, i]
-            b[i] = h1 * s
-            d[i] = 2.0 * h2 * s * s
-        for i in range(n):
-            f[i, lane] = a[i]
-            f1[i, lane] = b[i]
-            f2[i, lane] = d[i]
+            for lane in range(start, stop):
+                if wanted[lane] > 0.0:
+                    f[i, lane] = rows[lane - start, i]
+                    f1[i, lane] = rows1[lane - start, i]
+                    f2[i, lane] = rows2[lane - start, i]
 
 
 @vector_kernel
@@ -304,7 +309,7 @@ def finish_robust(
             for lane in range(LANES):
                 z[i, lane] -= x * level[lane]
         # The sample that stands off the most is left out of the first amplitudes.
-        look_along(coefficients, lower, width, u, along, count, e)
+        look_along(coefficients, lower, width, u, along, wide, count, e)
         stand_off(z, along, e, left_out, residual, off, most)
         expand_lanes(coefficients, lower, width, u, wide, count, f, f1, f2)
         _fit_without(y, number, f, g, has_constant, off, c, c_g)

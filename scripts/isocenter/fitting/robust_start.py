@@ -23,6 +23,8 @@ _SMALL = 1e-3
 _INSIDE = 1e-6
 #: The share of a sample that its own fit leaves, at least.
 _LEAST_FREE = 1e-9
+#: Lanes whose columns are written together.
+GROUP = 8
 
 
 @vector_kernel
@@ -204,7 +206,7 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
         for lane in range(LANES):
             base[i, lane] = residual[i, lane]
     for swap in range(_MOST_SWAPS + 1):
-        look_along(coefficients, lower, width, u, along, count, e)
+        look_along(coefficients, lower, width, u, along, moves, count, e)
         stand_off(base, along, e, left_out, residual, off, most)
         moving = 0.0
         for lane in range(LANES):
@@ -223,39 +225,43 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
 
 
 @vector_kernel
-def look_along(coefficients, lower, width, u, along, count, e):
-    """Write e (n, LANES) at u (LANES,): f without its part along the constant basis function, of length 1."""
+def look_along(coefficients, lower, width, u, along, wanted, count, e):
+    """Write e (n, LANES) at u (LANES,): f without its part along the constant basis function, of length 1.
+
+    wanted : (LANES,), only lanes where it is above 0 are written
+    """
     cells, _, n = coefficients.shape
-    row = np.empty(n)
-    for lane in range(count):
-        x = (u[lane] - lower) / width
-        c = min(max(int(x), 0), cells - 1)
-        t = 2.0 * (x - c) - 1.0
+    rows = np.empty((GROUP, n))
+    for start in range(0, count, GROUP):
+        stop = min(start + GROUP, count)
+        for lane in range(start, stop):
+            if wanted[lane] == 0.0:
+                continue
+            x = (u[lane] - lower) / width
+            c = min(max(int(x), 0), cells - 1)
+            t = 2.0 * (x - c) - 1.0
+            row = rows[lane - start]
+            part, size = 0.0, 0.0
+            for i in range(n):
+                z = coefficients[c, 7, i] * t + coefficients[c, 6, i]
+                z = z * t + coefficients[c, 5, i]
+                z = z * t + coefficients[c, 4, i]
+                z = z * t + coefficients[c, 3, i]
+                z = z * t + coefficients[c, 2, i]
+                z = z * t + coefficients[c, 1, i]
+                row[i] = z * t + coefficients[c, 0, i]
+                part += along[i] * row[i]
+            for i in range(n):
+                row[i] -= along[i] * part
+                size += row[i] * row[i]
+            size = 1.0 / np.sqrt(size) if size > 0.0 else 0.0
+            for i in range(n):
+                row[i] *= size
+        # A group at a time: a column alone would touch as many lines of the cache as all of them together.
         for i in range(n):
-            z = coefficients[c, 7, i] * t + coefficients[c, 6, i]
-            z = z * t + coefficients[c, 5, i]
-            z = z * t + coefficients[c, 4, i]
-            z = z * t + coefficients[c, 3, i]
-            z = z * t + coefficients[c, 2, i]
-            z = z * t + coefficients[c, 1, i]
-            row[i] = z * t + coefficients[c, 0, i]
-        for i in range(n):
-            e[i, lane] = row[i]
-    part, size = np.zeros(LANES), np.zeros(LANES)
-    for i in range(n):
-        x = along[i]
-        for lane in range(LANES):
-            part[lane] += x * e[i, lane]
-    for i in range(n):
-        x = along[i]
-        for lane in range(LANES):
-            e[i, lane] -= x * part[lane]
-            size[lane] += e[i, lane] * e[i, lane]
-    for lane in range(LANES):
-        size[lane] = 1.0 / np.sqrt(size[lane]) if size[lane] > 0.0 else 0.0
-    for i in range(n):
-        for lane in range(LANES):
-            e[i, lane] *= size[lane]
+            for lane in range(start, stop):
+                if wanted[lane] > 0.0:
+                    e[i, lane] = rows[lane - start, i]
 
 
 @vector_kernel
