@@ -195,6 +195,8 @@ class PDFFMagnitude:
                 grid=np.ascontiguousarray(np.stack([m.ravel() for m in mesh], axis=1)),
                 order=np.arange(te.size),
                 amplitudes=1,
+                # |1 - f + f c|^2 as a polynomial in f.
+                mixture=np.stack([np.ones(te.size), 2 * (fat.real - 1), np.abs(fat - 1) ** 2, te / last]),
             ),
         )
 
