@@ -17,6 +17,8 @@ from isocenter.models.base import Separable
 #: than a few nodes.
 _LEVELS = 16
 _DECAYS = np.array([-0.1, 0.15, 0.4, 0.7, 1.05, 1.5, 2.1, 3.0, 4.2])
+#: Where both sides may meet.
+_MIDDLE = (0.4, 0.7)
 #: Samples that a scan takes at once; the nodes are filled up with zeros.
 GROUP = 3
 #: The model's own basis must be repeated to this share of its largest value.
@@ -30,6 +32,7 @@ class Mixture(NamedTuple):
 
     a, b, c, d : (n,), the coefficients; lower, upper : (2,), the box
     shares : (k,), decays : (m,); unit : (k, m, n filled up), the unit vector along the basis at each node
+    mirror : (m,), what the shares of an optimum and of its image on the other side add up to, about
     leverage : (k, m, n), 1 over what of a sample's residual the fitted amplitude leaves
     """
 
@@ -42,6 +45,7 @@ class Mixture(NamedTuple):
     shares: np.ndarray
     decays: np.ndarray
     unit: np.ndarray
+    mirror: np.ndarray
     leverage: np.ndarray
 
 
@@ -72,6 +76,7 @@ def build_mixture(separable: Separable) -> Mixture | None:
         shares=shares,
         decays=decays,
         unit=np.ascontiguousarray(np.pad(unit, ((0, 0), (0, 0), (0, -a.size % GROUP)))),
+        mirror=np.array([2 * _find_middle(separable.mixture, decay) for decay in decays]),
         leverage=1.0 / np.maximum(1.0 - unit**2, 1e-9),
     )
 
@@ -82,6 +87,19 @@ def _compute(mixture: np.ndarray, decay: np.ndarray, share: np.ndarray) -> np.nd
     share = share[..., np.newaxis]
     square = a + share * (b + share * c)
     return np.sqrt(np.maximum(square, 0.0)) * np.exp(-d * decay[..., np.newaxis])
+
+
+def _find_middle(mixture: np.ndarray, decay: float) -> float:
+    """Where both sides meet: the share whose change a change of decay and amplitude can best undo."""
+    a, b, c, d = mixture
+    share = np.linspace(*_MIDDLE, 601)
+    square = np.maximum(a + share[:, np.newaxis] * (b + share[:, np.newaxis] * c), 1e-30)
+    e = np.exp(-d * decay)
+    basis = np.sqrt(square) * e
+    slope = (0.5 * b + share[:, np.newaxis] * c) / np.sqrt(square) * e
+    unit = np.linalg.qr(np.stack([basis, d * basis], axis=-1))[0]
+    left = slope - np.einsum("sij,skj,sk->si", unit, unit, slope)
+    return float(share[np.argmin(np.linalg.norm(left, axis=1) / np.linalg.norm(basis, axis=1))])
 
 
 def _is_repeated(separable: Separable) -> bool:

@@ -101,7 +101,7 @@ def look(mixture, samples, room):
 def step(lower, upper, tolerance, room):
     """Move each running lane by one step of Newton's method, or part of the way back where the last went too far.
 
-    A lane has settled when the step it has just made lowers the sum of squares by less than its fraction `tolerance`.
+    At an end of the share's box a lane stays there as long as the sum of squares falls beyond it. A lane has settled when the step it has just made lowers the sum of squares by less than its fraction `tolerance`.
     AHEAD is what the sum of squares is expected to be after it.
     """
     low0, low1, high0, high1 = lower[0], lower[1], upper[0], upper[1]
@@ -130,6 +130,11 @@ def step(lower, upper, tolerance, room):
         dd = dd if is_bowl else plain_dd
         ds = ds if is_bowl else plain_ds
         ss = ss if is_bowl else plain_ss
+        is_held = ((share <= low1) & (gradient_s < 0.0)) | ((share >= high1) & (gradient_s > 0.0))
+        is_bowl = is_bowl | (is_held & (dd > 0.0))
+        gradient_s = 0.0 if is_held else gradient_s
+        ds = 0.0 if is_held else ds
+        ss = 1.0 if is_held else ss
         det = dd * ss - ds * ds
         is_solved = (dd > 0.0) & (ss > 0.0) & (det > 1e-12 * dd * ss)
         turn = 1.0 / det if is_solved else 0.0
@@ -142,7 +147,8 @@ def step(lower, upper, tolerance, room):
         is_small = gain <= tolerance * cost + _NOTHING * total
         next_d = decay + short * move_d if is_further else room[LAST_DECAY + k] + 0.25 * (decay - room[LAST_DECAY + k])
         next_s = share + short * move_s if is_further else room[LAST_SHARE + k] + 0.25 * (share - room[LAST_SHARE + k])
-        is_inside = (next_d > low0) & (next_d < high0) & (next_s > low1) & (next_s < high1)
+        next_s = min(max(next_s, low1), high1)
+        is_inside = (next_d > low0) & (next_d < high0)
         steps = room[STEPS + k] + 1.0
         is_lost = (not is_inside) | (steps >= _MOST_STEPS)
         is_lost = is_lost | (is_further & (not is_solved)) | (is_further & is_small & (not is_bowl))

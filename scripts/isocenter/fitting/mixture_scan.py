@@ -22,30 +22,61 @@ def start_mixture(mixture, signal, theta, is_settled):
     most = CANDIDATES * count
     voxel, dropped = np.empty(most, np.int64), np.full(most, -1, np.int64)
     decay, share, cost = np.empty(most), np.empty(most), np.empty(most)
-    tasks = scan(mixture, signal, voxel, decay, share)
-    climb(mixture, signal, tasks, voxel, decay, share, dropped, cost, _EXACT)
+    least = np.full(count, np.inf)
+    is_alone = np.zeros(count, np.bool_)
     for v in range(count):
         is_settled[v] = True
-    task = 0
-    while task < tasks:
+    tasks = scan(mixture, signal, voxel, decay, share, is_alone)
+    climb(mixture, signal, tasks, voxel, decay, share, dropped, cost, _EXACT)
+    choose(tasks, voxel, decay, share, cost, theta, least, is_settled)
+    for task in range(1, tasks):
         v = voxel[task]
-        best = task
-        is_settled[v] = cost[task] < np.inf
-        while task + 1 < tasks and voxel[task + 1] == v:
-            task += 1
-            # Where one of the two left the box, the general way has to weigh it against the other.
-            is_settled[v] &= cost[task] < np.inf
-            if cost[task] < cost[best]:
-                best = task
-        theta[v, 0], theta[v, 1] = decay[best], share[best]
-        task += 1
+        is_alone[v] |= voxel[task - 1] == v and is_one_side(mixture, theta[v, 0], share[task - 1], share[task])
+    # Two optima between two levels look like one top: what lies across is sought there.
+    tasks = 0
+    for v in range(count):
+        image = find_mirror(mixture, theta[v, 0]) - theta[v, 1]
+        if is_alone[v] and is_settled[v] and mixture.lower[1] < image < mixture.upper[1]:
+            voxel[tasks], decay[tasks], share[tasks] = v, theta[v, 0], image
+            tasks += 1
+    climb(mixture, signal, tasks, voxel, decay, share, dropped, cost, _EXACT)
+    choose(tasks, voxel, decay, share, cost, theta, least, is_settled)
+    for v in range(count):
+        is_settled[v] &= mixture.lower[1] < theta[v, 1] < mixture.upper[1]
 
 
 @vector_kernel
-def scan(mixture, signal, voxel, decay, share):
+def find_mirror(mixture, decay):
+    """What a share and its image on the other side add up to."""
+    k = 0
+    while k < mixture.decays.size - 1 and abs(mixture.decays[k + 1] - decay) < abs(mixture.decays[k] - decay):
+        k += 1
+    return mixture.mirror[k]
+
+
+@vector_kernel
+def is_one_side(mixture, decay, share, other):
+    """Whether two shares lie on one side of where both sides meet."""
+    mirror = find_mirror(mixture, decay)
+    return (2.0 * share - mirror) * (2.0 * other - mirror) > 0.0
+
+
+@vector_kernel
+def choose(tasks, voxel, decay, share, cost, theta, least, is_settled):
+    """Write the better of what was and of what the tasks found; one that led nowhere leaves the voxel unsettled."""
+    for task in range(tasks):
+        v = voxel[task]
+        is_settled[v] &= cost[task] < np.inf
+        if cost[task] < least[v]:
+            least[v] = cost[task]
+            theta[v, 0], theta[v, 1] = decay[task], share[task]
+
+
+@vector_kernel
+def scan(mixture, signal, voxel, decay, share, is_alone):
     """Write the tasks of all signals (v, n), those of one voxel side by side, and return how many there are.
 
-    voxel, decay, share : (CANDIDATES v,), written
+    voxel, decay, share : (CANDIDATES v,), is_alone : (v,), whether there is one top only; written
     """
     count, n = signal.shape
     levels, inner, filled = mixture.unit.shape
@@ -97,6 +128,9 @@ def scan(mixture, signal, voxel, decay, share):
                 else:
                     m = int(second_at[lane])
                     left, best = total - second[lane] ** 2, total - first[lane] ** 2
+                    is_alone[v] = second[lane] < 0.0 or is_one_side(
+                        mixture, mixture.decays[int(at[m, lane])], mixture.shares[m], mixture.shares[int(first_at[lane])]
+                    )
                     if second[lane] < 0.0 or left > _HOPELESS * best + _COARSE * total:
                         continue
                 voxel[tasks] = v
