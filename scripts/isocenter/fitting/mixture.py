@@ -15,12 +15,12 @@ from isocenter.models.base import Separable
 
 #: Levels of the share over the grid's span, and decays of each: coarse, as a step of Newton's method costs no more
 #: than a few nodes.
-_LEVELS = 16
+LEVELS = 16
 _DECAYS = np.array([-0.1, 0.15, 0.4, 0.7, 1.05, 1.5, 2.1, 3.0, 4.2])
 #: Where both sides may meet.
 _MIDDLE = (0.4, 0.7)
 #: Samples that a scan takes at once; the nodes are filled up with zeros.
-GROUP = 3
+GROUP = 6
 #: The model's own basis must be repeated to this share of its largest value.
 _ACCURACY = 1e-11
 #: The largest d times decay for which `exponential` is accurate.
@@ -30,10 +30,10 @@ FARTHEST = 32.0
 class Mixture(NamedTuple):
     """n samples; a grid of k shares and m decays.
 
-    a, b, c, d : (n,), the coefficients; lower, upper : (2,), the box
-    shares : (k,), decays : (m,); unit : (k, m, n filled up), the unit vector along the basis at each node
+    a, b, c, d : (n,), the coefficients; lower, upper : (2,), the box; plain : (2, 2), within it what can be seen
+    shares : (k,), decays : (m,); unit : (n filled up, m k), the unit vectors along the basis at the nodes
     mirror : (m,), what the shares of an optimum and of its image on the other side add up to, about
-    leverage : (k, m, n), 1 over what of a sample's residual the fitted amplitude leaves
+    leverage : (n, m k), 1 over what of a sample's residual the fitted amplitude leaves
     """
 
     a: np.ndarray
@@ -42,6 +42,7 @@ class Mixture(NamedTuple):
     d: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    plain: np.ndarray
     shares: np.ndarray
     decays: np.ndarray
     unit: np.ndarray
@@ -61,11 +62,12 @@ def build_mixture(separable: Separable) -> Mixture | None:
         return None
     upper[0] = min(upper[0], FARTHEST / d.max())
     span = separable.grid[:, 1]
-    shares = np.linspace(span.min(), span.max(), _LEVELS)
+    shares = np.linspace(span.min(), span.max(), LEVELS)
     decays = _DECAYS / d.max()
     decays = decays[(decays > lower[0]) & (decays < upper[0])]
     basis = _compute(separable.mixture, decays, shares[:, np.newaxis])
     unit = basis / np.linalg.norm(basis, axis=-1, keepdims=True)
+    nodes = unit.transpose(2, 1, 0).reshape(a.size, -1)
     return Mixture(
         a=np.ascontiguousarray(a),
         b=np.ascontiguousarray(b),
@@ -73,11 +75,12 @@ def build_mixture(separable: Separable) -> Mixture | None:
         d=np.ascontiguousarray(d),
         lower=lower,
         upper=upper,
+        plain=np.stack([np.maximum(lower, separable.visible[:, 0]), np.minimum(upper, separable.visible[:, 1])], axis=1),
         shares=shares,
         decays=decays,
-        unit=np.ascontiguousarray(np.pad(unit, ((0, 0), (0, 0), (0, -a.size % GROUP)))),
+        unit=np.ascontiguousarray(np.pad(nodes, ((0, -a.size % GROUP), (0, 0))), np.float32),
         mirror=np.array([2 * _find_middle(separable.mixture, decay) for decay in decays]),
-        leverage=1.0 / np.maximum(1.0 - unit**2, 1e-9),
+        leverage=np.ascontiguousarray(1.0 / np.maximum(1.0 - nodes**2, 1e-9)),
     )
 
 

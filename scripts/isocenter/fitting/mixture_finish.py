@@ -89,7 +89,8 @@ def finish_mixture(report, problem, mixture, signal, theta, sigma, values, error
     samples = np.ones((n, LANES))
     room, made = np.zeros(ROWS * LANES), np.zeros(MADE * LANES)
     solution = make_solution(2, 1, 0)
-    covariance = np.empty((3, 3))
+    theta_here, amplitudes, constants = solution.theta, solution.amplitudes, problem.constants
+    covariance, value, error = np.empty((3, 3)), np.empty(values.shape[1]), np.empty(values.shape[1])
     free = n - 3
     for k in range(LANES):
         room[DROPPED + k] = -1.0
@@ -113,23 +114,32 @@ def finish_mixture(report, problem, mixture, signal, theta, sigma, values, error
             if not (made[REGULAR + lane] > 0.0 and np.isfinite(variance)):
                 flag[v] = _SINGULAR
                 continue
-            flag[v] = write_report(
-                report, problem, lane, room, made, variance, True, solution, covariance, values[v], errors[v]
-            )
+            theta_here[0], theta_here[1], amplitudes[0] = theta[v, 0], theta[v, 1], made[AMPLITUDE + lane]
+            write_covariance(made, lane, variance, covariance)
+            found = report(theta_here, amplitudes, constants, covariance, value, error)
+            for j in range(value.size):
+                values[v, j] = value[j]
+                errors[v, j] = error[j]
+            if amplitudes[0] ** 2 < _LEAST_SIGNIFICANCE**2 * covariance[2, 2]:
+                found = _NO_SIGNAL
+            elif found == _OK and not is_plain(mixture, theta_here):
+                found = check_range(problem, solution, True)
+            flag[v] = found
 
 
 @vector_kernel
-def write_report(report, problem, lane, room, made, variance, is_converged, solution, covariance, values, errors):
-    """Write the parameters of one lane and return its flag."""
-    solution.theta[0], solution.theta[1] = room[DECAY + lane], room[SHARE + lane]
-    solution.amplitudes[0] = made[AMPLITUDE + lane]
+def is_plain(mixture, theta):
+    """Whether theta (2,) lies within all bounds and where it can be seen."""
+    plain = mixture.plain
+    return plain[0, 0] < theta[0] < plain[0, 1] and plain[1, 0] < theta[1] < plain[1, 1]
+
+
+@vector_kernel
+def write_covariance(made, lane, variance, covariance):
+    """Write the covariance (3, 3) of decay, share and amplitude of one lane."""
     covariance[0, 0] = variance * made[C00 + lane]
     covariance[0, 1] = covariance[1, 0] = variance * made[C01 + lane]
     covariance[0, 2] = covariance[2, 0] = variance * made[C02 + lane]
     covariance[1, 1] = variance * made[C11 + lane]
     covariance[1, 2] = covariance[2, 1] = variance * made[C12 + lane]
     covariance[2, 2] = variance * made[C22 + lane]
-    flag = report(solution.theta, solution.amplitudes, problem.constants, covariance, values, errors)
-    if solution.amplitudes[0] ** 2 < _LEAST_SIGNIFICANCE**2 * covariance[2, 2]:
-        return _NO_SIGNAL
-    return check_range(problem, solution, is_converged) if flag == _OK else flag

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from isocenter.fitting.mixture import GROUP
-from isocenter.fitting.mixture_lanes import LANES, climb
+from isocenter.fitting.mixture import GROUP, LEVELS
+from isocenter.fitting.mixture_lanes import climb
 from isocenter.models.compiled import vector_kernel
 
 #: Tops from which an optimum is sought.
@@ -76,79 +76,78 @@ def choose(tasks, voxel, decay, share, cost, theta, least, is_settled):
 def scan(mixture, signal, voxel, decay, share, is_alone):
     """Write the tasks of all signals (v, n), those of one voxel side by side, and return how many there are.
 
-    voxel, decay, share : (CANDIDATES v,), is_alone : (v,), whether there is one top only; written
+    voxel, decay, share : (CANDIDATES v,), is_alone : (v,), whether no top lies on the other side; written
     """
     count, n = signal.shape
-    levels, inner, filled = mixture.unit.shape
-    samples = np.zeros((filled, LANES))
-    height = np.zeros(LANES)
-    top, at = np.zeros((levels, LANES)), np.zeros((levels, LANES))
-    first, first_at, second, second_at = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
+    inner = mixture.decays.size
+    height = np.zeros(inner * LEVELS, np.float32)
+    y = np.zeros(mixture.unit.shape[0], np.float32)
+    top = np.zeros(LEVELS, np.float32)
+    valley = np.zeros(LEVELS + 1, np.int64)
     tasks = 0
-    for begin in range(0, count, LANES):
-        size = min(LANES, count - begin)
-        for lane in range(size):
-            for i in range(n):
-                samples[i, lane] = signal[begin + lane, i]
-        for m in range(levels):
-            highest, where = top[m], at[m]
-            for k in range(LANES):
-                highest[k] = -1.0
-                where[k] = 0.0
-            for r in range(inner):
-                _project(mixture.unit[m, r], samples, height)
-                place = float(r)
-                for k in range(LANES):
-                    is_higher = height[k] > highest[k]
-                    highest[k] = height[k] if is_higher else highest[k]
-                    where[k] = place if is_higher else where[k]
-        for k in range(LANES):
-            first[k] = -1.0
-            first_at[k] = 0.0
-            second[k] = -1.0
-            second_at[k] = 0.0
-        for m in range(levels):
-            here, before, after = top[m], top[max(m - 1, 0)], top[min(m + 1, levels - 1)]
-            level = float(m)
-            for k in range(LANES):
-                x = here[k] if (here[k] >= before[k]) & (here[k] >= after[k]) else -1.0
-                is_first, is_second = x > first[k], x > second[k]
-                second[k] = first[k] if is_first else (x if is_second else second[k])
-                second_at[k] = first_at[k] if is_first else (level if is_second else second_at[k])
-                first[k] = x if is_first else first[k]
-                first_at[k] = level if is_first else first_at[k]
-        for lane in range(size):
-            v = begin + lane
-            total = 0.0
-            for i in range(n):
-                total += samples[i, lane] * samples[i, lane]
-            for candidate in range(CANDIDATES):
-                if candidate == 0:
-                    m = int(first_at[lane])
-                else:
-                    m = int(second_at[lane])
-                    left, best = total - second[lane] ** 2, total - first[lane] ** 2
-                    is_alone[v] = second[lane] < 0.0 or is_one_side(
-                        mixture, mixture.decays[int(at[m, lane])], mixture.shares[m], mixture.shares[int(first_at[lane])]
-                    )
-                    if second[lane] < 0.0 or left > _HOPELESS * best + _COARSE * total:
-                        continue
-                voxel[tasks] = v
-                share[tasks] = mixture.shares[m]
-                decay[tasks] = mixture.decays[int(at[m, lane])]
-                tasks += 1
+    for v in range(count):
+        total = 0.0
+        largest = 0.0
+        for i in range(n):
+            total += signal[v, i] * signal[v, i]
+            largest = max(largest, signal[v, i])
+        # Single numbers rank nodes well enough, if they are neither tiny nor huge.
+        unit = 1.0 / largest if largest > 0.0 else 0.0
+        for i in range(n):
+            y[i] = signal[v, i] * unit
+        project(mixture.unit, y, height)
+        for m in range(LEVELS):
+            top[m] = height[m]
+        for r in range(1, inner):
+            here = height[r * LEVELS : (r + 1) * LEVELS]
+            for m in range(LEVELS):
+                top[m] = max(top[m], here[m])
+        tops = 0
+        for m in range(LEVELS):
+            valley[tops] = m
+            tops += (top[m] >= top[max(m - 1, 0)]) & (top[m] >= top[min(m + 1, LEVELS - 1)])
+        first, second = valley[0], -1
+        for k in range(1, tops):
+            m = valley[k]
+            if top[m] > top[first]:
+                second, first = first, m
+            elif second < 0 or top[m] > top[second]:
+                second = m
+        is_alone[v] = True
+        for candidate in range(CANDIDATES):
+            m = first if candidate == 0 else second
+            if m < 0:
+                continue
+            r = 0
+            for k in range(1, inner):
+                if height[k * LEVELS + m] > height[r * LEVELS + m]:
+                    r = k
+            if candidate > 0:
+                is_alone[v] = is_one_side(mixture, mixture.decays[r], mixture.shares[m], mixture.shares[first])
+                left, best = total - (top[m] * largest) ** 2, total - (top[first] * largest) ** 2
+                if left > _HOPELESS * best + _COARSE * total:
+                    continue
+            voxel[tasks] = v
+            share[tasks] = mixture.shares[m]
+            decay[tasks] = mixture.decays[r]
+            tasks += 1
     return tasks
 
 
 @vector_kernel
-def _project(unit, samples, height):
-    """Write the part of each lane's samples (n, LANES) that lies along a unit vector (n,)."""
-    for i in range(0, unit.size, GROUP):
-        u0, u1, u2 = unit[i], unit[i + 1], unit[i + 2]
-        y0, y1, y2 = samples[i], samples[i + 1], samples[i + 2]
+def project(unit, y, height):
+    """Write the part of y (n filled up,) that lies along the unit vectors unit (n filled up, nodes)."""
+    for i in range(0, y.size, GROUP):
+        y0, y1, y2, y3, y4, y5 = y[i], y[i + 1], y[i + 2], y[i + 3], y[i + 4], y[i + 5]
         if i == 0:
-            for k in range(LANES):
-                height[k] = u0 * y0[k] + u1 * y1[k] + u2 * y2[k]
+            for s in range(height.size):
+                height[s] = (
+                    y0 * unit[i, s] + y1 * unit[i + 1, s] + y2 * unit[i + 2, s]
+                    + y3 * unit[i + 3, s] + y4 * unit[i + 4, s] + y5 * unit[i + 5, s]
+                )  # fmt: skip
         else:
-            for k in range(LANES):
-                height[k] += u0 * y0[k] + u1 * y1[k] + u2 * y2[k]
+            for s in range(height.size):
+                height[s] += (
+                    y0 * unit[i, s] + y1 * unit[i + 1, s] + y2 * unit[i + 2, s]
+                    + y3 * unit[i + 3, s] + y4 * unit[i + 4, s] + y5 * unit[i + 5, s]
+                )  # fmt: skip
