@@ -75,12 +75,14 @@ def build_mixture(separable: Separable) -> Mixture | None:
         d=np.ascontiguousarray(d),
         lower=lower,
         upper=upper,
-        plain=np.stack([np.maximum(lower, separable.visible[:, 0]), np.minimum(upper, separable.visible[:, 1])], axis=1),
+        plain=np.stack(
+            [np.maximum(lower, separable.visible[:, 0]), np.minimum(upper, separable.visible[:, 1])], axis=1
+        ),
         shares=shares,
         decays=decays,
         unit=np.ascontiguousarray(np.pad(nodes, ((0, -a.size % GROUP), (0, 0))), np.float32),
         mirror=np.array([2 * _find_middle(separable.mixture, decay) for decay in decays]),
-        leverage=np.ascontiguousarray(1.0 / np.maximum(1.0 - nodes**2, 1e-9)),
+        leverage=np.ascontiguousarray(1.0 / np.maximum(1.0 - nodes**2, 1e-6), np.float32),
     )
 
 

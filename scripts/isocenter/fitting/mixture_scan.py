@@ -83,7 +83,7 @@ def scan(mixture, signal, voxel, decay, share, is_alone):
     height = np.zeros(inner * LEVELS, np.float32)
     y = np.zeros(mixture.unit.shape[0], np.float32)
     top = np.zeros(LEVELS, np.float32)
-    valley = np.zeros(LEVELS + 1, np.int64)
+    edge = np.zeros(LEVELS + 1, np.int64)
     tasks = 0
     for v in range(count):
         total = 0.0
@@ -96,23 +96,7 @@ def scan(mixture, signal, voxel, decay, share, is_alone):
         for i in range(n):
             y[i] = signal[v, i] * unit
         project(mixture.unit, y, height)
-        for m in range(LEVELS):
-            top[m] = height[m]
-        for r in range(1, inner):
-            here = height[r * LEVELS : (r + 1) * LEVELS]
-            for m in range(LEVELS):
-                top[m] = max(top[m], here[m])
-        tops = 0
-        for m in range(LEVELS):
-            valley[tops] = m
-            tops += (top[m] >= top[max(m - 1, 0)]) & (top[m] >= top[min(m + 1, LEVELS - 1)])
-        first, second = valley[0], -1
-        for k in range(1, tops):
-            m = valley[k]
-            if top[m] > top[first]:
-                second, first = first, m
-            elif second < 0 or top[m] > top[second]:
-                second = m
+        first, second = find_tops(height, top, edge)
         is_alone[v] = True
         for candidate in range(CANDIDATES):
             m = first if candidate == 0 else second
@@ -132,6 +116,32 @@ def scan(mixture, signal, voxel, decay, share, is_alone):
             decay[tasks] = mixture.decays[r]
             tasks += 1
     return tasks
+
+
+@vector_kernel
+def find_tops(height, top, edge):
+    """The two highest tops over the levels, -1 where there is only one; heights (m LEVELS,) of all nodes.
+
+    top : (LEVELS,), the highest on each level, written; edge : (LEVELS + 1,) of scratch
+    """
+    for m in range(LEVELS):
+        top[m] = height[m]
+    for r in range(LEVELS, height.size, LEVELS):
+        here = height[r : r + LEVELS]
+        for m in range(LEVELS):
+            top[m] = max(top[m], here[m])
+    tops = 0
+    for m in range(LEVELS):
+        edge[tops] = m
+        tops += (top[m] >= top[max(m - 1, 0)]) & (top[m] >= top[min(m + 1, LEVELS - 1)])
+    first, second = edge[0], -1
+    for k in range(1, tops):
+        m = edge[k]
+        if top[m] > top[first]:
+            second, first = first, m
+        elif second < 0 or top[m] > top[second]:
+            second = m
+    return first, second
 
 
 @vector_kernel
