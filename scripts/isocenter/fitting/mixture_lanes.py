@@ -101,7 +101,8 @@ def look(mixture, samples, room):
 def step(lower, upper, tolerance, room):
     """Move each running lane by one step of Newton's method, or part of the way back where the last went too far.
 
-    At an end of the share's box a lane stays there as long as the sum of squares falls beyond it. A lane has settled when the step it has just made lowers the sum of squares by less than its fraction `tolerance`.
+    At an end of the share's box a lane stays there as long as the sum of squares falls beyond it. A lane has settled
+    when the step it has just made lowers the sum of squares by less than its fraction `tolerance`.
     AHEAD is what the sum of squares is expected to be after it.
     """
     low0, low1, high0, high1 = lower[0], lower[1], upper[0], upper[1]
