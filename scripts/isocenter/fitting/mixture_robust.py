@@ -178,7 +178,7 @@ def step_robust(lower, upper, room):
 
 @vector_kernel
 def settle(mixture, is_tukey, signal, scale, theta, amplitude, is_settled):
-    """Move theta (v, 2) and amplitude (v,) to the nearest optimum where `is_settled` (v,), which tells what was reached.
+    """Move theta (v, 2) and amplitude (v,) to the nearest optimum where `is_settled` (v,), which tells what settled.
 
     signal : (v, n); scale : (v,); amplitude is written only
     """

@@ -13,6 +13,11 @@ CANDIDATES = 2
 _HOPELESS, _COARSE = 3.0, 1e-2
 #: The last step but one may lower the sum of squares by this fraction; Newton's method squares what is left.
 _EXACT = 1e-7
+#: How far beyond the image of an optimum the other one is sought, and how far outside of the box an image may lie for
+#: the end of the box to be tried instead.
+_BEYOND, _OUTSIDE = 0.02, 0.15
+#: An optimum and its image this close together lie beside the ridge.
+_CLOSE = 0.08
 
 
 @vector_kernel
@@ -35,9 +40,16 @@ def start_mixture(mixture, signal, theta, is_settled):
     # Two optima between two levels look like one top: what lies across is sought there.
     tasks = 0
     for v in range(count):
-        image = find_mirror(mixture, theta[v, 0]) - theta[v, 1]
-        if is_alone[v] and is_settled[v] and mixture.lower[1] < image < mixture.upper[1]:
+        if not (is_alone[v] and is_settled[v]):
+            continue
+        image = find_image(mixture, theta[v, 0], theta[v, 1])
+        if np.isfinite(image):
             voxel[tasks], decay[tasks], share[tasks] = v, theta[v, 0], image
+            tasks += 1
+        # So close to the ridge, whose place is known about: the other way, too.
+        other = 2.0 * theta[v, 1] - image
+        if abs(image - theta[v, 1]) < _CLOSE and mixture.lower[1] < other < mixture.upper[1]:
+            voxel[tasks], decay[tasks], share[tasks] = v, theta[v, 0], other
             tasks += 1
     climb(mixture, signal, tasks, voxel, decay, share, dropped, cost, _EXACT)
     choose(tasks, voxel, decay, share, cost, theta, least, is_settled)
@@ -52,6 +64,16 @@ def find_mirror(mixture, decay):
     while k < mixture.decays.size - 1 and abs(mixture.decays[k + 1] - decay) < abs(mixture.decays[k] - decay):
         k += 1
     return mixture.mirror[k]
+
+
+@vector_kernel
+def find_image(mixture, decay, share):
+    """Where on the other side to look for an optimum; NaN where that is outside of the box."""
+    mirror = find_mirror(mixture, decay)
+    # A little beyond the image, lest it lie on the ridge between two close optima.
+    image = mirror - share + (_BEYOND if 2.0 * share < mirror else -_BEYOND)
+    low, high = mixture.lower[1], mixture.upper[1]
+    return min(max(image, low), high) if low - _OUTSIDE < image < high + _OUTSIDE else np.nan
 
 
 @vector_kernel

@@ -4,7 +4,7 @@ import numpy as np
 
 from isocenter.fitting.mixture import LEVELS
 from isocenter.fitting.mixture_lanes import climb, exponential
-from isocenter.fitting.mixture_scan import find_mirror, find_tops, project
+from isocenter.fitting.mixture_scan import find_image, find_tops, project
 from isocenter.fitting.robust import estimate_scale
 from isocenter.models.compiled import vector_kernel
 
@@ -35,10 +35,8 @@ def start_trimmed(mixture, signal, theta, scale, is_settled):
     _choose(tasks, voxel, dropped, decay, share, cost, theta, least, without)
     tasks = 0
     for v in range(count):
-        mirror = find_mirror(mixture, theta[v, 0]) if without[v] >= 0 else np.inf
-        image = mirror - theta[v, 1]
-        is_near = abs(image - theta[v, 1]) < 2.0 * _NEAR
-        if is_near and mixture.lower[1] < image < mixture.upper[1]:
+        image = find_image(mixture, theta[v, 0], theta[v, 1]) if without[v] >= 0 else np.nan
+        if abs(image - theta[v, 1]) < 2.0 * _NEAR:
             voxel[tasks], dropped[tasks], decay[tasks], share[tasks] = v, without[v], theta[v, 0], image
             tasks += 1
     climb(mixture, signal, tasks, voxel, decay, share, dropped, cost, _ROUGH)
