@@ -7,6 +7,7 @@ import numpy as np
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.phasor import Phasor
 from isocenter.fitting.phasor_finish import finish_phasor
+from isocenter.fitting.phasor_robust import finish_phasor_robust
 from isocenter.fitting.phasor_scan import start_phasor
 from isocenter.fitting.robust import SPARE
 from isocenter.fitting.tabulated import _put_back, _select
@@ -44,18 +45,23 @@ class Phasors(Direct):
 
     def finish(self, work: SimpleNamespace, kind: int) -> None:
         """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
-        if kind:
-            super().finish(work, kind)
-            return
         self._prepare(work)
         settled = work.count == work.y.shape[1]
+        if kind:
+            settled &= work.scale > 0
         rows = np.flatnonzero(settled)
         part = self._pick(work, rows, (*_STARTED, *_FINISHED))
         done = np.ones(rows.size, np.bool_)
-        finish_phasor(
-            self.report, self.problem, self.phasor, part.y, part.theta, part.known, part.values, part.errors, part.flag,
-            part.rms, part.freedom, done,
-        )  # fmt: skip
+        if kind:
+            finish_phasor_robust(
+                self.report, self.problem, self.phasor, part.y, part.theta, part.scale, kind, part.values, part.errors,
+                part.flag, part.rms, part.outliers, part.freedom, done,
+            )  # fmt: skip
+        else:
+            finish_phasor(
+                self.report, self.problem, self.phasor, part.y, part.theta, part.known, part.values, part.errors,
+                part.flag, part.rms, part.freedom, done,
+            )  # fmt: skip
         _put_back(work, rows, part, _FINISHED)
         settled[rows] = done
         rows = np.flatnonzero(~settled)
