@@ -185,7 +185,8 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
             without = -1
             if is_robust and look(phasor, y, trial, -1, view) < np.inf:
                 without = stand_off(phasor, y, view, -1)
-            cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
+            limit = np.inf if is_robust else best
+            cost, done = descend(phasor, y, trial, without, total, _ROUGH, limit, view, room)
             if is_robust:
                 for _ in range(_MOST_SWAPS):
                     worst = stand_off(phasor, y, view, without)
@@ -193,7 +194,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
                         break
                     # Another part fits less: without that one the sum of squares is smaller.
                     without = worst
-                    cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
+                    cost, done = descend(phasor, y, trial, without, total, _ROUGH, np.inf, view, room)
             if cost < best:
                 spared = max(hope - cost, 0.0)
                 best = cost
