@@ -128,6 +128,28 @@ def profile_without_one(phasor, y, first, last, room, low, node):
 
 
 @vector_kernel
+def find_valleys(low, first, last, valley, bottom):
+    """How many valleys the profile (L,) has on levels first...last - 1.
+
+    valley : (L + 1,), their levels, bottom : (L,), the lowest points of the parabolas through three levels; written
+    """
+    # First without branches: most levels are no valleys.
+    valleys = 0
+    for m in range(first, last):
+        valley[valleys] = m
+        valleys += (low[m] <= low[max(m - 1, first)]) & (low[m] <= low[min(m + 1, last - 1)])
+    for k in range(valleys):
+        m = valley[k]
+        bottom[k] = low[m]
+        if first < m < last - 1:
+            left, middle, right = low[m - 1], low[m], low[m + 1]
+            bend = left - 2.0 * middle + right
+            if bend > 0.0:
+                bottom[k] = max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
+    return valleys
+
+
+@vector_kernel
 def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
     """The least-squares optimum of each voxel, or the best one that leaves a part out, and its robust scale.
 
@@ -154,19 +176,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
             total = profile_without_one(phasor, y, first, last, wide, low, node)
         else:
             total = profile(phasor, y, first, last, explained, weights, low, node)
-        # First without branches: most levels are no valleys.
-        valleys = 0
-        for m in range(first, last):
-            valley[valleys] = m
-            valleys += (low[m] <= low[max(m - 1, first)]) & (low[m] <= low[min(m + 1, last - 1)])
-        for k in range(valleys):
-            m = valley[k]
-            bottom[k] = low[m]
-            if first < m < last - 1:
-                left, middle, right = low[m - 1], low[m], low[m + 1]
-                bend = left - 2.0 * middle + right
-                if bend > 0.0:
-                    bottom[k] = max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
+        valleys = find_valleys(low, first, last, valley, bottom)
         coarse = _COARSE * total
         best, spared = np.inf, 0.0
         is_settled[v] = False

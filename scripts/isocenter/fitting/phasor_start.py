@@ -1,0 +1,61 @@
+"""Plain starts of a `phasor` of field and decay: the valleys are followed side by side, the deepest first."""
+
+import numpy as np
+
+from isocenter.fitting.levels import _COARSE, _HOPELESS, _MOST_CANDIDATES
+from isocenter.fitting.phasor_lanes import climb_lanes
+from isocenter.fitting.phasor_scan import find_valleys, profile
+from isocenter.models.compiled import vector_kernel
+
+#: The last step but one may lower the sum of squares by this fraction; Newton's method squares what is left.
+_EXACT = 1e-9
+
+
+@vector_kernel
+def start_side_by_side(phasor, signal, nodes, theta, is_settled):
+    """The least-squares optimum of each voxel, as `start_phasor` finds it.
+
+    signal : (v, 2 n); nodes : (v, 2), the span of the grid's nodes to try
+    theta : (v, 2), is_settled : (v,), written; a voxel that has not settled is left to the direct way
+    """
+    voxels, n = signal.shape[0], signal.shape[1] // 2
+    count, inner = phasor.levels.size, phasor.inner.shape[0]
+    y = np.empty(n, np.complex128)
+    explained, low, bottom = np.empty(count), np.empty(count), np.empty(count)
+    weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner))
+    node, valley = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+    starts, hope = np.empty((_MOST_CANDIDATES, voxels, 2)), np.full((_MOST_CANDIDATES, voxels), np.inf)
+    coarse = np.empty(voxels)
+    for v in range(voxels):
+        is_settled[v] = False
+        for i in range(n):
+            y[i] = complex(signal[v, i], signal[v, n + i])
+        first, last = nodes[v, 0] // inner, nodes[v, 1] // inner
+        coarse[v] = _COARSE * profile(phasor, y, first, last, explained, weights, low, node)
+        valleys = find_valleys(low, first, last, valley, bottom)
+        for turn in range(min(_MOST_CANDIDATES, valleys)):
+            k = 0
+            for m in range(1, valleys):
+                if bottom[m] < bottom[k]:
+                    k = m
+            hope[turn, v] = bottom[k]
+            bottom[k] = np.inf
+            starts[turn, v, 0] = phasor.levels[valley[k]]
+            starts[turn, v, 1] = phasor.inner[node[valley[k]], 0]
+    best, spared = np.full(voxels, np.inf), np.zeros(voxels)
+    voxel, trial = np.empty(voxels, np.int64), np.empty((voxels, 2))
+    limit, cost, is_done = np.empty(voxels), np.empty(voxels), np.zeros(voxels, np.bool_)
+    for turn in range(_MOST_CANDIDATES):
+        tasks = 0
+        for v in range(voxels):
+            if hope[turn, v] < np.inf and hope[turn, v] - coarse[v] < _HOPELESS * (best[v] + spared[v]):
+                voxel[tasks], limit[tasks] = v, best[v]
+                trial[tasks, 0], trial[tasks, 1] = starts[turn, v, 0], starts[turn, v, 1]
+                tasks += 1
+        climb_lanes(phasor, signal, tasks, voxel, trial, limit, cost, is_done, _EXACT)
+        for task in range(tasks):
+            v = voxel[task]
+            if cost[task] < best[v]:
+                spared[v] = max(hope[turn, v] - cost[task], 0.0)
+                best[v], is_settled[v] = cost[task], is_done[task]
+                theta[v, 0], theta[v, 1] = trial[task, 0], trial[task, 1]
