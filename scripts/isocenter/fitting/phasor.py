@@ -103,15 +103,20 @@ def build_phasor(separable: Separable) -> Phasor | None:
         first=first,
         second=second,
         group=group,
-        own=np.ascontiguousarray(projector[np.arange(n), np.arange(n)].real),
-        weight_real=np.ascontiguousarray(pairs.real),
-        weight_imaginary=np.ascontiguousarray(pairs.imag),
-        cosine=filled(np.cos(phase)),
-        sine=filled(np.sin(phase)),
-        unit=np.ascontiguousarray(unit.transpose(2, 1, 0)),
-        turn_real=np.cos(turns),
-        turn_imaginary=np.sin(turns),
+        own=_single(projector[np.arange(n), np.arange(n)].real),
+        weight_real=_single(pairs.real),
+        weight_imaginary=_single(pairs.imag),
+        cosine=_single(filled(np.cos(phase))),
+        sine=_single(filled(np.sin(phase))),
+        unit=np.ascontiguousarray(unit.transpose(2, 1, 0), np.complex64),
+        turn_real=_single(np.cos(turns)),
+        turn_imaginary=_single(np.sin(turns)),
     )
+
+
+def _single(table: np.ndarray) -> np.ndarray:
+    """In single precision: tables that only rank nodes."""
+    return np.ascontiguousarray(table, np.float32)
 
 
 def _evaluate(separable: Separable, theta: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ def start_side_by_side(phasor, signal, nodes, theta, is_settled):
     voxels, n = signal.shape[0], signal.shape[1] // 2
     count, inner = phasor.levels.size, phasor.inner.shape[0]
     y = np.empty(n, np.complex128)
-    explained, low, bottom = np.empty(count), np.empty(count), np.empty(count)
-    weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner))
-    node, valley = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+    explained, low, bottom = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count)
+    weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner), np.float32)
+    node, valley = np.zeros(count, np.int32), np.zeros(count + 1, np.int64)
     starts, hope = np.empty((_MOST_CANDIDATES, voxels, 2)), np.full((_MOST_CANDIDATES, voxels), np.inf)
     coarse = np.empty(voxels)
     for v in range(voxels):
@@ -31,8 +31,9 @@ def start_side_by_side(phasor, signal, nodes, theta, is_settled):
         for i in range(n):
             y[i] = complex(signal[v, i], signal[v, n + i])
         first, last = nodes[v, 0] // inner, nodes[v, 1] // inner
-        coarse[v] = _COARSE * profile(phasor, y, first, last, explained, weights, low, node)
-        valleys = find_valleys(low, first, last, valley, bottom)
+        total = profile(phasor, y, first, last, explained, weights, low, node)
+        coarse[v] = _COARSE * total
+        valleys = find_valleys(low, total, first, last, valley, bottom)
         for turn in range(min(_MOST_CANDIDATES, valleys)):
             k = 0
             for m in range(1, valleys):
