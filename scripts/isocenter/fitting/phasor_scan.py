@@ -6,6 +6,7 @@ Which valleys may still win is decided as in `levels`: none that refinement coul
 import numpy as np
 
 from isocenter.fitting.levels import _COARSE, _HOPELESS, _MOST_CANDIDATES
+from isocenter.fitting.phasor import GROUP
 from isocenter.fitting.phasor_steps import descend, look, make_view, square_of
 from isocenter.fitting.robust import estimate_scale
 from isocenter.models.compiled import vector_kernel
@@ -23,31 +24,36 @@ def profile(phasor, y, first, last, explained, weights, low, node):
     Returns the sum of squares of y. Nodes are ranked in single precision.
     explained : (L,), weights : (1 + 2 differences, m) of scratch
     """
-    n, inner = phasor.own.shape
+    n, inner = phasor.own.shape[0], phasor.inner.shape[0]
     differences = phasor.cosine.shape[0]
     total = 0.0
     for i in range(n):
         total += square_of(y[i])
     per = 1.0 / total if total > 0.0 else 0.0
     for k in range(weights.shape[0]):
-        for s in range(inner):
+        for s in range(weights.shape[1]):
             weights[k, s] = np.float32(0.0)
     for i in range(n):
         power = np.float32(square_of(y[i]) * per)
-        for s in range(inner):
-            weights[0, s] += power * phasor.own[i, s]
+        for begin in range(0, weights.shape[1], GROUP):
+            for s in range(GROUP):
+                weights[0, begin + s] += power * phasor.own[i, begin + s]
     for m in range(phasor.first.size):
         z = y[phasor.first[m]].conjugate() * y[phasor.second[m]]
         k = 1 + phasor.group[m]
         a, b = np.float32(z.real * per), np.float32(z.imag * per)
-        for s in range(inner):
-            weights[k, s] += a * phasor.weight_real[m, s] - b * phasor.weight_imaginary[m, s]
-            weights[k + differences, s] += a * phasor.weight_imaginary[m, s] + b * phasor.weight_real[m, s]
+        here, there = weights[k], weights[k + differences]
+        real, imaginary = phasor.weight_real[m], phasor.weight_imaginary[m]
+        for begin in range(0, here.size, GROUP):
+            for s in range(begin, begin + GROUP):
+                here[s] += a * real[s] - b * imaginary[s]
+            for s in range(begin, begin + GROUP):
+                there[s] += a * imaginary[s] + b * real[s]
     for s in range(first, last):
         low[s] = np.float32(-1.0)
         node[s] = np.int32(0)
     for r in range(inner):
-        here = np.int32(r)
+        place = np.int32(r)
         for s in range(first, last):
             explained[s] = weights[0, r]
         # Three at a time (`build_phasor` fills up with zeros): fewer ways to memory and back.
@@ -70,7 +76,7 @@ def profile(phasor, y, first, last, explained, weights, low, node):
         for s in range(first, last):
             is_more = explained[s] > low[s]
             low[s] = explained[s] if is_more else low[s]
-            node[s] = here if is_more else node[s]
+            node[s] = place if is_more else node[s]
     for s in range(first, last):
         low[s] = max(np.float32(1.0) - low[s], np.float32(0.0))
     return total
@@ -83,7 +89,7 @@ def profile_without_one(phasor, y, first, last, room, low, node):
     Leaving a part out lowers the sum of squares by its squared residual over 1 - P_ii.
     room : (2 n + 6, L) of scratch
     """
-    n, inner = phasor.own.shape
+    n, inner = phasor.own.shape[0], phasor.inner.shape[0]
     along0, along1, along2, along3 = room[2 * n], room[2 * n + 1], room[2 * n + 2], room[2 * n + 3]
     left, most = room[2 * n + 4], room[2 * n + 5]
     total = 0.0
@@ -99,7 +105,7 @@ def profile_without_one(phasor, y, first, last, room, low, node):
         low[s] = np.float32(np.inf)
         node[s] = np.int32(0)
     for r in range(inner):
-        here = np.int32(r)
+        place = np.int32(r)
         for s in range(first, last):
             along0[s] = np.float32(0.0)
             along1[s] = np.float32(0.0)
@@ -131,7 +137,7 @@ def profile_without_one(phasor, y, first, last, room, low, node):
             x = max(left[s] - most[s], np.float32(0.0))
             is_less = x < low[s]
             low[s] = x if is_less else low[s]
-            node[s] = here if is_less else node[s]
+            node[s] = place if is_less else node[s]
     return total
 
 
@@ -171,7 +177,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
     room = np.empty((3, p + p * p))
     y = np.empty(n, np.complex128)
     explained = np.empty(count, np.float32)
-    weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner), np.float32)
+    weights = np.empty((1 + 2 * phasor.cosine.shape[0], phasor.own.shape[1]), np.float32)
     wide = np.empty((2 * n + 6, count), np.float32)
     low, bottom = np.empty(count, np.float32), np.empty(count)
     node, valley = np.zeros(count, np.int32), np.zeros(count + 1, np.int64)
@@ -181,8 +187,14 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
         for i in range(n):
             y[i] = complex(signal[v, i], signal[v, n + i])
         first, last = nodes[v, 0] // inner, nodes[v, 1] // inner
-        if is_robust:
+        # From a first level that is known when this is compiled, loops run on vector registers.
+        is_whole = first == 0
+        if is_robust and is_whole:
+            total = profile_without_one(phasor, y, 0, last, wide, low, node)
+        elif is_robust:
             total = profile_without_one(phasor, y, first, last, wide, low, node)
+        elif is_whole:
+            total = profile(phasor, y, 0, last, explained, weights, low, node)
         else:
             total = profile(phasor, y, first, last, explained, weights, low, node)
         valleys = find_valleys(low, total, first, last, valley, bottom)
