@@ -10,6 +10,8 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.direct import Direct
+from isocenter.fitting.mixture import build_mixture
+from isocenter.fitting.mixtures import Mixtures
 from isocenter.fitting.phasor import build_phasor
 from isocenter.fitting.phasors import Phasors
 from isocenter.fitting.planar import Planar
@@ -35,10 +37,16 @@ def choose_engine(bound: Bound) -> Direct:
     arrays = (separable.design, separable.constants, separable.lower, separable.upper, separable.grid)
     key = (separable.evaluate, separable.amplitudes, bool(separable.varying), *(a.tobytes() for a in arrays))
     if key not in _TABLES:
-        _TABLES[key] = build_table(separable), build_plane(separable), build_phasor(separable)
+        mixture = build_mixture(separable)
+        if mixture is not None:
+            _TABLES[key] = mixture, None, None, None
+        else:
+            _TABLES[key] = None, build_table(separable), build_plane(separable), build_phasor(separable)
         while len(_TABLES) > _MOST_TABLES:
             _TABLES.popitem(last=False)
-    table, plane, phasor = _TABLES[key]
+    mixture, table, plane, phasor = _TABLES[key]
+    if mixture is not None:
+        return Mixtures(separable, reported, mixture)
     if phasor is not None:
         return Phasors(separable, reported, phasor)
     if table is not None:

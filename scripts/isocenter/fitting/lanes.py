@@ -121,8 +121,10 @@ def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
         cell[lane] = c
         t[lane] = 2.0 * (x - c) - 1.0
         a0, a1, a2, a3, a4, a5, a6, a7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(y.shape[0]):
-            x = y[i, lane]
+        b0, b1, b2, b3, b4, b5, b6, b7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        # Two sums side by side: one alone waits for itself. Samples are padded to a multiple of four.
+        for i in range(0, y.shape[0], 2):
+            x, z = y[i, lane], y[i + 1, lane]
             a0 += x * direction[c, i, 0]
             a1 += x * direction[c, i, 1]
             a2 += x * direction[c, i, 2]
@@ -131,6 +133,16 @@ def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
             a5 += x * direction[c, i, 5]
             a6 += x * direction[c, i, 6]
             a7 += x * direction[c, i, 7]
+            b0 += z * direction[c, i + 1, 0]
+            b1 += z * direction[c, i + 1, 1]
+            b2 += z * direction[c, i + 1, 2]
+            b3 += z * direction[c, i + 1, 3]
+            b4 += z * direction[c, i + 1, 4]
+            b5 += z * direction[c, i + 1, 5]
+            b6 += z * direction[c, i + 1, 6]
+            b7 += z * direction[c, i + 1, 7]
+        a0, a1, a2, a3 = a0 + b0, a1 + b1, a2 + b2, a3 + b3
+        a4, a5, a6, a7 = a4 + b4, a5 + b5, a6 + b6, a7 + b7
         sums[0, lane], sums[1, lane], sums[2, lane], sums[3, lane] = a0, a1, a2, a3
         sums[4, lane], sums[5, lane], sums[6, lane], sums[7, lane] = a4, a5, a6, a7
 

@@ -20,6 +20,8 @@ from isocenter.models.base import Separable
 
 #: Differences count as equal when over the grid they differ by less than this [rad].
 _SAME_TURN = 1e-3
+#: Inner nodes that are weighed at once; the tables of weights are filled up with zeros.
+GROUP = 8
 #: The model's own basis and its slope must be repeated to this share of their largest value.
 _ACCURACY = 1e-12
 
@@ -31,7 +33,7 @@ class Phasor(NamedTuple):
     reach : (p,), the largest size of the exponents; lower, upper : (p,)
     levels : (L,), inner : (m, p - 1), the coordinates of the grid
     first, second, group : (pairs,), the two samples of a pair, and which difference it belongs to
-    own : (n, m), P_ii; weight_real, weight_imaginary : (pairs, m), 2 P_ij
+    own : (n, m), P_ii; weight_real, weight_imaginary : (pairs, m), 2 P_ij; both filled up to a multiple of GROUP
     cosine, sine : (differences, L), filled up with zeros to a multiple of 3
     unit : (2, n, m) complex, orthonormal vectors that span what the basis can be at each node of level 0
     turn_real, turn_imaginary : (n, L), U
@@ -90,6 +92,9 @@ def build_phasor(separable: Separable) -> Phasor | None:
     def filled(rows: np.ndarray) -> np.ndarray:
         return np.pad(rows, ((0, -len(rows) % 3), (0, 0)))
 
+    def beside(columns: np.ndarray) -> np.ndarray:
+        return np.pad(columns, ((0, 0), (0, -columns.shape[1] % GROUP)))
+
     turns = np.outer(exponents[0].imag, levels)
     pairs = 2 * projector[first, second]
     return Phasor(
@@ -103,15 +108,20 @@ def build_phasor(separable: Separable) -> Phasor | None:
         first=first,
         second=second,
         group=group,
-        own=np.ascontiguousarray(projector[np.arange(n), np.arange(n)].real),
-        weight_real=np.ascontiguousarray(pairs.real),
-        weight_imaginary=np.ascontiguousarray(pairs.imag),
-        cosine=filled(np.cos(phase)),
-        sine=filled(np.sin(phase)),
-        unit=np.ascontiguousarray(unit.transpose(2, 1, 0)),
-        turn_real=np.cos(turns),
-        turn_imaginary=np.sin(turns),
+        own=_single(beside(projector[np.arange(n), np.arange(n)].real)),
+        weight_real=_single(beside(pairs.real)),
+        weight_imaginary=_single(beside(pairs.imag)),
+        cosine=_single(filled(np.cos(phase))),
+        sine=_single(filled(np.sin(phase))),
+        unit=np.ascontiguousarray(unit.transpose(2, 1, 0), np.complex64),
+        turn_real=_single(np.cos(turns)),
+        turn_imaginary=_single(np.sin(turns)),
     )
+
+
+def _single(table: np.ndarray) -> np.ndarray:
+    """In single precision: tables that only rank nodes."""
+    return np.ascontiguousarray(table, np.float32)
 
 
 def _evaluate(separable: Separable, theta: np.ndarray) -> np.ndarray:

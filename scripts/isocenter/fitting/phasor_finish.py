@@ -5,7 +5,7 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
 from isocenter.fitting.passes import _LEAST_SIGNIFICANCE, check_range
-from isocenter.fitting.phasor_steps import descend, look, make_view, square_of
+from isocenter.fitting.phasor_steps import descend, make_view, square_of
 from isocenter.fitting.problem import make_solution
 from isocenter.models.compiled import vector_kernel
 
@@ -41,8 +41,7 @@ def finish_phasor(report, problem, phasor, signal, theta, sigma, values, errors,
             total += square_of(y[i])
         for j in range(p):
             solution.theta[j] = theta[v, j]
-        _, done = descend(phasor, y, solution.theta, -1, total, _EXACT, view, room)
-        cost = look(phasor, y, solution.theta, -1, view)
+        cost, done = descend(phasor, y, solution.theta, -1, total, _EXACT, np.inf, view, room)
         is_settled[v] = done and cost < np.inf
         if not is_settled[v]:
             continue
@@ -52,6 +51,11 @@ def finish_phasor(report, problem, phasor, signal, theta, sigma, values, errors,
         free = 2 * n - p - 4
         variance = sigma[v] ** 2 if sigma[v] > 0.0 else cost / free
         rms[v] = np.sqrt(cost / (2 * n))
+        # What is seen is where the last step began, some 1e-5 standard errors away: the amplitudes follow it.
+        for j in range(p):
+            move = solution.theta[j] - room[1, j]
+            view.amplitudes[0] -= (d * view.mixed[0, j] - h * view.mixed[1, j]) * per * move
+            view.amplitudes[1] -= (a * view.mixed[1, j] - h.conjugate() * view.mixed[0, j]) * per * move
         freedom[v] = free
         is_regular = np.isfinite(variance)
         for j in range(p):

@@ -6,6 +6,7 @@ Which valleys may still win is decided as in `levels`: none that refinement coul
 import numpy as np
 
 from isocenter.fitting.levels import _COARSE, _HOPELESS, _MOST_CANDIDATES
+from isocenter.fitting.phasor import GROUP
 from isocenter.fitting.phasor_steps import descend, look, make_view, square_of
 from isocenter.fitting.robust import estimate_scale
 from isocenter.models.compiled import vector_kernel
@@ -18,32 +19,41 @@ _MOST_SWAPS = 4
 
 @vector_kernel
 def profile(phasor, y, first, last, explained, weights, low, node):
-    """Write for levels first...last - 1 the least sum of squares (L,) and its inner node (L,); returns that of y.
+    """Write for levels first...last - 1 the least sum of squares over that of y (L,) and its inner node (L,).
 
+    Returns the sum of squares of y. Nodes are ranked in single precision.
     explained : (L,), weights : (1 + 2 differences, m) of scratch
     """
-    n, inner = phasor.own.shape
+    n, inner = phasor.own.shape[0], phasor.inner.shape[0]
     differences = phasor.cosine.shape[0]
     total = 0.0
-    for k in range(weights.shape[0]):
-        for s in range(inner):
-            weights[k, s] = 0.0
     for i in range(n):
-        power = square_of(y[i])
-        total += power
-        for s in range(inner):
-            weights[0, s] += power * phasor.own[i, s]
+        total += square_of(y[i])
+    per = 1.0 / total if total > 0.0 else 0.0
+    for k in range(weights.shape[0]):
+        for s in range(weights.shape[1]):
+            weights[k, s] = np.float32(0.0)
+    for i in range(n):
+        power = np.float32(square_of(y[i]) * per)
+        for begin in range(0, weights.shape[1], GROUP):
+            for s in range(GROUP):
+                weights[0, begin + s] += power * phasor.own[i, begin + s]
     for m in range(phasor.first.size):
         z = y[phasor.first[m]].conjugate() * y[phasor.second[m]]
         k = 1 + phasor.group[m]
-        a, b = z.real, z.imag
-        for s in range(inner):
-            weights[k, s] += a * phasor.weight_real[m, s] - b * phasor.weight_imaginary[m, s]
-            weights[k + differences, s] += a * phasor.weight_imaginary[m, s] + b * phasor.weight_real[m, s]
+        a, b = np.float32(z.real * per), np.float32(z.imag * per)
+        here, there = weights[k], weights[k + differences]
+        real, imaginary = phasor.weight_real[m], phasor.weight_imaginary[m]
+        for begin in range(0, here.size, GROUP):
+            for s in range(begin, begin + GROUP):
+                here[s] += a * real[s] - b * imaginary[s]
+            for s in range(begin, begin + GROUP):
+                there[s] += a * imaginary[s] + b * real[s]
     for s in range(first, last):
-        low[s] = -1.0
-        node[s] = 0
+        low[s] = np.float32(-1.0)
+        node[s] = np.int32(0)
     for r in range(inner):
+        place = np.int32(r)
         for s in range(first, last):
             explained[s] = weights[0, r]
         # Three at a time (`build_phasor` fills up with zeros): fewer ways to memory and back.
@@ -66,9 +76,9 @@ def profile(phasor, y, first, last, explained, weights, low, node):
         for s in range(first, last):
             is_more = explained[s] > low[s]
             low[s] = explained[s] if is_more else low[s]
-            node[s] = r if is_more else node[s]
+            node[s] = place if is_more else node[s]
     for s in range(first, last):
-        low[s] = max(total - low[s], 0.0)
+        low[s] = max(np.float32(1.0) - low[s], np.float32(0.0))
     return total
 
 
@@ -79,26 +89,29 @@ def profile_without_one(phasor, y, first, last, room, low, node):
     Leaving a part out lowers the sum of squares by its squared residual over 1 - P_ii.
     room : (2 n + 6, L) of scratch
     """
-    n, inner = phasor.own.shape
+    n, inner = phasor.own.shape[0], phasor.inner.shape[0]
     along0, along1, along2, along3 = room[2 * n], room[2 * n + 1], room[2 * n + 2], room[2 * n + 3]
     left, most = room[2 * n + 4], room[2 * n + 5]
     total = 0.0
     for i in range(n):
         total += square_of(y[i])
-        a, b = y[i].real, y[i].imag
+    per = 1.0 / np.sqrt(total) if total > 0.0 else 0.0
+    for i in range(n):
+        a, b = np.float32(y[i].real * per), np.float32(y[i].imag * per)
         for s in range(first, last):
             room[i, s] = a * phasor.turn_real[i, s] + b * phasor.turn_imaginary[i, s]
             room[n + i, s] = b * phasor.turn_real[i, s] - a * phasor.turn_imaginary[i, s]
     for s in range(first, last):
-        low[s] = np.inf
-        node[s] = 0
+        low[s] = np.float32(np.inf)
+        node[s] = np.int32(0)
     for r in range(inner):
+        place = np.int32(r)
         for s in range(first, last):
-            along0[s] = 0.0
-            along1[s] = 0.0
-            along2[s] = 0.0
-            along3[s] = 0.0
-            most[s] = 0.0
+            along0[s] = np.float32(0.0)
+            along1[s] = np.float32(0.0)
+            along2[s] = np.float32(0.0)
+            along3[s] = np.float32(0.0)
+            most[s] = np.float32(0.0)
         for i in range(n):
             a, b = phasor.unit[0, i, r].real, phasor.unit[0, i, r].imag
             c, d = phasor.unit[1, i, r].real, phasor.unit[1, i, r].imag
@@ -108,11 +121,12 @@ def profile_without_one(phasor, y, first, last, room, low, node):
                 along2[s] += c * room[i, s] + d * room[n + i, s]
                 along3[s] += c * room[n + i, s] - d * room[i, s]
         for s in range(first, last):
-            left[s] = total - along0[s] ** 2 - along1[s] ** 2 - along2[s] ** 2 - along3[s] ** 2
+            explained = along0[s] * along0[s] + along1[s] * along1[s] + along2[s] * along2[s] + along3[s] * along3[s]
+            left[s] = np.float32(1.0) - explained
         for i in range(n):
             a, b = phasor.unit[0, i, r].real, phasor.unit[0, i, r].imag
             c, d = phasor.unit[1, i, r].real, phasor.unit[1, i, r].imag
-            free = 1.0 / max(1.0 - phasor.own[i, r], 1e-9)
+            free = np.float32(1.0 / max(1.0 - phasor.own[i, r], 1e-6))
             for s in range(first, last):
                 x = room[i, s] - a * along0[s] + b * along1[s] - c * along2[s] + d * along3[s]
                 z = room[n + i, s] - a * along1[s] - b * along0[s] - c * along3[s] - d * along2[s]
@@ -120,11 +134,34 @@ def profile_without_one(phasor, y, first, last, room, low, node):
                 imaginary = x * phasor.turn_imaginary[i, s] + z * phasor.turn_real[i, s]
                 most[s] = max(most[s], max(real * real, imaginary * imaginary) * free)
         for s in range(first, last):
-            x = max(left[s] - most[s], 0.0)
+            x = max(left[s] - most[s], np.float32(0.0))
             is_less = x < low[s]
             low[s] = x if is_less else low[s]
-            node[s] = r if is_less else node[s]
+            node[s] = place if is_less else node[s]
     return total
+
+
+@vector_kernel
+def find_valleys(low, total, first, last, valley, bottom):
+    """How many valleys the profile (L,) has on levels first...last - 1.
+
+    total : the sum of squares that the profile is over
+    valley : (L + 1,), their levels, bottom : (L,), the lowest points of the parabolas through three levels; written
+    """
+    # First without branches: most levels are no valleys.
+    valleys = 0
+    for m in range(first, last):
+        valley[valleys] = m
+        valleys += (low[m] <= low[max(m - 1, first)]) & (low[m] <= low[min(m + 1, last - 1)])
+    for k in range(valleys):
+        m = valley[k]
+        bottom[k] = total * low[m]
+        if first < m < last - 1:
+            left, middle, right = low[m - 1], low[m], low[m + 1]
+            bend = left - 2.0 * middle + right
+            if bend > 0.0:
+                bottom[k] = total * max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
+    return valleys
 
 
 @vector_kernel
@@ -139,34 +176,28 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
     view = make_view(p, n)
     room = np.empty((3, p + p * p))
     y = np.empty(n, np.complex128)
-    explained = np.empty(count)
-    weights = np.empty((1 + 2 * phasor.cosine.shape[0], inner))
-    wide = np.empty((2 * n + 6, count))
-    low, bottom = np.empty(count), np.empty(count)
-    node, valley = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+    explained = np.empty(count, np.float32)
+    weights = np.empty((1 + 2 * phasor.cosine.shape[0], phasor.own.shape[1]), np.float32)
+    wide = np.empty((2 * n + 6, count), np.float32)
+    low, bottom = np.empty(count, np.float32), np.empty(count)
+    node, valley = np.zeros(count, np.int32), np.zeros(count + 1, np.int64)
     trial = np.empty(p)
     absolute = np.empty(2 * n)
     for v in range(signal.shape[0]):
         for i in range(n):
             y[i] = complex(signal[v, i], signal[v, n + i])
         first, last = nodes[v, 0] // inner, nodes[v, 1] // inner
-        if is_robust:
+        # From a first level that is known when this is compiled, loops run on vector registers.
+        is_whole = first == 0
+        if is_robust and is_whole:
+            total = profile_without_one(phasor, y, 0, last, wide, low, node)
+        elif is_robust:
             total = profile_without_one(phasor, y, first, last, wide, low, node)
+        elif is_whole:
+            total = profile(phasor, y, 0, last, explained, weights, low, node)
         else:
             total = profile(phasor, y, first, last, explained, weights, low, node)
-        # First without branches: most levels are no valleys.
-        valleys = 0
-        for m in range(first, last):
-            valley[valleys] = m
-            valleys += (low[m] <= low[max(m - 1, first)]) & (low[m] <= low[min(m + 1, last - 1)])
-        for k in range(valleys):
-            m = valley[k]
-            bottom[k] = low[m]
-            if first < m < last - 1:
-                left, middle, right = low[m - 1], low[m], low[m + 1]
-                bend = left - 2.0 * middle + right
-                if bend > 0.0:
-                    bottom[k] = max(middle - 0.125 * (left - right) ** 2 / bend, 0.0)
+        valleys = find_valleys(low, total, first, last, valley, bottom)
         coarse = _COARSE * total
         best, spared = np.inf, 0.0
         is_settled[v] = False
@@ -185,7 +216,8 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
             without = -1
             if is_robust and look(phasor, y, trial, -1, view) < np.inf:
                 without = stand_off(phasor, y, view, -1)
-            cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
+            limit = np.inf if is_robust else best
+            cost, done = descend(phasor, y, trial, without, total, _ROUGH, limit, view, room)
             if is_robust:
                 for _ in range(_MOST_SWAPS):
                     worst = stand_off(phasor, y, view, without)
@@ -193,7 +225,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
                         break
                     # Another part fits less: without that one the sum of squares is smaller.
                     without = worst
-                    cost, done = descend(phasor, y, trial, without, total, _ROUGH, view, room)
+                    cost, done = descend(phasor, y, trial, without, total, _ROUGH, np.inf, view, room)
             if cost < best:
                 spared = max(hope - cost, 0.0)
                 best = cost

@@ -14,6 +14,8 @@ from isocenter.models.compiled import vector_kernel
 _MOST_STEPS = 40
 #: No step turns or dims a sample by more than this [rad].
 _LONGEST = 1.0
+#: A way is given up where so many times what the next step gains is not enough.
+_FARTHER = 4.0
 #: The share of the signal's sum of squares below which there are rounding errors only.
 _NOTHING = 1e-27
 
@@ -186,11 +188,12 @@ def _at(table, j, b0, b1, a, d, h):
 
 
 @vector_kernel
-def descend(phasor, y, theta, left_out, total, tolerance, view, room):
+def descend(phasor, y, theta, left_out, total, tolerance, limit, view, room):
     """Move theta (p,) to the optimum: the sum of squares there, and whether it was reached inside of the bounds.
 
     total : the signal's sum of squares. The last step is not looked at any more when it lowers the sum of squares by
     less than its fraction `tolerance`: Newton's method squares the distance.
+    limit : a way that will hardly come below is given up: an infinite sum of squares
     room : (3, p + p * p) of scratch
     """
     p = theta.size
@@ -209,7 +212,8 @@ def descend(phasor, y, theta, left_out, total, tolerance, view, room):
                 theta[j] = last[j] + 0.25 * (theta[j] - last[j])
             continue
         best = cost
-        if not invert(view.bend, inverse) and not invert(view.plain, inverse):
+        is_bowl = invert(view.bend, inverse)
+        if not is_bowl and not invert(view.plain, inverse):
             return best, False
         gain, size = 0.0, 0.0
         for j in range(p):
@@ -218,6 +222,8 @@ def descend(phasor, y, theta, left_out, total, tolerance, view, room):
                 step[j] += inverse[j, m] * view.gradient[m]
             gain += step[j] * view.gradient[j]
             size += abs(step[j]) * phasor.reach[j]
+        if is_bowl and cost - _FARTHER * gain > limit:
+            return np.inf, True
         short = min(1.0, _LONGEST / size) if size > 0.0 else 1.0
         for j in range(p):
             last[j] = theta[j]

@@ -15,6 +15,8 @@ from isocenter.models.compiled import vector_kernel
 #: Splits of the signs that are tried, and times that the sample left out may change.
 _MOST_CANDIDATES = 3
 _MOST_SWAPS = 3
+#: Of as many samples as this one alone moves a fit by little: it is changed once at most.
+_MANY = 64
 _MOST_STEPS = 8
 _MOST_CELLS = 12
 #: Steps of the coordinate below this are enough for a start.
@@ -205,7 +207,8 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
     for i in range(n):
         for lane in range(LANES):
             base[i, lane] = residual[i, lane]
-    for swap in range(_MOST_SWAPS + 1):
+    most_swaps = _MOST_SWAPS if n < _MANY else 1
+    for swap in range(most_swaps + 1):
         look_along(coefficients, lower, width, u, along, moves, count, e)
         stand_off(base, along, e, left_out, residual, off, most)
         moving = 0.0
@@ -213,7 +216,7 @@ def _leave_one_out(table, z, residual, along, e, u, left_out, count):
             is_new = (off[lane] != left_out[lane]) & (moves[lane] > 0.0)
             moves[lane] = 1.0 if is_new else 0.0
             moving += moves[lane]
-        if moving == 0.0 or swap == _MOST_SWAPS:
+        if moving == 0.0 or swap == most_swaps:
             break
         for lane in range(count):
             if moves[lane] > 0.0:

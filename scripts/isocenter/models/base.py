@@ -57,6 +57,8 @@ class Separable:
         where at least `window_least` samples remain
     exponents : (p, n) complex array, or None; each complex basis function is its value at theta = 0 times
         exp(theta . exponents). The first coordinate turns phases only
+    mixture : (4, n) array of rows a, b, c, d, or None; the one basis function is
+        sqrt(a + b theta[1] + c theta[1]^2) exp(-d theta[0])
     """
 
     evaluate: Pointer
@@ -78,6 +80,7 @@ class Separable:
     window: float = np.inf
     window_least: int = 5
     exponents: np.ndarray | None = None
+    mixture: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def report_magnitude(theta, amplitudes, constants, covariance, values, errors):
     """PDFF, R2star, W and F; singular where the other side explains the samples as well.
 
     constants : whether ambiguity is judged, the last TE, then the table's squared distances to the other side, and
-        after these the logarithms of the amplitude's variance, both for unit signal and unit noise (shares slowest,
+        after these the amplitude's variance, both for unit signal and unit noise (shares slowest,
         then rates)
     """
     f, s = theta[1], amplitudes[0]
@@ -108,7 +108,7 @@ def report_magnitude(theta, amplitudes, constants, covariance, values, errors):
         for i in range(2):
             for j in range(2):
                 node = (row + i) * rates + column + j
-                unit = np.exp(constants[2 + shares * rates + node])
+                unit = constants[2 + shares * rates + node]
                 apart = min(apart, constants[2 + node] * s * s * unit / covariance[2, 2])
         if apart < _APART**2:
             return _SINGULAR
@@ -195,12 +195,14 @@ class PDFFMagnitude:
                 grid=np.ascontiguousarray(np.stack([m.ravel() for m in mesh], axis=1)),
                 order=np.arange(te.size),
                 amplitudes=1,
+                # |1 - f + f c|^2 as a polynomial in f.
+                mixture=np.stack([np.ones(te.size), 2 * (fat.real - 1), np.abs(fat - 1) ** 2, te / last]),
             ),
         )
 
 
 def _tabulate_ambiguity(te: np.ndarray, fat: np.ndarray) -> np.ndarray:
-    """How far the other side lies: squared distances of signals, then logarithms of the amplitude's variance.
+    """How far the other side lies: squared distances of signals, then the amplitude's variance.
 
     te, fat : (n,) arrays [s], [1]. Each of the two parts has an entry for each share and rate of the table, for unit
     signal W + F and unit noise; a distance is infinite where there is no other side.
@@ -223,7 +225,7 @@ def _tabulate_ambiguity(te: np.ndarray, fat: np.ndarray) -> np.ndarray:
             if is_low.any():
                 distance[i, j] = max(left[is_low].min(), 0.0)
             variance[i, j] = _amplitude_variance(share, rate, te, fat)
-    return np.concatenate([distance.ravel(), np.log(variance).ravel()])
+    return np.concatenate([distance.ravel(), variance.ravel()])
 
 
 def _amplitude_variance(share: float, rate: float, te: np.ndarray, fat: np.ndarray) -> float:
