@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from isocenter.fitting import Fit, fit
 from isocenter.models import Bound
@@ -42,7 +42,7 @@ def fit_single(bound: Bound, signal: np.ndarray, *, sigma: Any = None, **options
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = count * found.residual**2
         variance = squares / found.freedom if sigma is None else np.asarray(sigma, dtype=float) ** 2
-        reach = student.ppf(0.975, found.freedom)
+        reach = stdtrit(found.freedom, 0.975)
     # One T1 for all: it hardly matters here, and an array would have every train computed anew.
     held = {**bound.options, "t1": float(np.median(bound.options["t1"]))}
     fits = [(b1, fit(bound.model.bind({**bound.acquisition, "B1": float(b1)}, **held), signal, sigma=sigma, **options))
