@@ -16,7 +16,9 @@ rule align_series:
         model=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["model"],
         options=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["options"],
         method=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["align"],
-        limit=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["motion_limit"],
+        limit=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)[
+            "motion_limit"
+        ],
         seed=PLAN.settings.config["seed"],
         code=lambda wildcards: code_digest(
             "align_series",
