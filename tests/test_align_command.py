@@ -23,29 +23,31 @@ from isocenter.errors import ConfigError, SidecarError
 from isocenter.fitting import fit
 from isocenter.io.nifti import read_series, read_sidecar, write_image
 from isocenter.io.tables import read_table
-from isocenter.motion import rigid_matrix
+from isocenter.motion import resample_series, rigid_matrix
+from isocenter.registration import align_volumes
+from isocenter.series_model import bind_series
 
 MOLLI_TIMES = np.array([0.1, 0.18, 0.26, 1.0, 1.08, 1.9, 2.8, 3.7])
-#: Model, acquisition, the model's parameters from T1 and the amplitude, noise [a.u.], and the volume that stays.
+#: Model, acquisition, the model's parameters from T1 and the amplitude, noise [a.u.].
 TECHNIQUES = {
     "t1_inversion_recovery": (
         {"InversionTime": INVERSION_TIMES, "RepetitionTime": REPETITION_TIME},
         lambda t1, a: {"T1": t1, "M0": a, "inversion_efficiency": 0.95},
-        8.0, 7,
+        8.0,
     ),
     "t1_look_locker": (
-        {"InversionTime": MOLLI_TIMES}, lambda t1, a: {"T1": t1, "T1star": 0.75 * t1, "A": 0.75 * a}, 6.0, 7,
+        {"InversionTime": MOLLI_TIMES}, lambda t1, a: {"T1": t1, "T1star": 0.75 * t1, "A": 0.75 * a}, 6.0,
     ),
     "t1_variable_flip_angle": (
         {"FlipAngle": np.array([2.0, 4.0, 6.0, 10.0, 15.0, 20.0]), "RepetitionTimeExcitation": 0.015},
-        lambda t1, a: {"T1": t1, "M0": 8 * a}, 2.5, None,
+        lambda t1, a: {"T1": t1, "M0": 8 * a}, 2.5,
     ),
 }  # fmt: skip
 
 
 def simulate(model, motions, seed=2):
     """(x, y, z, n) magnitudes of a head that is elsewhere in each volume, and the bound model."""
-    acquisition, parameters, noise, _ = TECHNIQUES[model]
+    acquisition, parameters, noise = TECHNIQUES[model]
     bound = models.get(model).bind(acquisition)
     rng = np.random.default_rng(seed)
     volumes = []
@@ -72,19 +74,17 @@ def write_series(folder, model, data, **more):
     return path
 
 
-def matrices_of(table):
-    """The motions of a table as matrices about the table's own center are not unique: rotations and shifts suffice."""
-    return table[["tx_mm", "ty_mm", "tz_mm", "rx_deg", "ry_deg", "rz_deg"]].to_numpy()
-
-
 @pytest.mark.parametrize("model", list(TECHNIQUES))
 def test_motion_of_millimeters_and_degrees_is_found(model, tmp_path):
-    """Issue: residual displacement at most 0.3 voxel; the error of T1 in gray matter by motion falls at least 5 times."""
+    """At most 0.3 voxel of displacement stays, and at most a fifth of the error of T1 in gray matter.
+
+    Error beyond that of the same series brought back by the true motions: voxels of 4 mm cannot be interpolated without
+    any, and no registration takes that away.
+    """
     n = len(next(iter(TECHNIQUES[model][0].values())))
     rng = np.random.default_rng(5)
     motions = [far_motion(rng) for _ in range(n)]
     data, bound = simulate(model, motions)
-    still, _ = simulate(model, [np.eye(4)] * n)
     path = write_series(tmp_path, model, data)
     outcome = align_files([path], tmp_path / "out", model=model)
     first = align_files([path], tmp_path / "first", model=model, method="reference")
@@ -92,7 +92,6 @@ def test_motion_of_millimeters_and_degrees_is_found(model, tmp_path):
     reference = int(np.flatnonzero(outcome.table["used"] == "reference")[0])
     head = motions[reference]
     tissue = fractions(2, head)
-    still, _ = simulate(model, [head] * n)
     mask = tissue.sum(axis=0) > 0.5
     gray = tissue[1] > 0.9
     truth = relaxation(tissue, T1)
@@ -103,12 +102,19 @@ def test_motion_of_millimeters_and_degrees_is_found(model, tmp_path):
         return np.median((found.value["T1"][inside] / truth[inside] - 1) ** 2)
 
     aligned = read_series([outcome.files[0]]).data
-    base = squared_error(still)
+    found = align_volumes(
+        data, AFFINE, method="model", inversion_time=TECHNIQUES[model][0].get("InversionTime"),
+        bind=bind_series(model, TECHNIQUES[model][0], n),
+    ).matrices  # fmt: skip
+    true = [m @ np.linalg.inv(head) for m in motions]
+    base = squared_error(resample_series(data, np.full(n, np.inf), true, AFFINE))
+    left = [residual_displacement(f, m, tissue) for f, m in zip(found, true, strict=True)]
     by_motion = {
         name: np.sqrt(max(squared_error(series) - base, 0.0))
         for name, series in (("none", data), ("model", aligned), ("reference", read_series([first.files[0]]).data))
     }
-    print(model, {name: f"{100 * value:.2f} %" for name, value in by_motion.items()}, outcome.note)
+    print(model, {name: f"{100 * value:.2f} %" for name, value in by_motion.items()}, np.round(left, 2), outcome.note)
+    assert np.median(np.delete(left, reference)) <= 0.3 * 4  # mm, of the smallest edge of a voxel
     assert by_motion["model"] <= by_motion["none"] / 5
     assert outcome.after < outcome.before
 
@@ -133,9 +139,7 @@ def test_what_it_writes(tmp_path):
     table = read_table(tmp_path / "out" / "motion.tsv")
     np.testing.assert_allclose(table["InversionTime"], INVERSION_TIMES)
     assert list(table["used"]) == ["registered"] * 7 + ["reference"]
-    truth = np.array([m[:3, 3] for m in motions])
-    assert np.abs(table["displacement_mm"].to_numpy()[:-1]).min() > 0.3
-    assert np.isfinite(truth).all()
+    assert table["displacement_mm"].to_numpy()[:-1].min() > 0.3
     again = align_files([path], tmp_path / "again", model="t1_inversion_recovery")
     for file in again.files:
         assert file.read_bytes() == (tmp_path / "out" / file.name).read_bytes(), file.name
@@ -193,7 +197,6 @@ def test_a_displacement_in_the_table_is_where_the_head_went(tmp_path):
     data, _ = simulate("t1_inversion_recovery", motions)
     path = write_series(tmp_path, "t1_inversion_recovery", data)
     table = align_files([path], tmp_path / "out", model="t1_inversion_recovery").table
-    found = matrices_of(table)[0]
-    np.testing.assert_allclose(found[3:], [1.0, 2.0, -1.0], atol=0.3)
+    np.testing.assert_allclose(table.loc[0, ["rx_deg", "ry_deg", "rz_deg"]].astype(float), [1.0, 2.0, -1.0], atol=0.3)
     assert residual_displacement(np.eye(4), motion, fractions(2)) > 2
     assert table["displacement_mm"][0] > table["displacement_mm"][1:].max()
