@@ -21,8 +21,8 @@ from isocenter.fitting.tabulated import Tabulated
 from isocenter.models.base import Bound
 from isocenter.models.compiled import kernel, vector_kernel
 
-#: Voxels per batch. Fixed, though results do not depend on it.
-_BATCH = 4096
+#: Voxels per batch: so many that handing them out is no share of the work. Results do not depend on it.
+_BATCH = 8192
 _OK = int(Flag.OK)
 
 
