@@ -303,13 +303,13 @@ def _explain_failure(outcome) -> None:
         return
     errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
     for line in outcome.tail:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        errors.print(line, highlight=False, soft_wrap=True)
     errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
 
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
@@ -413,5 +413,5 @@ def main() -> None:
     except IsocenterError as error:
         if debug:
             raise
-        errors.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"{type(error).__name__}: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)

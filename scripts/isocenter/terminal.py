@@ -2,9 +2,11 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console()
-errors = Console(stderr=True)
+#: Texts come from headers and folders, where [square brackets] are brackets.
+console = Console(markup=False)
+errors = Console(stderr=True, markup=False)
 
 VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
 
@@ -25,9 +27,9 @@ def show_phantom(outcome) -> None:
         table.add_row(*row)
     console.print(table)
     for what, why in outcome.problems:
-        errors.print(f"Not done: {what}: {why}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"Not done: {what}: {why}", highlight=False, soft_wrap=True)
     mark = VERDICT_MARK.get(outcome.verdict, "")
-    console.print(f"{mark} {outcome.verdict}: {outcome.sentence}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{mark} {outcome.verdict}: {outcome.sentence}", highlight=False, soft_wrap=True)
 
 
 def show_alignment(outcome) -> None:
@@ -39,20 +41,20 @@ def show_alignment(outcome) -> None:
     for row in outcome.table[columns].itertuples(index=False):
         table.add_row(str(row[0]), f"{row[1]:.2f}", f"{row[2]:.2f}", str(row[3]))
     console.print(table)
-    console.print(outcome.note[:1].upper() + outcome.note[1:], soft_wrap=True, markup=False)
+    console.print(outcome.note[:1].upper() + outcome.note[1:], soft_wrap=True)
 
 
 def show_models(known) -> None:
     """The signal models: what each needs, takes and gives."""
     for model in known:
-        console.print(f"[bold]{model.name}[/bold]  {model.title}", highlight=False)
+        console.print(Text.assemble((model.name, "bold"), f"  {model.title}"))
         uses = f"; uses {', '.join(model.uses)}" if model.uses else ""
         lines = [f"needs {', '.join(model.needs)}{uses}"]
         if model.options:
             lines.append("options " + ", ".join(f"{key}={_plain(value)}" for key, value in model.options.items()))
         lines.append("gives " + ", ".join(f"{p.name} [{p.unit}]" for p in model.parameters))
         for line in lines:
-            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"    {line}", highlight=False, soft_wrap=True)
 
 
 def _plain(value: object) -> str:
