@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from isocenter import __version__
+from isocenter.cli import _show_exclusions
+from isocenter.terminal import console
 
 ISOCENTER = Path(sys.executable).with_name("isocenter")
 
@@ -56,3 +58,12 @@ def test_stats_without_a_value_column_says_which(tmp_path):
     ended = call("stats", tmp_path / "table.csv", "--out", tmp_path / "out")
     assert ended.returncode == 2
     assert "value" in ended.stderr
+
+
+def test_brackets_in_a_reason_stay():
+    """A reason quotes what was withheld and what stood in a header; no part of it is markup."""
+    text = "series from upload/[withheld]/[red] on"
+    columns = ("site", "participant_id", "session", "run", "biomarker", "series", "stage", "action")
+    with console.capture() as shown:
+        _show_exclusions([{**dict.fromkeys(columns, ""), "reason": text}], None)
+    assert "".join(text.split()) in "".join(shown.get().replace("│", "").split())
