@@ -366,8 +366,6 @@ def test_a_rule_of_a_site_names_a_known_kind_of_series(trial):
 
 def test_only_a_model_whose_options_describe_pulses_lets_a_phantom_choose_them(trial):
     path = trial / "config/biomarkers.yaml"
-    replace(path, "  model: t2_extended_phase_graph\n  options: {}\n",
-            "  model: t2_extended_phase_graph\n  pulses: phantom\n  options: {}\n")  # fmt: skip
     assert load_settings(trial).biomarkers["T2"]["pulses"] == "phantom"
     assert load_settings(trial).biomarkers["T1"]["pulses"] == "none"
     replace(path, "  model: t2_extended_phase_graph\n", "  model: t2_multi_echo\n")

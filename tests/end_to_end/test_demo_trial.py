@@ -38,14 +38,16 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
     assert spread["value"] <= spread["raw_value"] / 3
 
 
-@pytest.mark.xfail(
+T1_COVERED = pytest.mark.xfail(
     strict=True,
-    reason="115 of 116 intervals cover the truth for each biomarker on this seed, 99.1 %: a site's scans share one "
-    "calibration, so a trial is four draws of it (test_coverage asks over trials)",
+    reason="115 of 116 intervals cover the truth of T1 on this seed, 99.1 %: a site's scans share one calibration, so "
+    "a trial is four draws of it (test_coverage asks over trials)",
 )
-@pytest.mark.parametrize("biomarker", ["T1", "T2"])
-def test_intervals_cover_the_truth(compared, biomarker):
-    rows = compared.query("biomarker == @biomarker and roi in @TISSUES")
+
+
+@pytest.mark.parametrize("biomarkers", [pytest.param(["T1"], marks=T1_COVERED), ["T2"], ["T1", "T2"]])
+def test_intervals_cover_the_truth(compared, biomarkers):
+    rows = compared.query("biomarker in @biomarkers and roi in @TISSUES")
     covered = ((rows["value"] - rows["truth"]).abs() <= 1.96 * rows["stderr"]).mean()
     assert 0.85 <= covered <= 0.99, f"{covered:.3f} of {len(rows)}"
 

@@ -9,32 +9,20 @@ import pandas as pd
 import pytest
 import yaml
 from end_to_end.conftest import REPOSITORY, Trial
-from end_to_end.test_real_phantom import SITE, serial_of
+from end_to_end.test_real_phantom import SITE, SOUND, serial_of
 from end_to_end.test_reruns import count_jobs
 
 from isocenter import layout
 from isocenter.io.nifti import read_sidecar
 from isocenter.phantom_command import measure_folder
 
-#: The T2 vials that are neither clipped throughout, nor another solution than their label says, nor too short.
-SOUND = [2, 3, 4, 6, 7, 8, 9, 10]
 RUN = {"site": "real", "participant": "phantom1", "session": "01", "run": "1"}
-
-
-def configure(trial: Trial) -> None:
-    """The shipped biomarkers, with the pulses of T2 chosen by the phantom and one inversion pulse for its vials."""
-    path = trial.directory / "config" / "biomarkers.yaml"
-    blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
-    del blocks["T1"]["phantom_inversion"]
-    blocks["T2"]["pulses"] = "phantom"
-    path.write_text(yaml.safe_dump(blocks, sort_keys=False), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def session(shared_data, tmp_path_factory) -> Trial:
     trial = Trial(tmp_path_factory.mktemp("session"))
     shutil.copytree(REPOSITORY / "config", trial.directory / "config")
-    configure(trial)
     folder = trial.directory / "sites" / "real"
     for name in ("session_a_dicom", "session_a_geometry_dicom"):
         with tarfile.open(shared_data / "nist_system_phantom" / f"{name}.tar.gz") as archive:

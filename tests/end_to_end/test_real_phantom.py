@@ -27,6 +27,8 @@ SITE = {
         }
     ],
 }
+#: The T2 vials that are neither clipped throughout, nor another solution than their label says, nor too short.
+SOUND = [2, 3, 4, 6, 7, 8, 9, 10]
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +71,20 @@ def test_t1_of_every_vial(real):
     vials = real.table(layout.VIALS.format(site="real")).query("biomarker == 'T1'").set_index("vial")
     assert len(vials) == 14
     assert vials["stderr"].notna().all()
-    assert vials["bias_percent"].abs().max() <= 4.0
+    assert vials["bias_percent"].abs().max() <= 3.0
     assert (vials["measured"].sort_index().diff().dropna() < 0).all()  # NIST's numbering: T1 falls from vial to vial
 
 
-def test_t2_bias_is_not_hidden(real):
-    """Ideal pulse angles over-read T2 (docs/validation.md); clipped and suspect vials say so."""
+def test_t2_of_sound_vials(real):
+    """Through the pulses that the phantom chose; clipped and suspect vials say so, and none of them calibrates."""
     vials = real.table(layout.VIALS.format(site="real")).query("biomarker == 'T2'").set_index("vial")
     assert len(vials) == 14
+    bias = vials["bias_percent"].abs()[SOUND]
+    assert bias.mean() <= 4.0
+    assert bias.max() <= 8.0
     assert vials.loc[1, "flag"] == "clipped"
-    assert vials.loc[5, "flag"] == "suspect_solution"
+    # Their labels name other solutions than they hold, which the regression finds out by itself.
+    assert (vials.loc[[5, 14], "flag"] == "outlier").all()
     assert not vials.loc[[1, 5, 14], "used"].any()
 
 
