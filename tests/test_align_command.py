@@ -184,6 +184,51 @@ def test_an_alignment_that_raises_the_residual_is_undone(tmp_path, monkeypatch):
     assert outcome.after == outcome.before
 
 
+@pytest.mark.parametrize("method", ["reference", "mean", "rigid"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_thin_stack_is_aligned_within_its_slices(method, slices):
+    rng = np.random.default_rng(4)
+    motions = [rigid_matrix(np.array([*rng.uniform(-3, 3, 2), 0.0]), np.radians([0, 0, t]), np.zeros(3))
+               for t in rng.uniform(-3, 3, 7)] + [np.eye(4)]  # fmt: skip
+    data, _ = simulate("t1_inversion_recovery", motions)
+    thin = slice(7, 7 + slices)
+    affine = AFFINE.copy()
+    affine[:3, 3] += 7 * AFFINE[:3, 2]
+    found = align_volumes(data[:, :, thin], affine, method=method, inversion_time=INVERSION_TIMES)
+    tissue = np.zeros((3, *SHAPE))
+    tissue[:, :, :, thin] = fractions(2)[:, :, :, thin]
+    left = [residual_displacement(f, m, tissue) for f, m in zip(found.matrices, motions, strict=True)]
+    before = [residual_displacement(np.eye(4), m, tissue) for m in motions[:7]]
+    assert np.median(before) > 1.5
+    assert np.median(left[:7]) < 0.3 * np.median(before)
+    for matrix in found.matrices:  # nothing moves through the slices
+        np.testing.assert_allclose(matrix[2], [0, 0, 1, 0], atol=1e-9)
+
+
+def test_only_the_organ_inside_the_mask_counts(tmp_path):
+    """Half of the head is masked; the other half moves against it."""
+    motions = [np.eye(4)] * 8
+    far = [rigid_matrix(np.array([0.0, 5.0, 0.0]), np.zeros(3), np.zeros(3))] * 7 + [np.eye(4)]
+    still, _ = simulate("t1_inversion_recovery", motions)
+    moving, _ = simulate("t1_inversion_recovery", far)
+    half = np.arange(SHAPE[0]) < SHAPE[0] // 2
+    path = write_series(tmp_path, "t1_inversion_recovery", np.where(half[:, None, None, None], still, moving))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[half] = fractions(2).sum(axis=0)[half] > 0.5
+    write_image(tmp_path / "organ.nii.gz", mask, AFFINE, {})
+    arguments = ["align", str(path), "--model", "t1_inversion_recovery", "--method", "rigid", "--out"]
+    ran = CliRunner().invoke(app, [*arguments, str(tmp_path / "out"), "--mask", str(tmp_path / "organ.nii.gz")])
+    assert ran.exit_code == 0, ran.output
+    table = read_table(tmp_path / "out" / "motion.tsv")
+    assert table["displacement_mm"].to_numpy(float).max() < 0.5
+    sidecar = read_sidecar(tmp_path / "out" / "sub-1_ses-1_desc-aligned_series.nii.gz")
+    assert sidecar["AlignmentMask"] == "organ.nii.gz"
+    mask[:] = 0
+    write_image(tmp_path / "nothing.nii.gz", mask, AFFINE, {})
+    with pytest.raises(ConfigError, match="mask does not fit"):
+        align_files([path], tmp_path / "no", model="t1_inversion_recovery", mask=tmp_path / "nothing.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("more", "error", "words"),
     [

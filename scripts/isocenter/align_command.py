@@ -10,7 +10,7 @@ import pandas as pd
 
 from isocenter import __version__, models
 from isocenter.errors import ConfigError, explain
-from isocenter.io.nifti import read_series, write_bytes
+from isocenter.io.nifti import read_series, read_volume, write_bytes
 from isocenter.io.series import name_sources, output_prefix, write_series
 from isocenter.io.tables import write_table
 from isocenter.motion import varying_values
@@ -37,6 +37,7 @@ def align_files(
     method: str = "model",
     options: dict[str, Any] | None = None,
     limit: float = MOTION_LIMIT,
+    mask: Path | None = None,
     seed: int = 1,
 ) -> Outcome:
     """Align a series and write it, its motion table and a picture into `out`.
@@ -55,6 +56,8 @@ def align_files(
         Options of the model.
     limit : float
         A volume that moved more than this [mm] is left out.
+    mask : path, optional
+        An image on the grid of the series, above 0 in the organ whose motion counts; without it everything but air.
     seed : int
         Of ANTs' sampling.
 
@@ -80,7 +83,8 @@ def align_files(
             explain("A series of one volume has no motion", where=str(niftis[0]), expected="two volumes or more")
         )
     chosen = resolve_names(options or {})
-    found = align_judged(acquired, method, model=model, options=chosen, limit=limit, seed=seed)
+    organ = None if mask is None else read_volume(mask).data > 0
+    found = align_judged(acquired, method, model=model, options=chosen, limit=limit, mask=organ, seed=seed)
     prefix, suffix = output_prefix(niftis), _suffix(niftis[0])
     start = f"{prefix}_" if prefix else ""
     paths = [out / f"{start}desc-aligned_{suffix}{end}" for end in (".nii.gz", "_motion.png")]
@@ -92,6 +96,7 @@ def align_files(
         "AlignmentModel": model,
         "AlignmentOptions": chosen,
         "MotionLimit": limit,
+        **({} if mask is None else {"AlignmentMask": mask.name}),
         "Seed": seed,
         "ResidualBefore": before,
         "ResidualAfter": after,

@@ -211,6 +211,9 @@ def align(
         ),
     ] = "model",
     limit: Annotated[float, typer.Option(help="A volume that moved more than this is left out, in mm.")] = 15.0,
+    mask: Annotated[
+        Path | None, typer.Option(help="An image above 0 in the organ whose motion counts; else all that is no air.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Of the registration's sampling.")] = 1,
 ) -> None:
@@ -221,8 +224,9 @@ def align(
     with _progress() as progress:
         progress.add_task(f"aligning by the method {method}", total=None)
         outcome = align_files(
-            niftis, out, model=model, method=method, options=read_options(option or []), limit=limit, seed=seed
-        )
+            niftis, out, model=model, method=method, options=read_options(option or []), limit=limit, mask=mask,
+            seed=seed,
+        )  # fmt: skip
     show_alignment(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; a picture: {outcome.files[-1]}", soft_wrap=True)
 

@@ -57,6 +57,16 @@ def rigid_matrix(translation: np.ndarray, rotation: np.ndarray, center: np.ndarr
     return matrix
 
 
+def average_motion(matrices: Sequence[np.ndarray], center: np.ndarray) -> np.ndarray:
+    """(4, 4) rigid matrix: the mean shift of `center` [mm] and the rotation nearest to the mean of rotations."""
+    mean = np.mean(matrices, axis=0)
+    u, _, vt = np.linalg.svd(mean[:3, :3])
+    average = np.eye(4)
+    average[:3, :3] = u @ vt
+    average[:3, 3] = mean[:3, :3] @ center + mean[:3, 3] - average[:3, :3] @ center
+    return average
+
+
 def motion_parameters(matrix: np.ndarray, center: np.ndarray) -> np.ndarray:
     """Translation of `center` [mm] and rotations about x, y, z [deg] of a rigid matrix: (6,) array.
 

@@ -9,7 +9,7 @@ from isocenter import motion
 from isocenter.consensus import FEWEST_SLICES, FEWEST_VOLUMES, refine_motions
 from isocenter.errors import ConfigError, explain
 from isocenter.registration.deformable import deform_by_model
-from isocenter.registration.engine import register_rigid
+from isocenter.registration.engine import register_rigid, register_rigid_plane
 from isocenter.series_model import Bind, predict_from_others
 
 #: A motion larger than this within one series is taken for a failed registration [mm]: it is more than a head coil
@@ -55,6 +55,7 @@ def align_volumes(
     inversion_time: np.ndarray | None = None,
     bind: Bind | None = None,
     limit: float = MOTION_LIMIT,
+    mask: np.ndarray | None = None,
     seed: int = 1,
 ) -> Alignment:
     """Find the motion of every volume of a series whose contrast changes.
@@ -76,6 +77,8 @@ def align_volumes(
         The signal model (:func:`isocenter.series_model.bind_series`), for the methods in `BY_MODEL`.
     limit : float
         Largest motion that is believed [mm]: a volume beyond it is left out.
+    mask : (x, y, z) booleans, optional
+        The organ whose motion counts; without it everything that is no air.
     seed : int
         Of ANTs' sampling.
     """
@@ -88,7 +91,7 @@ def align_volumes(
                 remedy="set `align`",
             )
         )
-    mask = motion.find_foreground(data)
+    mask = motion.find_foreground(data) if mask is None else mask
     center = motion.center_of(mask, affine)
     reference = motion.choose_reference(data, mask, inversion_time)
     n = data.shape[3]
@@ -96,10 +99,14 @@ def align_volumes(
         return Alignment([np.eye(4)] * n, ["not aligned"] * n, reference, center)
     if method == "deformable":
         return _align_deformable(data, affine, mask, center, reference, bind, limit, seed)
-    start = _register_to_mean if method == "mean" else _register_to_reference
-    found = start(data, affine, mask, reference, seed)
+    is_refined = method in ("rigid", "model") and n >= FEWEST_VOLUMES
+    if is_refined and data.shape[2] < FEWEST_SLICES:  # the consensus finds motions within a slice from nothing
+        found = [np.eye(4)] * n
+    else:
+        start = _register_to_mean if method == "mean" else _register_to_reference
+        found = start(data, affine, mask, reference, seed)
     gains = np.zeros(n)
-    if method in ("rigid", "model") and n >= FEWEST_VOLUMES:
+    if is_refined:
         near = [m if motion.largest_displacement(m, center) <= limit else np.eye(4) for m in found]
         predict = predict_from_others(bind) if method == "model" else None
         found, gains = refine_motions(data, affine, near, mask, reference, predict=predict)
@@ -127,13 +134,24 @@ def undo(alignment: Alignment, reason: str) -> Alignment:
 
 
 def _register_to_reference(data, affine, mask, reference, seed) -> list[np.ndarray]:
-    if data.shape[2] < FEWEST_SLICES:  # the consensus finds motions within a slice from nothing
-        return [np.eye(4)] * data.shape[3]
     fixed = data[..., reference]
     return [
-        np.eye(4) if k == reference else register_rigid(fixed, data[..., k], affine, mask=mask, seed=seed)
+        np.eye(4) if k == reference else _register(fixed, data[..., k], affine, mask, seed)
         for k in range(data.shape[3])
     ]
+
+
+def _register(fixed, moving, affine, mask, seed) -> np.ndarray:
+    """One volume to another; a thin stack moves as its slices do on average, and not through them."""
+    if fixed.shape[2] >= FEWEST_SLICES:
+        return register_rigid(fixed, moving, affine, mask=mask, seed=seed)
+    slices = [z for z in range(fixed.shape[2]) if mask[:, :, z].any()]
+    found = []
+    for z in slices:
+        own = affine.copy()
+        own[:3, 3] = affine[:3, :3] @ [0, 0, z] + affine[:3, 3]
+        found.append(register_rigid_plane(fixed[..., z], moving[..., z], own, mask=mask[..., z], seed=seed))
+    return motion.average_motion(found, motion.center_of(mask, affine)) if found else np.eye(4)
 
 
 def _register_to_mean(data, affine, mask, reference, seed) -> list[np.ndarray]:
@@ -147,7 +165,7 @@ def _register_to_mean(data, affine, mask, reference, seed) -> list[np.ndarray]:
         still = [motion.resample(data[..., k], found[k], affine, outside=0.0) * weights[k] for k in range(n)]
         mean = np.mean(still, axis=0)
         before = found
-        found = [register_rigid(mean, data[..., k], affine, mask=mask, seed=seed) for k in range(n)]
+        found = [_register(mean, data[..., k], affine, mask, seed) for k in range(n)]
         center = motion.center_of(mask, affine)
         steps = [np.linalg.inv(a) @ b for a, b in zip(before, found, strict=True)]
         if max(motion.largest_displacement(step, center) for step in steps) < 0.1:
