@@ -49,6 +49,8 @@ def read_segmentation(path: Path) -> tuple[list[tuple[str, np.ndarray]], np.ndar
     is_label_map = data.SegmentationType == "LABELMAP"
     half = 0.5 * int(data.get("MaximumFractionalValue", 1)) if data.SegmentationType == "FRACTIONAL" else 0.5
     labels = {int(one.SegmentNumber): str(one.SegmentLabel) for one in data.SegmentSequence}
+    if is_label_map:  # a label map names its background too
+        labels.pop(int(data.get("PixelPaddingValue", 0)), None)
     masks = {number: np.zeros(shape, bool) for number in labels}
     for i, frame in enumerate(frames):
         lps = np.append(places[i], 1.0)
