@@ -35,7 +35,7 @@ log = logging.getLogger("isocenter")
 #: Regions by map; without an entry they are the template's.
 EVERYWHERE: dict[str, Any] = {}
 #: How a brain is divided when the trial says nothing.
-BRAIN: dict[str, Any] = {"segmentation": "template", "least_probability": THRESHOLDS}
+BRAIN: dict[str, Any] = {"segmentation": "template", "least_probability": None}
 #: The fit's layer that tells tissue from air, by name.
 AMPLITUDES = ("M0", "S0")
 #: The fit's layers that tell muscle from fat.
@@ -67,6 +67,8 @@ def transfer_labels(
     """
     labels.mkdir(parents=True, exist_ok=True)
     thresholds = brain["least_probability"]
+    if thresholds is None:
+        thresholds = THRESHOLDS if brain["segmentation"] == "template" else {}
     outcome: dict[str, Any] = {"Outcome": None, "Template": "T1w.nii.gz", "Thresholds": thresholds, "Seed": seed}
     outcome |= {"Segmentation": brain["segmentation"], "Labels": {}}
     table = LabelTable(TISSUES)
@@ -75,7 +77,7 @@ def transfer_labels(
     from_template = [pair for pair in pairs if by_source[pair[0]] == "template"]
     if from_template:
         try:
-            _label_brain(from_template, template, atlas, labels, table, outcome, regions, brain, seed)
+            _label_brain(from_template, template, atlas, labels, table, outcome, regions, seed)
         except Exception as error:  # one bad run must not stop the others
             outcome["Outcome"] = asdict(Exclusion.from_error("regions", error))
     for name, path, fit in pairs:
@@ -115,7 +117,6 @@ def _label_brain(
     table: LabelTable,
     outcome: dict[str, Any],
     regions: dict[str, Any],
-    brain: dict[str, Any],
     seed: int,
 ) -> None:
     images, others = _find_images(pairs, regions)
@@ -125,14 +126,14 @@ def _label_brain(
     log.info("The template fits with a correlation of %.2f", found.correlation)
     outcome["Correlation"] = round(found.correlation, 4)
     probabilities = found.probabilities
-    if brain["segmentation"] == "atropos":
+    if outcome["Segmentation"] == "atropos":
         scans = [image for _, image in images]
         probabilities = [segment_tissues(*s, p, seed=seed) for s, p in zip(scans, probabilities, strict=True)]
 
     def divide(number: int, erosion: Erosion) -> np.ndarray:
         parts = found.atlas[number] if atlas else None
         affine = images[number][1][1]
-        own = {"thresholds": brain["least_probability"], "erosion": erosion, "atlas": parts, "atlas_regions": names}
+        own = {"thresholds": outcome["Thresholds"], "erosion": erosion, "atlas": parts, "atlas_regions": names}
         return table.draw(divide_brain(probabilities[number], affine, **own))
 
     def erosion_of(name: str) -> Erosion:

@@ -65,19 +65,19 @@ def segment_heart(
     ``myocardium``, ``basal_anterior``, ``basal_anteroseptal`` … ``apical_lateral`` and ``apex``, as far as there are
     slices for them
     """
-    ring, rest = np.zeros(shape, bool), erosion or Erosion()
-    regions: dict[str, np.ndarray] = {}
-    planes = _find_planes(slices, shape, affine)
-    normal = _base_to_apex(slices, affine)
+    rest, planes, walls, centers = erosion or Erosion(), _find_planes(slices, shape, affine), [], []
     for one, k in zip(slices, planes, strict=True):
-        points = voxel_centers((*shape[:2], 1), affine @ _shift_to(k))
-        wall = _draw_wall(one, points, affine, mask[:, :, [k]] if mask is not None else None)
-        center = one.endocardium.mean(axis=0) if one.endocardium is not None else points[wall].mean(axis=0)
-        wall = rest.apply(wall, affine)
-        ring[:, :, [k]] |= wall
-        for name, part in _divide(one, points, center, normal, wall).items():
+        points = _points_of(shape, affine, k)
+        walls.append(_draw_wall(one, points, affine, mask[:, :, [k]] if mask is not None else None))
+        centers.append(points[walls[-1]].mean(axis=0) if one.endocardium is None else one.endocardium.mean(axis=0))
+    normal = _base_to_apex(slices, centers, affine)
+    regions = {MYOCARDIUM: np.zeros(shape, bool)}
+    for one, k, wall, center in zip(slices, planes, walls, centers, strict=True):
+        parts = _divide(one, _points_of(shape, affine, k), center, normal, rest.apply(wall, affine))
+        for name, part in parts.items():
             regions.setdefault(name, np.zeros(shape, bool))[:, :, [k]] |= part
-    return {MYOCARDIUM: ring, **regions}
+            regions[MYOCARDIUM][:, :, [k]] |= part
+    return regions
 
 
 def _draw_wall(one: ShortAxisSlice, points: np.ndarray, affine: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -111,7 +111,7 @@ def _divide(one: ShortAxisSlice, points, center, normal, wall) -> dict[str, np.n
     return {f"{one.level}_{name}": wall & (number == i) for i, name in enumerate(names)}
 
 
-def _base_to_apex(slices: Sequence[ShortAxisSlice], affine: np.ndarray) -> np.ndarray:
+def _base_to_apex(slices: Sequence[ShortAxisSlice], centers: Sequence[np.ndarray], affine: np.ndarray) -> np.ndarray:
     """The unit normal of the slices that points to the apex. Around it the septum follows the anterior insertion.
 
     It follows from where slices of different levels lie, else from the inferior insertion. Nothing else tells it.
@@ -122,15 +122,14 @@ def _base_to_apex(slices: Sequence[ShortAxisSlice], affine: np.ndarray) -> np.nd
     first, last = min(depth), max(depth)
     if first[0] != last[0]:
         return normal if last[1] > first[1] else -normal
-    for one in slices:
-        if one.inferior_insertion is not None and one.endocardium is not None:
-            center = one.endocardium.mean(axis=0)
+    for one, center in zip(slices, centers, strict=True):
+        if one.inferior_insertion is not None:
             turn = np.cross(one.anterior_insertion - center, one.inferior_insertion - center) @ normal
             return normal if turn > 0 else -normal
     raise ConfigError(
         explain(
             "It cannot be told on which side of the insertion the septum lies",
-            expected="slices of two levels, or inferior_insertion in a slice with an endocardium",
+            expected="slices of two levels, or inferior_insertion in one of them",
             found=f"{slices[0].level} slices only",
             remedy="add the inferior insertion of the right ventricle",
         )
@@ -158,7 +157,6 @@ def _find_planes(slices: Sequence[ShortAxisSlice], shape: tuple[int, int, int], 
     return found
 
 
-def _shift_to(k: int) -> np.ndarray:
-    shift = np.eye(4)
-    shift[2, 3] = k
-    return shift
+def _points_of(shape: tuple[int, int, int], affine: np.ndarray, k: int) -> np.ndarray:
+    """(x, y, 1, 3) array [mm]: where the voxels of one slice lie."""
+    return voxel_centers((*shape[:2], 1), affine) + k * affine[:3, 2]
