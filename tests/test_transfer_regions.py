@@ -195,8 +195,9 @@ def test_a_mask_of_the_heart_takes_the_place_of_contours(tmp_path):
     sent = [_write(tmp_path, heart_text(contours=False)), *sorted(tmp_path.glob("*_dseg.*"))]
     found, _ = run(tmp_path, heart_map(tmp_path), sent=sent, regions="heart")
     np.testing.assert_array_equal(found["myocardium"], drawn["myocardium"])
+    # The center is the mask's instead of the contour's, a few hundredths of a mm away: voxels on a border may change.
     for name, region in drawn.items():
-        np.testing.assert_array_equal(found[name], region, name)
+        assert np.count_nonzero(found[name] ^ region) <= 3, name
 
 
 def _write(folder, text):
