@@ -35,7 +35,7 @@ log = logging.getLogger("isocenter")
 #: Regions by map; without an entry they are the template's.
 EVERYWHERE: dict[str, Any] = {}
 #: How a brain is divided when the trial says nothing.
-BRAIN: dict[str, Any] = {"segmentation": "template", "least_probability": None}
+BRAIN: dict[str, Any] = {"segmentation": "template", "least_probability": {}}
 #: The fit's layer that tells tissue from air, by name.
 AMPLITUDES = ("M0", "S0")
 #: The fit's layers that tell muscle from fat.
@@ -66,9 +66,9 @@ def transfer_labels(
     name has the template's. `brain` is the config's ``regions.brain``; `atlas` an image and its names, or nothing.
     """
     labels.mkdir(parents=True, exist_ok=True)
-    thresholds = brain["least_probability"]
-    if thresholds is None:
-        thresholds = THRESHOLDS if brain["segmentation"] == "template" else {}
+    # The template's probabilities stand for purity; those of a segmentation do not.
+    usual = THRESHOLDS if brain["segmentation"] == "template" else dict.fromkeys(TISSUES, 0.0)
+    thresholds = usual | {name: p for name, p in brain["least_probability"].items() if p is not None}
     outcome: dict[str, Any] = {"Outcome": None, "Template": "T1w.nii.gz", "Thresholds": thresholds, "Seed": seed}
     outcome |= {"Segmentation": brain["segmentation"], "Labels": {}}
     table = LabelTable(TISSUES)

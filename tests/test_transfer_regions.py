@@ -97,7 +97,7 @@ def test_erosion_and_thresholds_follow_the_config_and_are_told(template_folder, 
 def test_atropos_takes_the_scans_own_contrast(template_folder, tmp_path):
     pair = brain_map(tmp_path)
     found, outcome = run(tmp_path, pair, template_folder, brain={**BRAIN, "segmentation": "atropos"})
-    assert (outcome["Segmentation"], outcome["Thresholds"]) == ("atropos", {})
+    assert (outcome["Segmentation"], outcome["Thresholds"]) == ("atropos", dict.fromkeys(TISSUES, 0.0))
     tissue = fractions(2)
     for number, name in enumerate(TISSUES[:2]):
         true = (tissue.argmax(axis=0) == number) & (tissue[number] > 1 - tissue.sum(axis=0))
