@@ -1,6 +1,7 @@
 """Label one run's maps: with the template's tissues, with what the site drew, or with what the images show.
 
-Reads   the template's folder, the run's maps and their fits (same order), what the site sent, the atlas and its names
+Reads   the template's folder, the run's maps and their fits (same order), what the site sent, the atlas and its names,
+        the participant's structural scan
 Writes  into the labels' folder <map>_dseg.nii.gz for each usable map, in the map's own grid; labels.tsv, which names
         the labels (a number may have several names); outcome.json, which says where they came from, or why there
         are none
@@ -28,7 +29,7 @@ from isocenter.registration import segment_tissues, transfer_tissues
 from isocenter.rois import place_labels
 from isocenter.site_regions import divide_heart, hash_files, place_sent
 from isocenter.step import In, Ins, OutDir, run_step
-from isocenter.tissues import CONTRAST_TIMES, THRESHOLDS, TISSUES, Template, synthesize_contrast
+from isocenter.tissues import CONTRAST_TIMES, FEWEST_VOXELS, THRESHOLDS, TISSUES, Template, synthesize_contrast
 
 log = logging.getLogger("isocenter")
 
@@ -51,6 +52,7 @@ def transfer_labels(
     fits: Ins,
     sent: Ins = (),
     atlas: Ins = (),
+    structural: Ins = (),
     *,
     labels: OutDir,
     seed: int,
@@ -63,7 +65,8 @@ def transfer_labels(
     no T1-weighted image (Ktrans, B1, R2') takes the labels of the first one at its own place. `regions` says
     by map where its labels come from: ``{"regions": "template", "site", "heart" or "thigh", "suffix": of its series,
     "contrast": the scale of its T1-weighted-like image or None, "erosion": of each region}``; a map that it does not
-    name has the template's. `brain` is the config's ``regions.brain``; `atlas` an image and its names, or nothing.
+    name has the template's. `brain` is the config's ``regions.brain``; `atlas` an image and its names, or nothing. With
+    a `structural` scan the template is registered to it, and every map's image rigidly.
     """
     labels.mkdir(parents=True, exist_ok=True)
     # The template's probabilities stand for purity; those of a segmentation do not.
@@ -77,7 +80,7 @@ def transfer_labels(
     from_template = [pair for pair in pairs if by_source[pair[0]] == "template"]
     if from_template:
         try:
-            _label_brain(from_template, template, atlas, labels, table, outcome, regions, seed)
+            _label_brain(from_template, template, atlas, structural, labels, table, outcome, regions, seed)
         except Exception as error:  # one bad run must not stop the others
             outcome["Outcome"] = asdict(Exclusion.from_error("regions", error))
     for name, path, fit in pairs:
@@ -113,6 +116,7 @@ def _label_brain(
     pairs: list[Pair],
     template: Path,
     atlas: list[Path],
+    structural: list[Path],
     labels: Path,
     table: LabelTable,
     outcome: dict[str, Any],
@@ -120,32 +124,35 @@ def _label_brain(
     seed: int,
 ) -> None:
     images, others = _find_images(pairs, regions)
+    first = [_read_structural(path) for path in structural]
     names = read_atlas_regions(atlas[1]) if atlas else []
     in_template = read_labels(atlas[0]) if atlas else None
-    found = transfer_tissues([image for _, image in images], _read_template(template), seed=seed, atlas=in_template)
+    scans = [image for _, image in images]
+    found = transfer_tissues([*first, *scans], _read_template(template), seed=seed, atlas=in_template)
     log.info("The template fits with a correlation of %.2f", found.correlation)
-    outcome["Correlation"] = round(found.correlation, 4)
-    probabilities = found.probabilities
+    outcome |= {
+        "Correlation": round(found.correlation, 4),
+        "RegisteredTo": structural[0].name if first else images[0][0],
+    }
+    probabilities, hashes, parts = (kind[len(first) :] for kind in (found.probabilities, found.hashes, found.atlas))
     if outcome["Segmentation"] == "atropos":
-        scans = [image for _, image in images]
         probabilities = [segment_tissues(*s, p, seed=seed) for s, p in zip(scans, probabilities, strict=True)]
 
     def divide(number: int, erosion: Erosion) -> np.ndarray:
-        parts = found.atlas[number] if atlas else None
-        affine = images[number][1][1]
-        own = {"thresholds": outcome["Thresholds"], "erosion": erosion, "atlas": parts, "atlas_regions": names}
-        return table.draw(divide_brain(probabilities[number], affine, **own))
+        own = {"thresholds": outcome["Thresholds"], "erosion": erosion, "atlas_regions": names}
+        own["atlas"] = parts[number] if atlas else None
+        return table.draw(divide_brain(probabilities[number], scans[number][1], **own))
 
     def erosion_of(name: str) -> Erosion:
         return Erosion.from_dict(regions.get(name, {}).get("erosion"))
 
     for number, (name, (_, affine)) in enumerate(images):
         erosion = erosion_of(name)
-        _write(labels, name, divide(number, erosion), affine, outcome, erosion, found.hashes[number])
+        _write(labels, name, divide(number, erosion), affine, outcome, erosion, hashes[number])
     for name, path in others:
         other, erosion = read_volume(path), erosion_of(name)
         placed = place_labels(divide(0, erosion), images[0][1][1], other.data.shape, other.affine)
-        _write(labels, name, placed, other.affine, outcome, erosion, found.hashes[0])
+        _write(labels, name, placed, other.affine, outcome, erosion, hashes[0])
 
 
 def _find_images(
@@ -178,6 +185,22 @@ def _find_images(
             explain("No map of this run can be registered to the template", found="; ".join(reasons))
         )
     return [image for _, image in sorted(found, key=lambda pair: pair[0])], others
+
+
+def _read_structural(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A T1-weighted scan without skull as the template is one: bright tissue about 1, air 0."""
+    volume = read_volume(path)
+    tissue = np.nan_to_num(volume.data) > 0
+    if np.count_nonzero(tissue) < FEWEST_VOXELS:
+        raise RegistrationError(
+            explain(
+                "A structural scan holds too few voxels above 0 to find the head in it",
+                where=path.name,
+                expected=f"{FEWEST_VOXELS} or more: T1-weighted, the skull removed, 0 outside the brain",
+                found=np.count_nonzero(tissue),
+            )
+        )
+    return np.where(tissue, volume.data / np.percentile(volume.data[tissue], 95), np.float32(0)), volume.affine
 
 
 def _read_layers(fit: Path, sidecar: dict[str, Any]) -> dict[str, np.ndarray]:

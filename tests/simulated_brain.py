@@ -74,6 +74,17 @@ def fractions(seed: int, motion: np.ndarray | None = None) -> np.ndarray:
     return np.stack([ndimage.affine_transform(f, voxel, output_shape=SHAPE, order=1) for f in maps])
 
 
+def structural_scan(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A T1-weighted scan without skull on a grid of 2 mm, brighter on one side by the coil; and its (4, 4) affine."""
+    maps, affine = _anatomy(seed)
+    back = np.eye(4)
+    back[:3, 3] = [0.0, 18.0, -18.0]  # the isocenter is not the template's origin
+    tissue = maps.sum(axis=0)
+    time = np.tensordot(T1, maps, axes=1) / np.maximum(tissue, 1e-3)
+    coil = np.linspace(0.85, 1.15, maps.shape[1])[:, np.newaxis, np.newaxis]
+    return np.where(tissue > 0.5, 800 * coil * np.exp(-time), 0).astype(np.float32), back @ affine
+
+
 def relaxation(tissue: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The one true T1 or T2 of each voxel: rates mix by volume; NaN in air."""
     total = tissue.sum(axis=0)

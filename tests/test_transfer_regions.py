@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_brain import AFFINE, T1, amplitude, fractions, relaxation, template
+from simulated_brain import AFFINE, T1, amplitude, fractions, relaxation, structural_scan, template
 
 from isocenter.io.nifti import read_labels, write_image
 from isocenter.io.outcome import read_exclusion
@@ -51,7 +51,7 @@ def heart_map(folder, shape=(40, 40, 5), affine=None):
     return write_map(folder, "T1heartmap", value, affine, {"T1": value, "M0": value})
 
 
-def run(folder, pair, template_folder=None, sent=(), atlas=(), brain=BRAIN, **entry):
+def run(folder, pair, template_folder=None, sent=(), atlas=(), structural=(), brain=BRAIN, **entry):
     """The step on one map; its labels by name, and the outcome."""
     name = pair[0].name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
     labels = folder / f"labels{len(list(folder.glob('labels*')))}"
@@ -62,6 +62,7 @@ def run(folder, pair, template_folder=None, sent=(), atlas=(), brain=BRAIN, **en
         [pair[1]],
         sent,
         atlas,
+        structural,
         labels=labels,
         seed=1,
         regions=regions,
@@ -120,6 +121,31 @@ def test_an_atlas_of_the_trial_divides_the_brain(template_folder, tmp_path):
     assert not (found["first_half"] & found["second_half"]).any()
     assert found["second_half"].any()
     assert found["first_half"].sum() == pytest.approx(found["gray_matter"].sum() / 2, rel=0.1)
+
+
+def test_the_participants_own_scan_takes_the_place_of_the_maps_image(template_folder, tmp_path):
+    """A T1-weighted scan at 2 mm with a coil in it, without skull; the map is then registered to it."""
+    image, affine = structural_scan(2)
+    write_image(tmp_path / "sub-T01_ses-01_T1w.nii.gz", image, affine)
+    brain = {**BRAIN, "least_probability": dict.fromkeys(TISSUES, 0.0)}
+    scan = [tmp_path / "sub-T01_ses-01_T1w.nii.gz"]
+    found, outcome = run(tmp_path, brain_map(tmp_path), template_folder, structural=scan, brain=brain)
+    assert outcome["Outcome"] is None
+    assert outcome["RegisteredTo"] == "sub-T01_ses-01_T1w.nii.gz"
+    tissue = fractions(2)
+    for number, name in enumerate(TISSUES[:2]):
+        true = (tissue.argmax(axis=0) == number) & (tissue[number] > 1 - tissue.sum(axis=0))
+        score = 2 * np.count_nonzero(found[name] & true) / (found[name].sum() + true.sum())
+        print(name, score)
+        assert score > 0.85, name
+
+
+def test_a_scan_with_nothing_in_it_is_a_reason(template_folder, tmp_path):
+    write_image(tmp_path / "sub-T01_ses-01_T1w.nii.gz", np.zeros((20, 20, 20), np.float32), AFFINE)
+    scan = [tmp_path / "sub-T01_ses-01_T1w.nii.gz"]
+    found, outcome = run(tmp_path, brain_map(tmp_path), template_folder, structural=scan)
+    assert found == {}
+    assert "too few voxels above 0" in outcome["Outcome"]["reason"]
 
 
 # What a site sends ------------------------------------------------------------------------------------

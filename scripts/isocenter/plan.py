@@ -194,6 +194,14 @@ class Plan(PhantomPlan):
         files = [layout.fill(p, **entities_of(wildcards), suffix=s) for s in suffixes for p in layout.SENT_FILES]
         return [str(path) for path in files if path.is_file()]
 
+    def structural(self, wildcards: Any) -> list[str]:
+        """The structural scan that the template is registered to: none or one."""
+        if self.settings.config["regions"]["brain"]["structural"] == "none":
+            return []
+        values = entities_of(wildcards)
+        path = layout.fill(layout.SENT_STRUCTURAL, **{key: values[key] for key in ("site", "participant", "session")})
+        return [str(path)] if path.is_file() else []
+
     def atlas(self) -> list[str]:
         """The label image of the brain's atlas and the table of its names; empty without one."""
         atlas = self.settings.config["regions"]["brain"]["atlas"]

@@ -23,6 +23,7 @@ rule transfer_labels:
         fits=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.FIT),
         sent=lambda wildcards: after_intake(wildcards).sent_regions(wildcards),
         atlas=PLAN.atlas(),
+        structural=lambda wildcards: after_intake(wildcards).structural(wildcards),
     output:
         labels=directory(layout.LABELS),
     log:
