@@ -304,6 +304,7 @@ class Plan(PhantomPlan):
             "planned": self.planned_runs(),
             "config_hash": text_digest(repr((self.settings.config, self.biomarkers, self.settings.claims))),
             "seed": self.settings.config["seed"],
+            "regions": self.settings.config["regions"],
         }
 
     # Where a site's files lie -----------------------------------------------------------------------
