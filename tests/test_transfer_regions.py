@@ -238,7 +238,11 @@ def _write(folder, text):
         ({}, "site", "The site sent no labels for the MOLLI series"),
         ({"dseg.nii.gz": None}, "site", "The site sent no names of labels"),
         ({"shapes.yaml": "shapes: []"}, "site", "shapes"),
-        ({"shapes.yaml": "shapes: [{name: a, shape: sphere, center: [0, 0, 0]}]"}, "site", "MOLLI_shapes.yaml"),
+        (
+            {"shapes.yaml": "shapes: [{name: a, shape: sphere, center: [0, 0, 0]}]"},
+            "site",
+            "The key diameter is missing",
+        ),
         (
             {"shapes.yaml": "shapes: [{name: a, shape: sphere, center: [500, 0, 0], diameter: 9}]"},
             "site",

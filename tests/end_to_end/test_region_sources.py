@@ -1,5 +1,7 @@
 """Every source of regions through the workflow: Atropos with an atlas, eroded labels, a heart's segments, a thigh."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,8 @@ import yaml
 from isocenter import layout
 from isocenter.io.nifti import read_labels, write_image
 from isocenter.io.tables import write_table
+from isocenter.plan import Plan
+from isocenter.settings import load_settings
 from isocenter.templates import load_mni_template
 
 #: Relative variation of T1 around the ring: slow over the back, fast over the front (`simulation.body`).
@@ -121,6 +125,19 @@ def test_segments_of_the_heart_show_what_differs_around_it(measured):
     rows = measured.table(layout.MEASUREMENTS).set_index("roi")["value"]
     share = VARIATION * np.sin(np.pi / 6) / (np.pi / 6)
     assert rows["basal_anterior"] / rows["basal_inferior"] == pytest.approx((1 - share) / (1 + share), abs=0.015)
+
+
+def test_a_structural_scan_is_taken_where_it_was_sent(measured, monkeypatch):
+    monkeypatch.chdir(measured.directory)
+    settings = load_settings(measured.directory)
+    run = Plan(settings).runs("siteA", phantom=False)[0]
+    scan = Path("sites/siteA/rois/sub-T01_ses-01_T1w.nii.gz")
+    assert Plan(settings).structural(run) == []
+    settings.config["regions"]["brain"]["structural"] = "T1w"
+    assert Plan(settings).structural(run) == []
+    scan.touch()
+    assert Plan(settings).structural(run) == [str(scan)]
+    scan.unlink()
 
 
 def test_tissues_are_in_their_order(measured):
