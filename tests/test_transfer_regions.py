@@ -241,7 +241,7 @@ def _write(folder, text):
         (
             {"shapes.yaml": "shapes: [{name: a, shape: sphere, center: [0, 0, 0]}]"},
             "site",
-            "The key diameter is missing",
+            "'diameter' is missing",
         ),
         (
             {"shapes.yaml": "shapes: [{name: a, shape: sphere, center: [500, 0, 0], diameter: 9}]"},

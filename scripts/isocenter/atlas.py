@@ -5,7 +5,7 @@ from typing import Any
 
 from isocenter.documents import read_rows
 from isocenter.errors import ConfigError, explain
-from isocenter.regions.brain import AtlasRegion
+from isocenter.regions.atlas_region import AtlasRegion
 
 
 def read_atlas_regions(path: Path, *, name: str | None = None) -> list[AtlasRegion]:

@@ -20,7 +20,8 @@ from simulated_brain import (
     true_labels,
 )
 
-from isocenter.regions.brain import AtlasRegion, divide_brain
+from isocenter.regions.atlas_region import AtlasRegion
+from isocenter.regions.brain import divide_brain
 from isocenter.regions.erosion import Erosion
 from isocenter.registration import segment_tissues, transfer_tissues
 from isocenter.tissues import TISSUES, divide_tissues, synthesize_contrast

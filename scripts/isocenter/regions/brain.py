@@ -1,30 +1,15 @@
 """The regions of a brain: tissues, and what an atlas divides them into."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from isocenter.regions.atlas_region import DEEP, AtlasRegion
 from isocenter.regions.erosion import Erosion
 from isocenter.tissues import THRESHOLDS, divide_tissues
 
-#: The union of an atlas' parts of this kind is `DEEP_GRAY`; gray matter without them is `CORTICAL_GRAY`.
-DEEP = "deep_gray"
+#: The union of the parts that are `DEEP`, and gray matter without them.
 DEEP_GRAY, CORTICAL_GRAY = "deep_gray_matter", "cortical_gray_matter"
-
-
-@dataclass(frozen=True)
-class AtlasRegion:
-    """One label of an atlas.
-
-    tissue : which tissue's voxels within the label are the region; "" takes all of the label
-    part : ``deep_gray`` for the nuclei that are no cortex; "" for others, such as lobes
-    """
-
-    index: int
-    name: str
-    tissue: str = ""
-    part: str = ""
 
 
 def divide_brain(
