@@ -15,7 +15,7 @@ from isocenter.step import In, Ins, Out, run_step
 TEXT = (
     "site", "scanner", "participant_id", "kind", "session", "run", "biomarker", "roi", "unit", "calibration", "map",
     "calibrated_flag", "phantom", "serial", "vial", "flag", "reason", "stage", "series", "action", "date", "used",
-    "lent_maps",
+    "lent_maps", "erosion", "transform_hash",
 )  # fmt: skip
 
 

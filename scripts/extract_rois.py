@@ -89,13 +89,14 @@ def _measure(
     if excluded is not None:
         return [], [excluded]
     regions, _ = read_labels(labels / f"{stem}_dseg.nii.gz")
-    index = dict(read_table(labels / "labels.tsv")[["name", "index"]].itertuples(index=False))
+    numbers = read_table(labels / "labels.tsv", text=("name",)).groupby("name")["index"].apply(list)
+    came = outcome["Labels"][stem]
     rows, reasons = [], []
     for name in names:
-        if name not in index:
+        if name not in numbers:
             reasons.append(_exclude(f"The labels hold no region {name}", "Correct `rois` of this biomarker"))
             continue
-        found = measure_region(parameter_map, regions == index[name], statistics.get(biomarker, "median"))
+        found = measure_region(parameter_map, np.isin(regions, numbers[name]), statistics.get(biomarker, "median"))
         if found.n_valid < FEWEST_VOXELS:
             reasons.append(
                 _exclude(
@@ -106,7 +107,8 @@ def _measure(
             )
             continue
         row = _describe(biomarker, name, found, parameter_map.unit, curve, stem)
-        rows.append({**row, "lent_maps": _name_lent(sidecar)})
+        origin = {"erosion": came["Erosion"], "transform_hash": came["TransformHash"]}
+        rows.append({**row, "lent_maps": _name_lent(sidecar), **origin})
     if curve is not None and curve.refused and rows:
         reasons.append(
             Exclusion(
@@ -159,6 +161,8 @@ def _describe(
         "map": stem,
         "calibrated_flag": "beyond_calibration" if beyond else "",
         "flags": found.describe_flags(),
+        **{f"raw_{key}": getattr(found, key) for key in ("median", "mean", "sd", "iqr", "p10", "p90")},
+        "n_effective": found.n_effective,
     }
 
 

@@ -1,7 +1,7 @@
 """Pool every site's region rows into the trial's one table, with what was left out and a flow that adds up.
 
 Reads   each run's rois.tsv and exclusions.tsv; each site's scans.tsv, intake exclusions, vials and participants
-Writes  measurements.tsv, exclusions.tsv, flow.tsv
+Writes  measurements.tsv, exclusions.tsv, flow.tsv, plausibility.tsv
 """
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from isocenter import flow as trial_flow
 from isocenter.entities import EXCLUSION_COLUMNS
 from isocenter.io.tables import read_table, write_table
+from isocenter.regions.order import check_order
 from isocenter.rois import COLUMNS
 from isocenter.step import Ins, Out, run_step
 
@@ -30,6 +31,8 @@ TEXT = (
     "calibration",
     "calibrated_flag",
     "lent_maps",
+    "erosion",
+    "transform_hash",
     "map",
     "unit",
     "disposition",
@@ -48,13 +51,16 @@ def pool_measurements(
     measurements: Out,
     exclusions: Out,
     flow: Out,
+    plausibility: Out,
     sites: list,
     schedule: dict,
     suffixes: dict,
+    parameters: dict,
 ) -> None:
     """Pool the trial's measurements.
 
-    `sites` is in the order of the per-site files; `suffixes` maps each biomarker to the series it is fitted to.
+    `sites` is in the order of the per-site files; `suffixes` maps each biomarker to the series it is fitted to,
+    `parameters` to the parameter that it is (T1, T2 …), by which the order of tissues is checked.
     """
     pooled = _pool(rois, COLUMNS)
     left_out, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
@@ -74,6 +80,7 @@ def pool_measurements(
 
     write_table(measurements, pooled)
     write_table(exclusions, excluded)
+    write_table(plausibility, check_order(pooled, parameters))
     write_table(flow, pd.concat(counts, ignore_index=True))
 
 

@@ -1,10 +1,13 @@
-"""Label one run's maps: with the template's tissues, or with what the site drew on the series.
+"""Label one run's maps: with the template's tissues, with what the site drew, or with what the images show.
 
-Reads   the template's folder, the run's maps and their fits (same order), the site's label images and their tables
+Reads   the template's folder, the run's maps and their fits (same order), what the site sent, the atlas and its names,
+        the participant's structural scan
 Writes  into the labels' folder <map>_dseg.nii.gz for each usable map, in the map's own grid; labels.tsv, which names
-        the labels; outcome.json, which says why there are none
+        the labels (a number may have several names); outcome.json, which says where they came from, or why there
+        are none
 """
 
+import hashlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -13,80 +16,147 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isocenter.atlas import read_atlas_regions
 from isocenter.errors import RegistrationError, explain
 from isocenter.io.nifti import read_labels, read_series, read_sidecar, read_volume, write_image, write_json
 from isocenter.io.outcome import Exclusion, read_exclusion
-from isocenter.io.tables import read_table, write_table
-from isocenter.registration import transfer_tissues
+from isocenter.io.tables import write_table
+from isocenter.regions.brain import divide_brain
+from isocenter.regions.erosion import Erosion
+from isocenter.regions.label_table import LabelTable
+from isocenter.regions.thigh import divide_thigh
+from isocenter.registration import segment_tissues, transfer_tissues
 from isocenter.rois import place_labels
+from isocenter.site_regions import divide_heart, hash_files, place_sent
 from isocenter.step import In, Ins, OutDir, run_step
-from isocenter.tissues import (
-    CONTRAST_TIMES,
-    THRESHOLDS,
-    TISSUES,
-    Template,
-    label_tissues,
-    synthesize_contrast,
-)
+from isocenter.tissues import CONTRAST_TIMES, FEWEST_VOXELS, THRESHOLDS, TISSUES, Template, synthesize_contrast
 
 log = logging.getLogger("isocenter")
 
 #: Regions by map; without an entry they are the template's.
 EVERYWHERE: dict[str, Any] = {}
+#: How a brain is divided when the trial says nothing.
+BRAIN: dict[str, Any] = {"segmentation": "template", "least_probability": {}}
 #: The fit's layer that tells tissue from air, by name.
 AMPLITUDES = ("M0", "S0")
+#: The fit's layers that tell muscle from fat.
+DIXON = ("PDFF", "W", "F")
+
+#: A map: its name, its path, its fit's path.
+Pair = tuple[str, Path, Path]
 
 
 def transfer_labels(
-    template: In, maps: Ins, fits: Ins, sent: Ins = (), *, labels: OutDir, seed: int, regions: dict = EVERYWHERE
+    template: In,
+    maps: Ins,
+    fits: Ins,
+    sent: Ins = (),
+    atlas: Ins = (),
+    structural: Ins = (),
+    *,
+    labels: OutDir,
+    seed: int,
+    regions: dict = EVERYWHERE,
+    brain: dict = BRAIN,
 ) -> None:
     """Label the regions in every usable map of a run.
 
     Of the maps with the template's tissues the first, T1 before others, is registered to the template; a map that gives
     no T1-weighted image (Ktrans, B1, R2') takes the labels of the first one at its own place. `regions` says
-    by map where its labels come from: ``{"regions": "template" or "site", "suffix": of its series, "contrast": the
-    scale of its T1-weighted-like image or None}``; a map that it does not name has the template's.
+    by map where its labels come from: ``{"regions": "template", "site", "heart" or "thigh", "suffix": of its series,
+    "contrast": the scale of its T1-weighted-like image or None, "erosion": of each region}``; a map that it does not
+    name has the template's. `brain` is the config's ``regions.brain``; `atlas` an image and its names, or nothing. With
+    a `structural` scan the template is registered to it, and every map's image rigidly.
     """
     labels.mkdir(parents=True, exist_ok=True)
-    outcome: dict[str, Any] = {"Outcome": None, "Template": "T1w.nii.gz", "Thresholds": THRESHOLDS, "Seed": seed}
+    # The template's probabilities stand for purity; those of a segmentation do not.
+    usual = THRESHOLDS if brain["segmentation"] == "template" else dict.fromkeys(TISSUES, 0.0)
+    thresholds = usual | {name: p for name, p in brain["least_probability"].items() if p is not None}
+    outcome: dict[str, Any] = {"Outcome": None, "Template": "T1w.nii.gz", "Thresholds": thresholds, "Seed": seed}
+    outcome |= {"Segmentation": brain["segmentation"], "Labels": {}}
+    table = LabelTable(TISSUES)
     pairs = [(_name_of(path), path, fit) for path, fit in zip(maps, fits, strict=True)]
-    from_site = [pair for pair in pairs if regions.get(pair[0], {}).get("regions") == "site"]
-    from_template = [pair for pair in pairs if pair not in from_site]
+    by_source = {name: regions.get(name, {}).get("regions", "template") for name, _, _ in pairs}
+    from_template = [pair for pair in pairs if by_source[pair[0]] == "template"]
     if from_template:
         try:
-            images, others = _find_images(from_template, regions)
-            found = transfer_tissues([image for _, image in images], _read_template(template), seed=seed)
-            log.info("The template fits with a correlation of %.2f", found.correlation)
-            outcome["Correlation"] = round(found.correlation, 4)
-            for (name, (_, affine)), probabilities in zip(images, found.probabilities, strict=True):
-                write_image(labels / f"{name}_dseg.nii.gz", label_tissues(probabilities), affine)
-            for name, path in others:
-                _, affine = images[0][1]
-                first, other = label_tissues(found.probabilities[0]), read_volume(path)
-                placed = place_labels(first, affine, other.data.shape, other.affine)
-                write_image(labels / f"{name}_dseg.nii.gz", placed, other.affine)
+            _label_brain(from_template, template, atlas, structural, labels, table, outcome, regions, seed)
         except Exception as error:  # one bad run must not stop the others
             outcome["Outcome"] = asdict(Exclusion.from_error("regions", error))
-    names = list(TISSUES)
-    for name, path, _ in from_site:
+    for name, path, fit in pairs:
+        if by_source[name] == "template":
+            continue
         by_map = outcome.setdefault("Maps", {})
         try:
-            placed, affine = _place_sent(path, regions[name]["suffix"], sent, names)
-            if placed is not None:
-                write_image(labels / f"{name}_dseg.nii.gz", placed, affine)
+            if read_exclusion(read_sidecar(path)) is None:
+                erosion = Erosion.from_dict(regions[name].get("erosion"))
+                if by_source[name] == "thigh":
+                    found, digest = _label_thigh(path, fit, erosion)
+                else:
+                    found, digest = _label_sent(path, regions[name], sent, erosion)
+                _write(labels, name, table.draw(found), read_volume(path).affine, outcome, erosion, digest)
             by_map[name] = None
         except Exception as error:
             by_map[name] = asdict(Exclusion.from_error("regions", error))
-    write_table(labels / "labels.tsv", pd.DataFrame({"index": range(1, len(names) + 1), "name": names}))
+    write_table(labels / "labels.tsv", pd.DataFrame(table.rows, columns=["index", "name"]))
     write_json(labels / "outcome.json", outcome)
+
+
+def _write(folder: Path, name: str, image, affine, outcome: dict[str, Any], erosion: Erosion, digest: str) -> None:
+    write_image(folder / f"{name}_dseg.nii.gz", image, affine)
+    outcome["Labels"][name] = {"Erosion": str(erosion), "TransformHash": digest}
 
 
 def _name_of(path: Path) -> str:
     return path.name.removesuffix(".nii.gz").rsplit("_", 1)[-1]
 
 
+# The template's tissues -------------------------------------------------------------------------------
+def _label_brain(
+    pairs: list[Pair],
+    template: Path,
+    atlas: list[Path],
+    structural: list[Path],
+    labels: Path,
+    table: LabelTable,
+    outcome: dict[str, Any],
+    regions: dict[str, Any],
+    seed: int,
+) -> None:
+    images, others = _find_images(pairs, regions)
+    first = [_read_structural(path) for path in structural]
+    names = read_atlas_regions(atlas[1]) if atlas else []
+    in_template = read_labels(atlas[0]) if atlas else None
+    scans = [image for _, image in images]
+    found = transfer_tissues([*first, *scans], _read_template(template), seed=seed, atlas=in_template)
+    log.info("The template fits with a correlation of %.2f", found.correlation)
+    outcome |= {
+        "Correlation": round(found.correlation, 4),
+        "RegisteredTo": structural[0].name if first else images[0][0],
+    }
+    probabilities, hashes, parts = (kind[len(first) :] for kind in (found.probabilities, found.hashes, found.atlas))
+    if outcome["Segmentation"] == "atropos":
+        probabilities = [segment_tissues(*s, p, seed=seed) for s, p in zip(scans, probabilities, strict=True)]
+
+    def divide(number: int, erosion: Erosion) -> np.ndarray:
+        own = {"thresholds": outcome["Thresholds"], "erosion": erosion, "atlas_regions": names}
+        own["atlas"] = parts[number] if atlas else None
+        return table.draw(divide_brain(probabilities[number], scans[number][1], **own))
+
+    def erosion_of(name: str) -> Erosion:
+        return Erosion.from_dict(regions.get(name, {}).get("erosion"))
+
+    for number, (name, (_, affine)) in enumerate(images):
+        erosion = erosion_of(name)
+        _write(labels, name, divide(number, erosion), affine, outcome, erosion, hashes[number])
+    for name, path in others:
+        other, erosion = read_volume(path), erosion_of(name)
+        placed = place_labels(divide(0, erosion), images[0][1][1], other.data.shape, other.affine)
+        _write(labels, name, placed, other.affine, outcome, erosion, hashes[0])
+
+
 def _find_images(
-    pairs: list[tuple[str, Path, Path]], regions: dict[str, Any]
+    pairs: list[Pair], regions: dict[str, Any]
 ) -> tuple[list[tuple[str, tuple[np.ndarray, np.ndarray]]], list[tuple[str, Path]]]:
     """Name, synthetic image and affine of each usable map: in the order of `CONTRAST_TIMES`, then as configured.
 
@@ -99,7 +169,7 @@ def _find_images(
         if exclusion is not None:
             reasons.append(f"{name}: {exclusion.reason}")
             continue
-        layers = dict(zip(sidecar["Parameters"], np.moveaxis(read_series([fit]).data, 3, 0), strict=True))
+        layers = _read_layers(fit, sidecar)
         scale = regions.get(name, {}).get("contrast")
         parameter = next((p for p in CONTRAST_TIMES if p in layers), None) if scale is None else next(iter(layers))
         amplitude = next((a for a in AMPLITUDES if a in layers), None)
@@ -117,52 +187,65 @@ def _find_images(
     return [image for _, image in sorted(found, key=lambda pair: pair[0])], others
 
 
-def _place_sent(path: Path, suffix: str, sent: list[Path], names: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
-    """The labels that a site drew on a series, on its map's grid; new region names are added to `names`.
-
-    None for a map that holds no value anyway.
-    """
-    if read_exclusion(read_sidecar(path)) is not None:
-        return None, np.eye(4)
-    drawn = next((p for p in sent if p.name.endswith(f"_{suffix}_dseg.nii.gz")), None)
-    table = next((p for p in sent if p.name.endswith(f"_{suffix}_dseg.tsv")), None)
-    if drawn is None or table is None:
+def _read_structural(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A T1-weighted scan without skull as the template is one: bright tissue about 1, air 0."""
+    volume = read_volume(path)
+    tissue = np.nan_to_num(volume.data) > 0
+    if np.count_nonzero(tissue) < FEWEST_VOXELS:
         raise RegistrationError(
             explain(
-                f"The site sent no {'labels' if drawn is None else 'names of labels'} for the {suffix} series",
-                expected=f"sites/<site>/rois/{_prefix_of(path)}_{suffix}_dseg.nii.gz and .tsv (index, name)",
-                found="no such file",
-                remedy="ask the site to outline the regions on this series",
+                "A structural scan holds too few voxels above 0 to find the head in it",
+                where=path.name,
+                expected=f"{FEWEST_VOXELS} or more: T1-weighted, the skull removed, 0 outside the brain",
+                found=np.count_nonzero(tissue),
             )
         )
-    image, affine = read_labels(drawn)
-    map_ = read_volume(path)
-    placed = place_labels(image, affine, map_.data.shape, map_.affine)
-    labels = np.zeros(placed.shape, np.uint8)
-    for index, name in read_table(table, text=("name",))[["index", "name"]].itertuples(index=False):
-        if name not in names:
-            names.append(name)
-        labels[placed == int(index)] = names.index(name) + 1
-    if not labels.any():
-        raise RegistrationError(
-            explain(
-                f"The labels that the site drew do not meet the {suffix} series",
-                expected="labels in the scanner's coordinates of that series",
-                found="no labeled voxel within the map",
-                remedy="draw them on the series itself, or export them with its geometry",
-            )
-        )
-    return labels, map_.affine
+    return np.where(tissue, volume.data / np.percentile(volume.data[tissue], 95), np.float32(0)), volume.affine
 
 
-def _prefix_of(path: Path) -> str:
-    return "_".join(part for part in path.name.split("_") if part.startswith(("sub-", "ses-", "run-")))
+def _read_layers(fit: Path, sidecar: dict[str, Any]) -> dict[str, np.ndarray]:
+    return dict(zip(sidecar["Parameters"], np.moveaxis(read_series([fit]).data, 3, 0), strict=True))
 
 
 def _read_template(folder: Path) -> Template:
     image = read_volume(folder / "T1w.nii.gz")
     tissues = {name: read_volume(folder / f"{name}.nii.gz").data for name in TISSUES}
     return Template(image.data, tissues, image.affine)
+
+
+# What the site sent, and what the images show -----------------------------------------------------------
+def _label_sent(
+    path: Path, source: dict[str, Any], sent: list[Path], erosion: Erosion
+) -> tuple[dict[str, np.ndarray], str]:
+    """The regions that a site sent for a series, on its map's grid and eroded; the hash of its files."""
+    map_ = read_volume(path)
+    grid, word = (map_.data.shape, map_.affine), source["regions"]
+    found, files = place_sent(sent, source["suffix"], *grid, prefix=_prefix_of(path), source=word)
+    if word == "heart":
+        return divide_heart(files[-1], found, *grid, erosion), hash_files(files)
+    return {name: erosion.apply(region, map_.affine) for name, region in found.items()}, hash_files(files)
+
+
+def _label_thigh(path: Path, fit: Path, erosion: Erosion) -> tuple[dict[str, np.ndarray], str]:
+    """Muscle and subcutaneous fat by the fit's water and fat; the hash of the labels themselves."""
+    layers, affine = _read_layers(fit, read_sidecar(fit)), read_volume(path).affine
+    if any(name not in layers for name in DIXON):
+        raise RegistrationError(
+            explain(
+                "A fit gives no water and fat to find a thigh by",
+                where=fit.name,
+                expected=", ".join(DIXON),
+                found=", ".join(layers),
+                remedy="take regions template or site for this biomarker, or fit a model of fat and water",
+            )
+        )
+    found = divide_thigh(*(layers[name] for name in DIXON), affine)
+    regions = {name: erosion.apply(region, affine) for name, region in found.items()}
+    return regions, hashlib.sha256(b"".join(np.packbits(region).tobytes() for region in regions.values())).hexdigest()
+
+
+def _prefix_of(path: Path) -> str:
+    return "_".join(part for part in path.name.split("_") if part.startswith(("sub-", "ses-", "run-")))
 
 
 if __name__ == "__main__":

@@ -28,32 +28,61 @@ def template() -> Template:
 
 
 @cache
+def _shape(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a person's points lie in the template, (3, x, y, z) voxels, and their affine with the person's own size."""
+    rng = np.random.default_rng(seed)
+    shape = template().image.shape
+    warp = []
+    for _ in range(3):
+        field = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), 10)
+        warp.append(field / field.std() * 1.0)  # 2 mm
+    size = np.diag([*(1 + 0.03 * rng.standard_normal(3)), 1.0])
+    return np.indices(shape, dtype=np.float32) + np.stack(warp), size @ template().affine
+
+
+@cache
 def _anatomy(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(3, x, y, z) fractions averaged over a scanner's voxel, and their affine with the person's own size."""
     source = template()
     probability = np.stack([source.tissues[name] for name in TISSUES])
     powered = probability**4
     fractions = powered / np.maximum(powered.sum(axis=0), 1e-6) * np.minimum(probability.sum(axis=0), 1)
-    rng = np.random.default_rng(seed)
-    shape = fractions.shape[1:]
-    warp = []
-    for _ in range(3):
-        field = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), 10)
-        warp.append(field / field.std() * 1.0)  # 2 mm
-    index = np.indices(shape, dtype=np.float32) + np.stack(warp)
+    index, affine = _shape(seed)
     moved = np.stack([ndimage.map_coordinates(f, index, order=1) for f in fractions])
     smooth = np.stack([ndimage.gaussian_filter(f, np.array([4, 4, 6]) / 2 / np.sqrt(12)) for f in moved])
-    size = np.diag([*(1 + 0.03 * rng.standard_normal(3)), 1.0])
-    return smooth, size @ source.affine
+    return smooth, affine
+
+
+def _scanner_voxels(affine: np.ndarray, motion: np.ndarray | None) -> np.ndarray:
+    """(4, 4) matrix from the scanner's voxels to the person's, the head moved."""
+    isocenter = np.eye(4)
+    isocenter[:3, 3] = [0.0, -18.0, 18.0]
+    return np.linalg.inv(affine) @ isocenter @ np.linalg.inv(np.eye(4) if motion is None else motion) @ AFFINE
+
+
+def true_labels(seed: int, labels: np.ndarray, motion: np.ndarray | None = None) -> np.ndarray:
+    """An atlas' labels, drawn on the template's grid, as this person has them at the scanner's voxels."""
+    index, affine = _shape(seed)
+    own = ndimage.map_coordinates(labels, index, order=0)
+    return ndimage.affine_transform(own, _scanner_voxels(affine, motion), output_shape=SHAPE, order=0)
 
 
 def fractions(seed: int, motion: np.ndarray | None = None) -> np.ndarray:
     """(3, x, y, z) tissue fractions on the scanner's grid, the head moved by a (4, 4) matrix in RAS mm."""
     maps, affine = _anatomy(seed)
-    isocenter = np.eye(4)
-    isocenter[:3, 3] = [0.0, -18.0, 18.0]
-    voxel = np.linalg.inv(affine) @ isocenter @ np.linalg.inv(np.eye(4) if motion is None else motion) @ AFFINE
+    voxel = _scanner_voxels(affine, motion)
     return np.stack([ndimage.affine_transform(f, voxel, output_shape=SHAPE, order=1) for f in maps])
+
+
+def structural_scan(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A T1-weighted scan without skull on a grid of 2 mm, brighter on one side by the coil; and its (4, 4) affine."""
+    maps, affine = _anatomy(seed)
+    back = np.eye(4)
+    back[:3, 3] = [0.0, 18.0, -18.0]  # the isocenter is not the template's origin
+    tissue = maps.sum(axis=0)
+    time = np.tensordot(T1, maps, axes=1) / np.maximum(tissue, 1e-3)
+    coil = np.linspace(0.85, 1.15, maps.shape[1])[:, np.newaxis, np.newaxis]
+    return np.where(tissue > 0.5, 800 * coil * np.exp(-time), 0).astype(np.float32), back @ affine
 
 
 def relaxation(tissue: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The step that measures regions: rows, calibration, and a reason for every row that is missing."""
 
+import statistics
 from dataclasses import asdict
 
 import numpy as np
@@ -9,14 +10,14 @@ import pytest
 from extract_rois import extract_rois
 from isocenter.calibration import Calibration
 from isocenter.entities import EXCLUSION_COLUMNS, Flag
-from isocenter.io.nifti import read_map, write_image, write_json, write_map
+from isocenter.io.nifti import read_labels, read_map, write_image, write_json, write_map
 from isocenter.io.outcome import Exclusion, write_excluded_map
 from isocenter.io.tables import read_table, write_table
 from isocenter.rois import COLUMNS
 from isocenter.volume import ParameterMap
 
 SHAPE = (12, 12, 6)
-TEXT = ("session", "run", "reason", "calibration", "calibrated_flag", "flags")
+TEXT = ("session", "run", "reason", "calibration", "calibrated_flag", "flags", "erosion", "transform_hash")
 WHO = {
     "site": "siteA",
     "scanner": "siemens1",
@@ -47,7 +48,8 @@ def write_run(folder, *, fluid=30):
     labels = folder / "labels"
     write_image(labels / "T1map_dseg.nii.gz", dseg, np.eye(4))
     write_table(labels / "labels.tsv", pd.DataFrame({"index": [1, 2, 3], "name": ROIS}))
-    write_json(labels / "outcome.json", {"Outcome": None})
+    came = {"T1map": {"Erosion": "1 voxel", "TransformHash": "0e1f"}}
+    write_json(labels / "outcome.json", {"Outcome": None, "Labels": came})
     return paths, labels
 
 
@@ -87,6 +89,35 @@ def test_rows_stand_raw_and_calibrated_side_by_side(tmp_path):
     assert rows.loc["white_matter", "flags"] == "clipped 0.014"
     for key, value in WHO.items():
         assert (table[key] == value).all()
+
+
+def test_a_row_says_how_its_voxels_lie_and_where_its_label_came_from(tmp_path):
+    paths, labels = write_run(tmp_path)
+    table, _ = measure(tmp_path, paths, labels)
+    row = table.set_index("roi").loc["gray_matter"]
+    value = read_map(*paths)[0].value
+    voxels = value[read_labels(labels / "T1map_dseg.nii.gz")[0] == 2].astype(float)
+    expected = {
+        "raw_median": statistics.median(voxels),
+        "raw_mean": statistics.fmean(voxels),
+        "raw_sd": statistics.stdev(voxels),
+    }
+    deciles = statistics.quantiles(voxels, n=20, method="inclusive")
+    expected |= {"raw_p10": deciles[1], "raw_p90": deciles[17], "raw_iqr": deciles[14] - deciles[4]}
+    for column, number in expected.items():
+        assert row[column] == pytest.approx(number, rel=1e-6), column
+    assert row["raw_median"] == row["raw_value"]
+    assert 0.5 * len(voxels) < row["n_effective"] <= len(voxels)
+    assert (row["erosion"], row["transform_hash"]) == ("1 voxel", "0e1f")
+
+
+def test_a_region_may_be_the_union_of_several_numbers(tmp_path):
+    paths, labels = write_run(tmp_path)
+    names = [(1, "white_matter"), (2, "gray_matter"), (1, "brain"), (2, "brain")]
+    write_table(labels / "labels.tsv", pd.DataFrame(names, columns=["index", "name"]))
+    table, _ = measure(tmp_path, paths, labels, rois=["white_matter", "gray_matter", "brain"])
+    counts = table.set_index("roi")["n_voxels"]
+    assert counts["brain"] == counts["white_matter"] + counts["gray_matter"]
 
 
 def test_a_refused_calibration_leaves_the_raw_value_and_a_reason(tmp_path):

@@ -36,7 +36,7 @@ from isocenter.registration import (
     transfer_tissues,
 )
 from isocenter.registration import series as series_module
-from isocenter.tissues import TISSUES, label_tissues, synthesize_contrast
+from isocenter.tissues import TISSUES, divide_tissues, synthesize_contrast
 
 SCRIPTS = Path(loading.__file__).resolve().parents[2]
 
@@ -214,9 +214,9 @@ def test_labels_lie_on_their_tissue(image):
     for number in (0, 1):  # white and gray matter, over the whole brain, erosion-free
         a, b = ((m.argmax(axis=0) == number) & inside for m in (stacked, tissue))
         assert 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)) > 0.85
-    labels = label_tissues(found.probabilities[image])
+    labels = divide_tissues(found.probabilities[image])
     for number, name in enumerate(TISSUES[:2], start=1):
-        label, pure = labels == number, tissue[number - 1] > 0.9
+        label, pure = labels[name], tissue[number - 1] > 0.9
         assert np.count_nonzero(label) > 300, name
         assert np.nanmedian(times[label]) == pytest.approx(np.nanmedian(times[pure]), rel=0.01), name
         assert np.median(tissue[number - 1][label]) > 0.9, name

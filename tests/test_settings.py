@@ -69,6 +69,36 @@ def test_it_is_quick(trial):
     assert min(spent) < 0.5
 
 
+def test_a_thigh_needs_a_model_of_water_and_fat(trial):
+    replace(trial / "config/biomarkers.yaml", "  suffix: IRT1\n", "  suffix: IRT1\n  regions: thigh\n")
+    text = complaint(trial)
+    assert "A thigh cannot be found in the fit of T1" in text
+    assert "pdff_complex" in text
+
+
+def test_an_erosion_is_by_voxels_or_by_millimeters(trial):
+    replace(trial / "config/biomarkers.yaml", "  suffix: IRT1\n", "  suffix: IRT1\n  erosion: { voxels: 1, mm: 2 }\n")
+    assert "T1.erosion" in complaint(trial)
+
+
+def test_regions_of_the_brain_have_defaults_that_the_step_shares(trial):
+    brain = load_settings(trial).config["regions"]["brain"]
+    assert (brain["segmentation"], brain["structural"], brain["atlas"]) == ("template", "none", None)
+    assert brain["least_probability"] == dict.fromkeys(("white_matter", "gray_matter", "csf"))
+
+
+def test_an_atlas_must_be_there_and_readable(trial):
+    atlas = "regions:\n  brain:\n    atlas: { labels: config/atlas.nii.gz, names: config/atlas.tsv }\n"
+    replace(trial / layout.CONFIG, "schedule:\n", f"{atlas}schedule:\n")
+    assert "label image of the atlas is missing" in complaint(trial)
+    (trial / "config/atlas.nii.gz").write_bytes(b"")
+    assert "config/atlas.tsv" in complaint(trial)
+    (trial / "config/atlas.tsv").write_text("index\tname\tpart\n1\tthalamus\tdeep\n")
+    assert "deep_gray" in complaint(trial)
+    (trial / "config/atlas.tsv").write_text("index\tname\tpart\n1\tthalamus\tdeep_gray\n")
+    assert load_settings(trial).config["regions"]["brain"]["atlas"]["labels"] == "config/atlas.nii.gz"
+
+
 def test_defaults_are_filled_in(trial):
     replace(trial / layout.CONFIG, "seed: 20260101\n", "")
     replace(trial / "config/biomarkers.yaml", "  roi_statistic: median\n", "")

@@ -55,6 +55,14 @@ def select_biomarkers(
                 found=f"model {block['model']}",
                 remedy="set pulses to none, or fit another model",
             )
+        if block["regions"] == "thigh" and not _gives_water_and_fat(block["model"]):
+            complaints.add(
+                f"A thigh cannot be found in the fit of {name}",
+                where=f"{where}, key {name}.regions",
+                expected="template, site or heart; or a model of water and fat (pdff_complex, pdff_magnitude)",
+                found=f"thigh with model {block['model']}",
+                remedy="name another source of regions",
+            )
         if block["suffix"] not in SUFFIXES:
             complaints.add(
                 f"The intake cannot convert the series of {name}",
@@ -79,6 +87,13 @@ def _describes_pulses(model: str) -> bool:
     from isocenter import models  # compiled code, which a trial without this key need not load to be planned
 
     return model in models.names() and "profile" in getattr(models.get(model), "options", {})
+
+
+def _gives_water_and_fat(model: str) -> bool:
+    """Whether a model's fit holds the amplitudes of water and of fat."""
+    from isocenter import models
+
+    return model in models.names() and {"W", "F"} <= {p.name for p in models.get(model).parameters}
 
 
 #: The units in which a map of each name can be lent.

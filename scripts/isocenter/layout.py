@@ -17,8 +17,13 @@ SITE_FOLDER = f"{SITES}/{{site}}"
 SITE_YAML = f"{SITES}/{{site}}/site.yaml"
 PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
+_SENT = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}"
 #: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
-SENT_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_dseg.nii.gz"
+SENT_REGIONS = f"{_SENT}_dseg.nii.gz"
+#: Everything that a site may send about the regions of a series: that, a DICOM-SEG, shapes, a heart in short axis.
+SENT_FILES = tuple(f"{_SENT}{end}" for end in ("_dseg.nii.gz", "_dseg.tsv", "_dseg.dcm", "_shapes.yaml", "_heart.yaml"))
+#: A structural scan of a session's participant, T1-weighted and without skull.
+SENT_STRUCTURAL = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_T1w.nii.gz"
 #: Where a person puts the vials of a phantom (a table, regions.schema.yaml); they are then not searched.
 HAND_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_vials.tsv"
 
@@ -68,6 +73,7 @@ TRIAL = f"{RESULTS}/trial"
 MEASUREMENTS = f"{TRIAL}/measurements.tsv"
 EXCLUSIONS = f"{TRIAL}/exclusions.tsv"
 FLOW = f"{TRIAL}/flow.tsv"
+PLAUSIBILITY = f"{TRIAL}/plausibility.tsv"
 STATISTICS = f"{TRIAL}/statistics.json"
 QUALIFICATION = f"{TRIAL}/qualification.tsv"
 REPORT = f"{RESULTS}/report/index.html"

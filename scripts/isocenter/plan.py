@@ -183,16 +183,29 @@ class Plan(PhantomPlan):
 
     def run_regions(self, wildcards: Any) -> dict[str, dict[str, Any]]:
         """Where the regions of each map of a run come from."""
-        keys = ("regions", "suffix", "contrast")
+        keys = ("regions", "suffix", "contrast", "erosion")
         blocks = (self.biomarkers[name] for name in self.run_biomarkers(wildcards))
         return {block["map"]: {key: block[key] for key in keys} for block in blocks}
 
     def sent_regions(self, wildcards: Any) -> list[str]:
-        """The label images that the site drew on the series of a run, and the tables that name them."""
-        suffixes = [entry["suffix"] for entry in self.run_regions(wildcards).values() if entry["regions"] == "site"]
-        images = [layout.fill(layout.SENT_REGIONS, **entities_of(wildcards), suffix=s) for s in dict.fromkeys(suffixes)]
-        files = [path for image in images for path in (image, Path(str(image).replace(".nii.gz", ".tsv")))]
+        """What the site sent about the regions of a run's series."""
+        sources = self.run_regions(wildcards).values()
+        suffixes = dict.fromkeys(entry["suffix"] for entry in sources if entry["regions"] in ("site", "heart"))
+        files = [layout.fill(p, **entities_of(wildcards), suffix=s) for s in suffixes for p in layout.SENT_FILES]
         return [str(path) for path in files if path.is_file()]
+
+    def structural(self, wildcards: Any) -> list[str]:
+        """The structural scan that the template is registered to: none or one."""
+        if self.settings.config["regions"]["brain"]["structural"] == "none":
+            return []
+        values = entities_of(wildcards)
+        path = layout.fill(layout.SENT_STRUCTURAL, **{key: values[key] for key in ("site", "participant", "session")})
+        return [str(path)] if path.is_file() else []
+
+    def atlas(self) -> list[str]:
+        """The label image of the brain's atlas and the table of its names; empty without one."""
+        atlas = self.settings.config["regions"]["brain"]["atlas"]
+        return [atlas["labels"], atlas["names"]] if atlas else []
 
     def run_calibrations(self, wildcards: Any) -> list[str]:
         """The calibrations that a run's biomarkers need."""
@@ -291,6 +304,7 @@ class Plan(PhantomPlan):
             "planned": self.planned_runs(),
             "config_hash": text_digest(repr((self.settings.config, self.biomarkers, self.settings.claims))),
             "seed": self.settings.config["seed"],
+            "regions": self.settings.config["regions"],
         }
 
     # Where a site's files lie -----------------------------------------------------------------------

@@ -38,6 +38,15 @@ COLUMNS = (
     "calibrated_flag",
     "flags",
     "lent_maps",
+    "raw_median",
+    "raw_mean",
+    "raw_sd",
+    "raw_iqr",
+    "raw_p10",
+    "raw_p90",
+    "n_effective",
+    "erosion",
+    "transform_hash",
 )
 #: A region with fewer voxels that hold a value has no row but an exclusion: a few voxels at the tissue's border
 #: would speak for all of it.
@@ -58,6 +67,7 @@ class RoiStatistic:
     stderr_noise : what the standard error would be for noise alone, from the voxels' own [unit]
     n_voxels, n_valid : voxels of the region, and those with a value
     n_effective : independent voxels that `n_valid` correlated ones are worth
+    median, mean, sd, iqr, p10, p90 : of the valid voxels, all alike [unit]
     flags : share of the region's voxels by flag name, ``ok`` left out [1]
     """
 
@@ -67,6 +77,12 @@ class RoiStatistic:
     n_voxels: int
     n_valid: int
     n_effective: float
+    median: float = np.nan
+    mean: float = np.nan
+    sd: float = np.nan
+    iqr: float = np.nan
+    p10: float = np.nan
+    p90: float = np.nan
     flags: dict[str, float] = field(default_factory=dict)
 
     def describe_flags(self) -> str:
@@ -96,18 +112,34 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray, statistic: s
     n_voxels, n_valid = int(np.count_nonzero(region)), int(np.count_nonzero(valid))
     flags = share_of_flags(parameter_map.flag[region])
     if n_valid == 0:
-        return RoiStatistic(np.nan, np.nan, np.nan, n_voxels, 0, 0.0, flags)
+        return RoiStatistic(np.nan, np.nan, np.nan, n_voxels, 0, 0.0, flags=flags)
     values = parameter_map.value[valid].astype(float)
-    value = float(np.median(values))
+    shape = describe_spread(values)
+    value = shape["median"]
     spread = 1.4826 * float(np.median(np.abs(values - value)))  # the SD of normal values, deaf to outliers
     n_effective = effective_count(parameter_map.value, valid)
     errors, factor = typical_stderr(parameter_map.stderr[valid]), MEDIAN_FACTOR
     if statistic == "mean":
         # A mean is moved by every voxel, the noisy and the odd ones too: their root mean square and plain SD count.
-        value, spread, factor = float(values.mean()), float(values.std(ddof=min(1, n_valid - 1))), 1.0
+        value, spread, factor = shape["mean"], shape["sd"], 1.0
         errors = float(np.sqrt(np.nanmean(np.square(parameter_map.stderr[valid].astype(float)))))
     noise, sampling = (factor * sd / np.sqrt(n_effective) for sd in (errors, spread))
-    return RoiStatistic(value, float(np.fmax(noise, sampling)), float(noise), n_voxels, n_valid, n_effective, flags)
+    worth = (float(np.fmax(noise, sampling)), float(noise), n_voxels, n_valid, n_effective)
+    return RoiStatistic(value, *worth, **shape, flags=flags)
+
+
+def describe_spread(values: np.ndarray) -> dict[str, float]:
+    """How the (n,) valid values of a region lie, in their own unit: median, mean, SD, interquartile range, P10, P90."""
+    p10, p25, p75, p90 = (float(p) for p in np.percentile(values, (10, 25, 75, 90)))
+    sd = float(values.std(ddof=min(1, values.size - 1)))
+    return {
+        "median": float(np.median(values)),
+        "mean": float(values.mean()),
+        "sd": sd,
+        "iqr": p75 - p25,
+        "p10": p10,
+        "p90": p90,
+    }
 
 
 def typical_stderr(stderr: np.ndarray) -> float:

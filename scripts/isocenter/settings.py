@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
+from isocenter.atlas import check_atlas
 from isocenter.biomarker_blocks import select_biomarkers
 from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import NONE, SUFFIXES
@@ -71,6 +72,7 @@ def load_settings(root: Path) -> Settings:
     config = read_document(root / layout.CONFIG, "config", name=layout.CONFIG)
     files = config["files"]
     complaints = Complaints()
+    complaints.collect(check_atlas, root, config["regions"]["brain"]["atlas"])
     known = complaints.collect(read_document, root / files["biomarkers"], "biomarkers", name=files["biomarkers"])
     claims = complaints.collect(read_document, root / files["claims"], "claims", name=files["claims"])
     protocol = complaints.collect(read_document, root / files["protocol"], "protocol", name=files["protocol"])

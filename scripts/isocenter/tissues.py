@@ -74,13 +74,18 @@ def synthesize_contrast(
     return image
 
 
-def label_tissues(probabilities: dict[str, np.ndarray]) -> np.ndarray:
-    """Labels, 1 for the first of `TISSUES` and so on, 0 for none: (x, y, z) uint8 array."""
-    first = next(iter(probabilities.values()))
-    labels = np.zeros(first.shape, np.uint8)
-    for number, name in enumerate(TISSUES, start=1):
-        labels[probabilities[name] > THRESHOLDS[name]] = number
-    return labels
+def divide_tissues(
+    probabilities: dict[str, np.ndarray], thresholds: dict[str, float] = THRESHOLDS
+) -> dict[str, np.ndarray]:
+    """Where each of `TISSUES` is: name to (x, y, z) booleans, none over another.
+
+    A voxel is of the tissue that it most probably is, air among them; of these voxels those whose probability exceeds
+    the tissue's threshold stay. With thresholds of 0 all do: the hard labels.
+    """
+    stack = np.stack([probabilities[name] for name in TISSUES])
+    air = np.maximum(1 - stack.sum(axis=0), 0)
+    most = np.argmax(np.concatenate([stack, air[np.newaxis]]), axis=0)
+    return {name: (most == number) & (stack[number] > thresholds.get(name, 0.0)) for number, name in enumerate(TISSUES)}
 
 
 def average_blocks(fine: np.ndarray, block: int | tuple[int, int, int]) -> np.ndarray:

@@ -14,13 +14,14 @@ FLOORS = {
     1: ("volume",),
     2: (
         "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
-        "tissues", "flow", "statistics", "quality", "simulation",
+        "tissues", "flow", "statistics", "quality", "simulation", "regions",
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "provenance", "step", "runner", "overview", "stats_command",
-        "fit_command", "align_command", "phantom_command", "vial_regions", "warm", "terminal", "cli",
+        "fit_command", "align_command", "phantom_command", "vial_regions", "site_regions",
+        "atlas", "warm", "terminal", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

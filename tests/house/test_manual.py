@@ -8,14 +8,17 @@ from isocenter.schemas import load_schema, resolve
 
 EXPECTED = {
     "arteries",
+    "atlas",
     "biomarkers",
     "claims",
     "config",
+    "heart",
     "participants",
     "phantom",
     "protocol",
     "regions",
     "sessions",
+    "shapes",
     "site",
     "spectra",
 }

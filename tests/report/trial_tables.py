@@ -14,6 +14,7 @@ from isocenter.io.nifti import write_image
 from isocenter.io.outcome import EXCLUSION_COLUMNS
 from isocenter.io.tables import write_table
 from isocenter.phantom.control import chart_sessions
+from isocenter.regions.order import check_order
 
 from .statistics_tables import make_statistics
 
@@ -84,6 +85,9 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
         path = root / layout.statistics_table(name)
         write_table(path, tables.get(name, pd.DataFrame(columns=["biomarker", "roi", "unit", "scale", "flags"])))
         paths["tables"].append(path)
+    parameters = {name: block["parameter"] for name, block in BIOMARKERS.items()}
+    write_table(root / layout.PLAUSIBILITY, check_order(measurements, parameters))
+    paths["tables"].append(root / layout.PLAUSIBILITY)
     for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls"):
         paths[kind] = []
     for site in [] if is_empty else sites:

@@ -6,7 +6,8 @@ rule make_report:
         measurements=layout.MEASUREMENTS,
         exclusions=layout.EXCLUSIONS,
         flow=layout.FLOW,
-        tables=[layout.statistics_table(name) for name in layout.STATISTICS_TABLES],
+        tables=[layout.statistics_table(name) for name in layout.STATISTICS_TABLES]
+        + [layout.PLAUSIBILITY],
         vials=expand(layout.VIALS, site=PLAN.sites),
         calibrations=lambda wildcards: PLAN.all_calibrations(),
         verdicts=expand(layout.VERDICT, site=PLAN.sites),

@@ -22,6 +22,8 @@ rule transfer_labels:
         maps=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.MAP),
         fits=lambda wildcards: after_intake(wildcards).run_maps(wildcards, layout.FIT),
         sent=lambda wildcards: after_intake(wildcards).sent_regions(wildcards),
+        atlas=PLAN.atlas(),
+        structural=lambda wildcards: after_intake(wildcards).structural(wildcards),
     output:
         labels=directory(layout.LABELS),
     log:
@@ -31,6 +33,7 @@ rule transfer_labels:
     params:
         seed=PLAN.settings.config["seed"],
         regions=lambda wildcards: PLAN.run_regions(wildcards),
+        brain=PLAN.settings.config["regions"]["brain"],
         code=code_digest("transfer_labels"),
     message:
         "label the regions of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"

@@ -15,6 +15,7 @@ rule pool_measurements:
         measurements=layout.MEASUREMENTS,
         exclusions=layout.EXCLUSIONS,
         flow=layout.FLOW,
+        plausibility=layout.PLAUSIBILITY,
     log:
         f"{layout.LOGS}/pool_measurements.log",
     conda:
@@ -23,6 +24,7 @@ rule pool_measurements:
         sites=PLAN.sites,
         schedule=PLAN.settings.config["schedule"],
         suffixes={name: block["suffix"] for name, block in PLAN.biomarkers.items()},
+        parameters={name: block["parameter"] for name, block in PLAN.biomarkers.items()},
         code=code_digest("pool_measurements"),
     message:
         "pool the measurements of {params.sites}"

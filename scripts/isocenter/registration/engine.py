@@ -5,6 +5,7 @@ the two crosses here. Matrices are in RAS and map a point of the fixed image to 
 which images are resampled.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,6 +112,24 @@ def read_matrix(path: str) -> np.ndarray:
     matrix[:3, :3] = parameters[:9].reshape(3, 3)
     matrix[:3, 3] = parameters[9:] + center - matrix[:3, :3] @ center
     return FLIP @ matrix @ FLIP
+
+
+def hash_transform(shift: np.ndarray, paths: Sequence[str]) -> str:
+    """SHA-256 of a composed transform, as hexadecimal digits: of its numbers, not of how files pack them.
+
+    shift : (4, 4) array, what was done before; paths : files of matrices and warps, as resampling takes them
+    """
+    ants, digest = load_ants(), hashlib.sha256(np.asarray(shift, dtype="<f8").tobytes())
+    for path in paths:
+        if path.endswith(".mat"):
+            transform = ants.read_transform(path)
+            parts = [transform.parameters, transform.fixed_parameters]
+        else:
+            warp = ants.image_read(path)
+            parts = [warp.numpy(), warp.origin, warp.spacing, warp.direction]
+        for part in parts:
+            digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 #: Rigid, for volumes of some 10⁵ samples: 0.2 s each. ANTs shrinks thick slices less than the plane.

@@ -9,7 +9,7 @@ import numpy as np
 
 from isocenter import motion
 from isocenter.errors import RegistrationError, explain
-from isocenter.registration.engine import RIGID, Stage, run_ants_registration, to_ants
+from isocenter.registration.engine import RIGID, Stage, hash_transform, run_ants_registration, to_ants
 from isocenter.registration.loading import load_ants
 from isocenter.tissues import Template, average_blocks
 
@@ -35,13 +35,23 @@ class Transfer:
 
     probabilities : for each image, name to (x, y, z) float32 array [1]
     correlation : of the first image and the template brought to it
+    hashes : for each image, the SHA-256 of the composed transform that brought the template to it
+    atlas : for each image, the labels of the atlas, (x, y, z) int16 array; empty without an atlas
     """
 
     probabilities: list[dict[str, np.ndarray]]
     correlation: float
+    hashes: list[str]
+    atlas: list[np.ndarray]
 
 
-def transfer_tissues(images: Sequence[tuple[np.ndarray, np.ndarray]], template: Template, *, seed: int = 1) -> Transfer:
+def transfer_tissues(
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    template: Template,
+    *,
+    seed: int = 1,
+    atlas: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Transfer:
     """Bring a template's tissues to the images of one session.
 
     The template is registered to the first image (rigid, affine, diffeomorphic); every other image is registered to
@@ -55,15 +65,21 @@ def transfer_tissues(images: Sequence[tuple[np.ndarray, np.ndarray]], template: 
         Skull-stripped, like the images.
     seed : int
         Of ANTs' sampling.
+    atlas : (x, y, z) int array and (4, 4) affine, optional
+        Labels in the template's space.
     """
     with tempfile.TemporaryDirectory() as folder:
         shift, paths, correlation = _find_template(images[0], template, folder, seed)
-        moved = shift @ template.affine
-        probabilities = [_bring(template.tissues, moved, *images[0], paths)]
+        ways = [paths]
         for number, image in enumerate(images[1:], start=1):
-            rigid = _register_to_first(images[0], image, Path(folder, f"image{number}"), seed)
-            probabilities.append(_bring(template.tissues, moved, *image, [*paths, rigid]))
-    return Transfer(probabilities, correlation)
+            ways.append([*paths, _register_to_first(images[0], image, Path(folder, f"image{number}"), seed)])
+        placed = list(zip(images, ways, strict=True))
+        return Transfer(
+            [_bring(template.tissues, shift @ template.affine, *image, way) for image, way in placed],
+            correlation,
+            [hash_transform(shift, way) for way in ways],
+            [_bring_labels(atlas[0], shift @ atlas[1], *image, way) for image, way in placed] if atlas else [],
+        )
 
 
 def _find_template(image, template, folder, seed):
@@ -109,16 +125,31 @@ def _register_to_first(first, image, folder: Path, seed: int) -> str:
 
 def _bring(tissues, tissues_affine, image, affine, paths) -> dict[str, np.ndarray]:
     """Each tissue's mean over points inside every voxel of an image's grid, through the transforms."""
+    counts, grid = _points_inside(image.shape, affine)
+    return {
+        name: average_blocks(load_ants().apply_transforms(grid, to_ants(tissue, tissues_affine), paths).numpy(), counts)
+        for name, tissue in tissues.items()
+    }
+
+
+def _bring_labels(labels, labels_affine, image, affine, paths) -> np.ndarray:
+    """The label that most points inside every voxel have, through the transforms; of equal shares the lower number."""
+    counts, grid = _points_inside(image.shape, affine)
+    moving = to_ants(labels, labels_affine)  # float32 holds every int16
+    points = load_ants().apply_transforms(grid, moving, paths, interpolator="nearestNeighbor").numpy()
+    best, share = np.zeros(image.shape, np.int16), np.zeros(image.shape, np.float32)
+    for label in np.unique(points):
+        own = average_blocks((points == label).astype(np.float32), counts)
+        best, share = np.where(own > share, np.int16(label), best), np.maximum(share, own)
+    return best
+
+
+def _points_inside(shape, affine) -> tuple[tuple[int, int, int], object]:
+    """How many points lie inside a voxel along each axis, and the ANTs image of their grid."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     counts = np.maximum(np.round(spacing / POINT_SPACING).astype(int), 1)
     fine = affine.copy()
     fine[:3, :3] = affine[:3, :3] / counts
     fine[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((1 / counts - 1) / 2)
-    grid = to_ants(np.zeros(np.array(image.shape) * counts, np.float32), fine)
-    return {
-        name: average_blocks(
-            load_ants().apply_transforms(grid, to_ants(tissue, tissues_affine), paths).numpy(),
-            tuple(int(count) for count in counts),
-        )
-        for name, tissue in tissues.items()
-    }
+    grid = to_ants(np.zeros(np.array(shape) * counts, np.float32), fine)
+    return tuple(int(count) for count in counts), grid

@@ -17,7 +17,7 @@ TEXT = (
     "series", "stage", "reason", "action", "scale", "flags", "flag", "component", "method", "contrast", "form",
     "source", "wording", "coefficient", "delta_source", "context_of_use", "verdict", "reasons", "settle", "sentence",
     "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag", "lent_maps",
-    "quantity", "signal", "state", "events", "rule", "drift",
+    "quantity", "signal", "state", "events", "rule", "drift", "erosion", "transform_hash",
 )  # fmt: skip
 
 _SITE = re.compile(r"sites/([A-Za-z0-9]+)/")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import isocenter
+from isocenter.regions.erosion import Erosion
 from isocenter.report.citations import STATISTICS, cite, find_dois
 from isocenter.report.dictionary import COLUMNS, TABLES
 from isocenter.report.gather import Trial
@@ -57,6 +58,15 @@ def model_card(name: str) -> dict[str, str]:
     return card
 
 
+#: Where regions come from, by the biomarker's `regions`.
+_SOURCES = {
+    "template": "were brought into scan space with ANTs, from the MNI152 template (doi "
+    "10.1016/j.neuroimage.2010.07.033) by a diffeomorphism (doi 10.1016/j.media.2007.06.004)",
+    "site": "are those that the site drew on the series",
+    "heart": "are the myocardium as the site outlined it, divided into the segments of the American Heart Association "
+    "(doi 10.1161/hc0402.102975)",
+    "thigh": "were told from the water and fat that the same fit gave",
+}
 _UNDONE = " Where the fits became worse by it, it was undone."
 #: What was done to the volumes of a series before the fit, by the biomarker's `align`.
 _ALIGNMENTS = {
@@ -92,16 +102,26 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     sentences.append(_ALIGNMENTS[block.get("align", "none")])
     sentences += _calibration_sentences(trial, name, block)
     rois = ", ".join(str(r).replace("_", " ") for r in block.get("rois", []))
+    sentences.append(f"Regions ({rois}) {_describe_regions(trial, block)}.")
     sentences.append(
-        f"Regions ({rois}) were brought into scan space with ANTs, and each region is summarized by the "
-        f"{block.get('roi_statistic', 'median')} over its valid voxels with a standard error that holds the fit and "
-        "the calibration."
+        f"Each region is summarized by the {block.get('roi_statistic', 'median')} over its valid voxels with a "
+        "standard error that holds the fit, the correlation of neighboring voxels and the calibration."
     )
     if block.get("scale") == "log":
         sentences.append("Its statistics are made on the log scale, declared beforehand; coefficients read as percent.")
     if block.get("field_dependent"):
         sentences.append("It depends on field strength: values from different field strengths are never pooled.")
-    return {"name": name, "text": " ".join(sentences), "card": card, "dois": find_dois(card.get("reference", ""))}
+    dois = [*find_dois(card.get("reference", "")), *find_dois(" ".join(sentences))]
+    return {"name": name, "text": " ".join(sentences), "card": card, "dois": dois}
+
+
+def _describe_regions(trial: Trial, block: dict[str, Any]) -> str:
+    source, erosion = block.get("regions", "template"), Erosion.from_dict(block.get("erosion"))
+    text = _SOURCES[source]
+    brain = (trial.settings.get("regions") or {}).get("brain", {})
+    if source == "template" and brain.get("segmentation") == "atropos":
+        text += ", and refined by a segmentation of the scan itself (Atropos, doi 10.1007/s12021-011-9109-y)"
+    return text + (f"; {erosion} was taken off their rim" if str(erosion) != "none" else "")
 
 
 def _calibration_sentences(trial: Trial, name: str, block: dict[str, Any]) -> list[str]:

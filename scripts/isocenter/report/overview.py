@@ -8,6 +8,7 @@ from isocenter.figures.palette import state_of
 from isocenter.report.cards import verdict_cards
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
+from isocenter.report.plausibility import list_doubts
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.wording import (
     VERDICT_WORDS,
@@ -55,6 +56,7 @@ def overview_context(trial: Trial) -> dict[str, Any]:
         "cards": cards,
         "flow": flow_figure(trial),
         "accounting": accounting_table(trial),
+        "doubts": [shorten(doubt, 400) for doubt in list_doubts(trial)],
     }
 
 
@@ -67,7 +69,8 @@ def describe_health(trial: Trial, needs: Table, cards: list[dict[str, Any]]) -> 
     first = trial.rows("flow", entity="acquisition", stage="align")
     n_in = int(first["n_in"].sum()) if len(first) else 0
     n_out = int(analyzed["n_out"].sum()) if len(analyzed) else 0
-    state = "fail" if n_fail or n_out == 0 else "warn" if n_warn or needs.n_total else "pass"
+    n_doubts = len(list_doubts(trial))
+    state = "fail" if n_fail or n_out == 0 else "warn" if n_warn or needs.n_total or n_doubts else "pass"
     opening = {"pass": "Healthy", "warn": "Running, with things to look at", "fail": "Needs attention"}[state]
     sites = f"{len(verdicts) - n_fail} of {plural(len(verdicts), 'site')} pass onboarding"
     if n_warn:
@@ -82,6 +85,8 @@ def describe_health(trial: Trial, needs: Table, cards: list[dict[str, Any]]) -> 
         f"{plural(needs.n_total, 'thing')} left out that {'asks' if needs.n_total == 1 else 'ask'} for you",
         f"verdicts: {words}" if words else "no verdict yet",
     ]
+    if n_doubts:
+        parts.append(f"{plural(n_doubts, 'pair')} of values out of the order that tissues must have")
     return {"state": state, "opening": opening, "line": "; ".join(parts) + "."}
 
 

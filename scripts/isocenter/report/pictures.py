@@ -107,7 +107,8 @@ def _labels(trial: Trial, key: RunKey, map_name: str, names: dict[int, str]) -> 
     if table.is_file():
         from isocenter.io.tables import read_table
 
-        names.update({int(r["index"]): str(r["name"]) for _, r in read_table(table, text=("name",)).iterrows()})
+        for _, row in read_table(table, text=("name",)).iterrows():  # a number's first name is the tissue
+            names.setdefault(int(row["index"]), str(row["name"]))
     return read_labels(path)[0]
 
 

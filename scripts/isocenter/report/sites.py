@@ -11,6 +11,7 @@ from isocenter.report.metric_figures import is_used
 from isocenter.report.metric_tables import linearity
 from isocenter.report.metrics import ROOT, times
 from isocenter.report.overview import list_needs
+from isocenter.report.plausibility import list_doubts, order_table
 from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
@@ -50,6 +51,8 @@ def site_context(
         "linearity": [(name, linearity(trial, name, site=site)) for name in _calibrated(trial, site)],
         "mosaics": mosaics,
         "motion": _motion_table(trial, site),
+        "order": order_table(trial, site, ROOT),
+        "doubts": [shorten(doubt, 400) for doubt in list_doubts(trial, site)],
         "needs": _needs_of_site(trial, site),
     }
 

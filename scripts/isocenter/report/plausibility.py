@@ -1,0 +1,48 @@
+"""Whether tissues are in their order, scan by scan: what a page shows of ``plausibility.tsv``."""
+
+from typing import Any
+
+from isocenter.regions.order import HOLDS, VIOLATED, describe_violation
+from isocenter.report.gather import Trial
+from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
+from isocenter.report.wording import format_number, name_roi, plural, shown_unit
+
+#: the state that colors an order
+STATES = {VIOLATED: "fail"}
+
+
+def list_doubts(trial: Trial, site: str | None = None) -> list[str]:
+    """One sentence a violated order, of a site or of all."""
+    rows = trial.rows("plausibility", order=VIOLATED, **({} if site is None else {"site": site}))
+    return [describe_violation(row) for row in rows.to_dict("records")]
+
+
+def order_table(trial: Trial, site: str, root: str) -> Table:
+    """The pairs of a site whose order does not hold beyond doubt: violated ones first."""
+    found = trial.rows("plausibility", site=site)
+    open_ = found[found["order"] != HOLDS] if len(found) else found
+    rows = []
+    for index, row in sorted(open_.iterrows(), key=lambda pair: (pair[1]["order"] != VIOLATED, pair[0])):
+        who = f"sub-{row['participant_id']} ses-{row['session']} run-{row['run']}"
+        rows.append(
+            [
+                Cell(row["order"], state=STATES.get(row["order"], "warn"), href=row_link("plausibility", index, root)),
+                Cell(who),
+                Cell(name_roi(row["rule"])),
+                *(_value_cell(row, end) for end in ("lower", "upper")),
+                number_cell(format_number(row["z"], 1), row["z"]),
+            ]
+        )
+    n = len(found)
+    empty = (
+        f"All {plural(n, 'pair')} of values are in their order." if n else "No two values of a scan can be compared."
+    )
+    columns = ["Order", "Scan", "Rule", "Should be lower", "Should be higher", "Difference over its SE"]
+    return table_of("plausibility", columns, rows, source="plausibility.tsv", empty=empty)
+
+
+def _value_cell(row: Any, end: str) -> Cell:
+    unit, factor = shown_unit(row["unit"])
+    value, stderr = factor * row[end], factor * row[f"{end}_stderr"]
+    what = f"{row[f'{end}_biomarker']} {name_roi(row[f'{end}_roi'])}"
+    return number_cell(f"{what}: {format_number(value)} ± {format_number(stderr)} {unit}", value)
