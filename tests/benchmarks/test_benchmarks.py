@@ -100,3 +100,22 @@ def test_the_command_prints_tables_and_json(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         command.main(["--only", "magic"])
     assert stop.value.code == 2
+
+
+def test_stages_count_each_job_once(tmp_path, capsys):
+    """A job's outputs have a record each, written one after the other; a folder without any is the request's fault."""
+    from benchmarks.stages import main
+
+    folder = tmp_path / ".snakemake" / "metadata"
+    folder.mkdir(parents=True)
+    for name, rule, log, start, end in (
+        ("map", "fit_map", "one.log", 10.0, 12.5), ("stderr", "fit_map", "one.log", 10.1, 12.5),
+        ("other", "fit_map", "two.log", 10.0, 11.0), ("page", "make_report", "page.log", 13.0, 19.5),
+    ):  # fmt: skip
+        record = {"rule": rule, "log": [log], "starttime": start, "endtime": end}
+        (folder / name).write_text(json.dumps(record))
+    assert main([str(tmp_path)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+    assert rows[0].startswith("| `make_report` | 1 | 6.5 |")
+    assert rows[1].startswith("| `fit_map` | 2 | 3.5 |")
+    assert main([str(folder)]) == 2
