@@ -45,6 +45,8 @@ _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _LOWEST_B1, _HIGHEST_B1 = 0.5, 1.3
 _B1_STEP = 0.035
+#: Between values of B1 that are weighed against each other, so that what a train makes likely at SNR 100 is a sum over ten.
+_HELD_STEP = 0.02
 #: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
 #: 0 where there is none.
 _B1, _PROFILE = 5, 6
@@ -313,6 +315,7 @@ class T2ExtendedPhaseGraph:
                 is_hard=np.array(is_hard),
                 visible=np.array(visible),
                 sides=1 if len(lower) == 2 and not is_known else -1,
+                side_step=_HELD_STEP if has_profile and len(lower) == 2 and not is_known else 0.0,
                 grid=np.column_stack([axis.ravel() for axis in np.meshgrid(*nodes)]),
                 order=np.arange(te.size),
                 amplitudes=2 if has_offset else 1,
