@@ -54,11 +54,23 @@ def finish_planar(
             continue
         flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
         if flag[v] == _OK and sides.step > 0.0:
-            mean = 0.0
+            mean, free = 0.0, np.inf if sigma[v] > 0.0 and not kind else float(freedom[v])
             for i in range(n):
                 padded[i] = work[2, i]
                 mean += work[2, i] / n
-            widen(sides, direction, padded, mean, n, solution.theta, solution.amplitudes, variance, covariance, notes)
+            widen(
+                sides,
+                direction,
+                padded,
+                mean,
+                n,
+                solution.theta,
+                solution.amplitudes,
+                variance,
+                free,
+                covariance,
+                notes,
+            )
             report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isocenter.fitting.climb import climb, collect_cell, differentiate
-from isocenter.fitting.line import ascend
+from isocenter.fitting.line import BEYOND, collect
 from isocenter.models.compiled import vector_kernel
 
 TERMS = 8
@@ -25,13 +25,15 @@ _FEWEST = 5
 #: An optimum whose standard error is below this many steps is narrow: sums over nodes would miss it.
 _NARROW = 0.6
 #: Differences of chi squared beyond which nothing is left to count.
-_HOPELESS = 40.0
+_HOPELESS = 20.0
 #: What a node's share is spread over, in steps: the standard deviation of a uniform distribution.
 _SPREAD = 0.29
 #: Rows of `Sides.extras`.
-_ARC, _SLOPE, _SIZE, _LEVEL = 0, 1, 2, 3
+_ARC, _SLOPE, _GAIN, _LEVEL = 0, 1, 2, 3
 _SHARE, _NORMAL = 0.95, 1.959963984540054
 _MOST_TURNS, _SETTLED = 30, 1e-3
+#: Of a step of Newton's method, in halves of a cell, after which it has arrived.
+_ARRIVED = 2e-3
 
 
 class Sides(NamedTuple):
@@ -39,8 +41,8 @@ class Sides(NamedTuple):
 
     directions : (k, cells, m, TERMS) coefficients of the direction, samples padded with zeros
     extras : (k, cells, 4, TERMS) coefficients: how far a step of the side moves the direction apart from what the first
-        coordinate does; how far the first coordinate moves it; the logarithm of the length of the basis function
-        without its constant part; the mean of the basis function over that length
+        coordinate does; how far the first coordinate moves it; one over the length of the basis function without
+        its constant part; the mean of the basis function over that length
     nodes : (k,); step : between them; lower : of the first coordinate; width : of its cells
     """
 
@@ -90,7 +92,7 @@ def lay_sides(
     f = evaluate(theta.reshape(-1, 2)).reshape(*theta.shape[:-1], -1)
     mean = f.mean(axis=-1, keepdims=True) if has_constant else np.zeros((*f.shape[:-1], 1))
     size = np.maximum(np.linalg.norm(f - mean, axis=-1), 1e-12)
-    looked_up = [np.sqrt(np.maximum(other - both**2 / own, 0.0)), np.sqrt(own), np.log(size), mean[..., 0] / size]
+    looked_up = [np.sqrt(np.maximum(other - both**2 / own, 0.0)), np.sqrt(own), 1.0 / size, mean[..., 0] / size]
     extras = np.stack(looked_up, axis=2) @ np.linalg.inv(powers).T
     return Sides(
         np.ascontiguousarray(directions), np.ascontiguousarray(extras), nodes, float(nodes[1] - nodes[0]),
@@ -113,36 +115,27 @@ def make_notes(k):
 
 
 @vector_kernel
-def widen(sides, direction, y, mean, count, theta, amplitudes, variance, covariance, notes):
+def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom, covariance, notes):
     """Put the variances that hold both sides on the diagonal of the covariance (2 + q, 2 + q) of an optimum.
 
     y : (m,) samples padded with zeros, of which theta (2,) and amplitudes (q,) are the least-squares optimum
-    mean, count : of the samples; variance : of one of them
+    mean, count : of the samples; variance : of one of them; freedom : of the variance, infinite where it is known
     """
     tops, parts, sums = notes[0], notes[1], notes[2]
     height, first = tops[0], tops[1]
-    nodes, step = sides.nodes, sides.step
-    last = nodes.size - 1
-    nearest = min(max(int((theta[1] - nodes[0]) / step + 0.5), 0), last)
-    for way in range(2):
-        u, before = theta[0], theta[0]
-        k = nearest + way
-        while 0 <= k <= last:
-            guess = u + min(max(u - before, -0.05), 0.05)
-            before = u
-            u, h, is_reached = ascend(sides.directions[k], sides.lower, sides.width, y, guess, sums)
-            height[k] = abs(h) if is_reached else 0.0
-            first[k] = u
-            k += 1 if way else -1
+    step = sides.step
+    _scan_nodes(sides, y, theta, variance, height, first, sums)
     if np.sqrt(covariance[1, 1]) < _NARROW * step:
-        kept = _note_optima(sides, direction, y, mean, theta, amplitudes, variance, covariance, notes)
+        kept = _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes)
         if kept < 2:
             return
     else:
-        kept = _note_nodes(sides, mean, count, theta, amplitudes, variance, notes)
+        kept = _note_nodes(sides, mean, count, theta, amplitudes, variance, freedom, notes)
+    # Intervals are Student's: normal distributions as wide as his stand for them.
+    student = _student(freedom)
     for j in range(2 + amplitudes.size):
         own = np.sqrt(covariance[j, j])
-        wide = _reach(parts[0], parts[1 + j], parts[5 + j], kept) / _NORMAL
+        wide = _reach(parts[0], parts[1 + j], parts[5 + j], kept, student) / student
         if not 0.0 < wide < np.inf:
             continue
         for i in range(2 + amplitudes.size):
@@ -152,7 +145,65 @@ def widen(sides, direction, y, mean, count, theta, amplitudes, variance, covaria
 
 
 @vector_kernel
-def _note_nodes(sides, mean, count, theta, amplitudes, variance, notes):
+def _scan_nodes(sides, y, theta, variance, height, first, sums):
+    """Write the height of the best fit on each node and where it is, from the optimum outward; 0 where there is none.
+
+    Of what is hopeless every other node is looked at.
+    """
+    last = height.size - 1
+    x = (theta[0] - sides.lower) / sides.width
+    nearest = min(max(int((theta[1] - sides.nodes[0]) / sides.step + 0.5), 0), last)
+    height[nearest], first[nearest] = _climb_node(sides.directions[nearest], y, x, sums)
+    top = height[nearest]
+    for way in (-2, 2):
+        u, before, k = first[nearest], first[nearest], nearest + way
+        while 0 <= k <= last:
+            height[k], first[k] = _climb_node(sides.directions[k], y, u + min(max(u - before, -0.1), 0.1), sums)
+            before, u = u, first[k]
+            top = max(top, height[k])
+            k += way
+    least = top * top - _HOPELESS * variance
+    for k in range(1 - nearest % 2, last + 1, 2):
+        left, right = max(k - 1, 1 - k), k + 1 if k < last else k - 1
+        height[k] = 0.0
+        if max(height[left], height[right]) ** 2 > least:
+            height[k], first[k] = _climb_node(sides.directions[k], y, 0.5 * (first[left] + first[right]), sums)
+
+
+@vector_kernel
+def _climb_node(cells, y, x, sums):
+    """From x, in cells, to the next top of |h| along the first coordinate: its height, 0 where there is none, and x."""
+    last = cells.shape[0] - 1
+    c = min(max(int(x), 0), last)
+    t = 2.0 * (x - c) - 1.0
+    collect(cells[c], y, sums)
+    for _ in range(_MOST_TURNS):
+        h, slope, bend = sums[7], 0.0, 0.0
+        for d in range(6, -1, -1):
+            bend = bend * t + slope
+            slope = slope * t + h
+            h = h * t + sums[d]
+        bend *= 2.0
+        if h < 0.0:
+            h, slope, bend = -h, -slope, -bend
+        step = -slope / bend if bend < 0.0 else np.copysign(1.0, slope)
+        step = min(max(step, -1.0), 1.0)
+        t += step
+        if abs(t) > BEYOND:
+            x = c + 0.5 * (t + 1.0)
+            if not 0.0 <= x <= last + 1.0:
+                return 0.0, min(max(x, 0.0), last + 1.0)
+            c = min(int(x), last)
+            t = 2.0 * (x - c) - 1.0
+            collect(cells[c], y, sums)
+        elif abs(step) < _ARRIVED:
+            # What is left of the step is its square.
+            return h + 0.5 * slope * step, c + 0.5 * (t + 1.0)
+    return 0.0, x
+
+
+@vector_kernel
+def _note_nodes(sides, mean, count, theta, amplitudes, variance, freedom, notes):
     """Write weight, distances and spreads of all nodes that are likely enough; returns their number."""
     height, first, parts = notes[0][0], notes[0][1], notes[1]
     top = 0.0
@@ -160,22 +211,21 @@ def _note_nodes(sides, mean, count, theta, amplitudes, variance, notes):
         top = max(top, height[k])
     kept = 0
     for k in range(height.size):
-        h, u = height[k], first[k]
+        h, u = height[k], sides.lower + sides.width * first[k]
         chi = (top - h) * (top + h) / variance
         if not chi < _HOPELESS:
             continue
-        arc, _ = look_up(sides, k, u, _ARC)
-        slope, _ = look_up(sides, k, u, _SLOPE)
-        size, bend = look_up(sides, k, u, _SIZE)
-        c = h * np.exp(-size)
-        own = np.sqrt(variance) / (h * slope)
-        parts[0, kept] = np.exp(-0.5 * chi) * max(arc, 0.0) * (0.5 if k == 0 or k == height.size - 1 else 1.0)
+        arc, _ = look_up(sides, k, first[k], _ARC)
+        slope, _ = look_up(sides, k, first[k], _SLOPE)
+        gain, bend = look_up(sides, k, first[k], _GAIN)
+        own = np.sqrt(variance * (1.0 + chi / freedom)) / (h * slope)
+        parts[0, kept] = _weigh(chi, freedom) * max(arc, 0.0) * (0.5 if k == 0 or k == height.size - 1 else 1.0)
         parts[1, kept], parts[5, kept] = abs(u - theta[0]), own
         parts[2, kept], parts[6, kept] = abs(sides.nodes[k] - theta[1]), _SPREAD * sides.step
-        parts[3, kept] = abs(c - amplitudes[0])
-        parts[7, kept] = c * np.sqrt(variance / h**2 + (bend * own) ** 2)
+        parts[3, kept] = abs(h * gain - amplitudes[0])
+        parts[7, kept] = np.sqrt(variance * gain**2 + (h * bend * own) ** 2)
         if amplitudes.size == 2:
-            level, bend = look_up(sides, k, u, _LEVEL)
+            level, bend = look_up(sides, k, first[k], _LEVEL)
             parts[4, kept] = abs(mean - h * level - amplitudes[1])
             parts[8, kept] = np.sqrt(variance * (1.0 / count + level**2) + (h * bend * own) ** 2)
         kept += 1
@@ -183,7 +233,7 @@ def _note_nodes(sides, mean, count, theta, amplitudes, variance, notes):
 
 
 @vector_kernel
-def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, covariance, notes):
+def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes):
     """As `_note_nodes`, of the optimum that was found and of those on other sides, each by its own curvature."""
     (height, first), parts, _, sums, rows, place = notes
     q = amplitudes.size
@@ -198,15 +248,15 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, covaria
         if not (h > below and h >= above) or abs(sides.nodes[k] - theta[1]) <= sides.step:
             continue
         if own < 0.0:
-            own, _, _, _, _, _, _ = _find(direction, y, x, z, sums, rows)
+            own, _, _, _ = _find(direction, y, x, z, sums, rows)
             own = abs(own)
         # By the parabola through three nodes, whose error is a small share of what it adds.
         top = h + 0.125 * (above - below) ** 2 / (2.0 * h - below - above)
         if not (own - top) * (own + top) - 0.2 * (top - h) * (top + h) < _HOPELESS * variance:
             continue
-        place[0], place[1] = (first[k] - sides.lower) / half[0], (sides.nodes[k] - sides.nodes[0]) / half[1]
+        place[0], place[1] = 2.0 * first[k], (sides.nodes[k] - sides.nodes[0]) / half[1]
         _, is_reached = climb(direction, y, -1, 1.0, place, sums, rows)
-        h, hs, ht, hss, hst, htt, det = _find(direction, y, place[0], place[1], sums, rows)
+        h, hss, htt, det = _find(direction, y, place[0], place[1], sums, rows)
         if not (is_reached and det > 0.0):
             continue
         h = abs(h)
@@ -216,15 +266,15 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, covaria
         u = sides.lower + half[0] * place[0]
         m = min(max(int((side - sides.nodes[0]) / sides.step), 0), height.size - 2)
         share = (side - sides.nodes[m]) / sides.step
-        a, _ = look_up(sides, m, u, _SIZE)
-        b, _ = look_up(sides, m + 1, u, _SIZE)
-        parts[0, kept] = np.exp(min(-0.5 * (own - h) * (own + h) / variance, 20.0))
+        a, _ = look_up(sides, m, 0.5 * place[0], _GAIN)
+        b, _ = look_up(sides, m + 1, 0.5 * place[0], _GAIN)
+        parts[0, kept] = _weigh((own - h) * (own + h) / variance, freedom)
         parts[1, kept], parts[5, kept] = abs(u - theta[0]), half[0] * np.sqrt(variance * abs(htt) / (h * det))
         parts[2, kept], parts[6, kept] = abs(side - theta[1]), half[1] * np.sqrt(variance * abs(hss) / (h * det))
-        parts[3, kept] = abs(h * np.exp(-a - share * (b - a)) - amplitudes[0])
+        parts[3, kept] = abs(h * (a + share * (b - a)) - amplitudes[0])
         if q == 2:
-            a, _ = look_up(sides, m, u, _LEVEL)
-            b, _ = look_up(sides, m + 1, u, _LEVEL)
+            a, _ = look_up(sides, m, 0.5 * place[0], _LEVEL)
+            b, _ = look_up(sides, m + 1, 0.5 * place[0], _LEVEL)
             parts[4, kept] = abs(mean - h * (a + share * (b - a)) - amplitudes[1])
         for j in range(2, 2 + q):
             parts[5 + j, kept] = parts[5 + j, 0]
@@ -233,9 +283,8 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, covaria
 
 
 @vector_kernel
-def look_up(sides, k, u, row):
-    """The row of `Sides.extras` at node k and the first coordinate u, and its slope."""
-    x = (u - sides.lower) / sides.width
+def look_up(sides, k, x, row):
+    """The row of `Sides.extras` at node k and the first coordinate, x cells from its end, and its slope."""
     i = min(max(int(x), 0), sides.extras.shape[1] - 1)
     t = 2.0 * (x - i) - 1.0
     f, slope = 0.0, 0.0
@@ -247,17 +296,37 @@ def look_up(sides, k, u, row):
 
 @vector_kernel
 def _find(direction, y, x, z, sums, rows):
-    """The height at a place in halves of cells, its derivatives as in `differentiate`, and the curvatures' determinant."""
+    """The height at a place in halves of cells, its second derivatives and their determinant."""
     i = min(int(0.5 * x), direction.shape[0] - 1)
     j = min(int(0.5 * z), direction.shape[1] - 1)
     collect_cell(direction[i, j], y, sums)
-    h, hs, ht, hss, hst, htt = differentiate(sums, x - 2.0 * i - 1.0, z - 2.0 * j - 1.0, rows)
-    return h, hs, ht, hss, hst, htt, hss * htt - hst * hst
+    h, _, _, hss, hst, htt = differentiate(sums, x - 2.0 * i - 1.0, z - 2.0 * j - 1.0, rows)
+    return h, hss, htt, hss * htt - hst * hst
 
 
 @vector_kernel
-def _reach(weight, distance, spread, count):
-    """Half the width of the interval about 0 that holds 95 % of normal distributions (count,)."""
+def _weigh(chi, freedom):
+    """The likelihood at a difference of chi squared, over that of the optimum, whatever the variance is."""
+    if freedom == np.inf:
+        return np.exp(-0.5 * chi)
+    count = int(freedom)
+    base = 1.0 / max(1.0 + chi / freedom, 0.5)
+    return base ** (count // 2) * (np.sqrt(base) if count % 2 else 1.0)
+
+
+@vector_kernel
+def _student(freedom):
+    """The 97.5 % point of Student's t to 0.1 % from 3 degrees of freedom on (Abramowitz and Stegun 1964, 26.7.5)."""
+    z, a = _NORMAL, 1.0 / freedom
+    third = 3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z
+    return z + a * ((z**3 + z) / 4.0 + a * ((5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0 + a * third / 384.0))
+
+
+@vector_kernel
+def _reach(weight, distance, spread, count, student):
+    """Half the width of the interval about 0 that holds 95 % of distributions (count,) of Student's width."""
+    for i in range(count):
+        spread[i] *= student / _NORMAL
     total, low, high = 0.0, 0.0, 0.0
     for i in range(count):
         total += weight[i]

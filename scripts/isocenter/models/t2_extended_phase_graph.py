@@ -45,7 +45,7 @@ _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _LOWEST_B1, _HIGHEST_B1 = 0.5, 1.3
 _B1_STEP = 0.035
-#: Between values of B1 that are weighed against each other, so that what a train makes likely at SNR 100 is a sum over ten.
+#: Between values of B1 that are weighed against each other.
 _HELD_STEP = 0.02
 #: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
 #: 0 where there is none.
