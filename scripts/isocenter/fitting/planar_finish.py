@@ -4,11 +4,11 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
+from isocenter.fitting.both_sides import make_notes, widen
 from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
-from isocenter.fitting.sides import make_notes, widen
 from isocenter.models.compiled import kernel, vector_kernel
 
 _OK = int(Flag.OK)
@@ -30,7 +30,7 @@ def finish_planar(
     curves, work = np.empty((3, n)), np.empty((3, n))
     normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
     small = make_small(p + q)
-    notes, padded = make_notes(sides.nodes.size), np.zeros(n + -n % 4)
+    notes, padded = make_notes(sides), np.zeros(n + -n % 4)
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):
