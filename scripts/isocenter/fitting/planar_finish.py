@@ -58,19 +58,8 @@ def finish_planar(
             for i in range(n):
                 padded[i] = work[2, i]
                 mean += work[2, i] / n
-            widen(
-                sides,
-                direction,
-                padded,
-                mean,
-                n,
-                solution.theta,
-                solution.amplitudes,
-                variance,
-                free,
-                covariance,
-                notes,
-            )
+            place, amplitudes = solution.theta, solution.amplitudes
+            widen(sides, direction, padded, mean, n, place, amplitudes, variance, free, covariance, notes)
             report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
 
 
