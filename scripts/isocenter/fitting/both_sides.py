@@ -26,8 +26,6 @@ _SPREAD = 0.29
 _SHARE, _NORMAL = 0.95, 1.959963984540054
 #: Of the share that an interval holds.
 _SETTLED, _MOST_TURNS = 1e-3, 30
-#: Nodes with a smaller part of the largest weight are left out.
-_LEAST = 1e-5
 
 
 @vector_kernel
