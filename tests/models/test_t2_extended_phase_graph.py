@@ -140,8 +140,8 @@ def test_coverage_with_the_side_unknown(t2, b1):
 MIRROR = pytest.mark.xfail(
     strict=True,
     reason="near B1 = 1 trains of slightly more and slightly less than 180 degrees differ by less than the noise of "
-    "SNR 100, and least squares lands on the wrong side one time in four or so; other estimators that do not know the "
-    "side are biased elsewhere (docs/decisions/0041); a volume takes B1 from the neighborhood: tests/fields/test_transmit.py",
+    "SNR 100: least squares takes either, and other estimators that do not know the side are biased elsewhere "
+    "(docs/decisions/0041). A volume takes B1 from the neighborhood: tests/fields/test_transmit.py",
 )
 
 

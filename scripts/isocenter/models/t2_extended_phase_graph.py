@@ -23,7 +23,8 @@ the side on which the angle is at most 180 degrees. The search then runs over w 
 180 degrees is an ordinary end of an interval: meeting it is a result, not a failure. Across a profile the angles
 differ, no two B1 give quite the same train, and the search runs over B1 itself. A weak mirror image stays: at SNR 100
 single voxels land on either side of B1 = 1 where B1 is near 1, which costs 1 to 2 % of T2; standard errors hold both
-sides (docs/decisions/0041). In a volume the neighborhood decides (docs/decisions/0024); otherwise `b1_bounds` chooses a side where it is known, and a map of B1 does away with both.
+sides (docs/decisions/0041). In a volume the neighborhood decides (docs/decisions/0024); otherwise `b1_bounds` chooses a
+side where it is known, and a map of B1 does away with both.
 """
 
 from collections.abc import Mapping
