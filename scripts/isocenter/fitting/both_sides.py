@@ -3,8 +3,8 @@
 Two optima may lie side by side and differ by less than the noise, as those of an echo train do on both sides of
 180 degrees; the curvature of the better one does not know of the other. So the second coordinate, the side, is held at
 a row of nodes, the best fit on each is sought along the first one (`sides`), and the nodes are weighed by their
-likelihood. The first coordinate has a flat prior; a step of the side counts by how far it moves the signal, as in
-Jeffreys' prior, whose intervals cover in repeated measurements to a higher order than others (Welch and Peers 1963,
+likelihood and by Jeffreys' prior: a step from node to node counts by how far it moves the signal. Such intervals
+cover, in repeated measurements, to a higher order than those of other priors (Welch and Peers 1963,
 doi 10.1111/j.2517-6161.1963.tb00512.x). The standard error of a parameter is half the width of the interval about its
 estimate that holds 95 % of that, over the 97.5 % point of Student's t. Where an optimum is narrower than the nodes are
 apart, so is the other one, and each counts by its height and its own curvature.
@@ -26,6 +26,8 @@ _SPREAD = 0.29
 _SHARE, _NORMAL = 0.95, 1.959963984540054
 #: Of the share that an interval holds.
 _SETTLED, _MOST_TURNS = 1e-3, 30
+#: Nodes with a smaller part of the largest weight are left out.
+_LEAST = 1e-5
 
 
 @vector_kernel
@@ -96,12 +98,11 @@ def _note_nodes(sides, nodes, found, top, noise, theta, amplitudes, parts, kept)
     _weigh(parts[9], first, nodes.at.size, freedom, parts[0])
     for k in range(nodes.at.size):
         h = found[HEIGHT, k]
+        weight = parts[0, first + k] * max(found[ARC, k], 0.0) * nodes.share[k]
         chi = parts[9, first + k]
         if not (chi < _HOPELESS and h > 0.0):
             continue
         own = np.sqrt(variance * (1.0 + chi / freedom)) / (h * found[SLOPE, k])
-        # The spread is the width of the likelihood along the first coordinate, and with it what that adds up to.
-        weight = parts[0, first + k] * max(found[ARC, k], 0.0) * nodes.share[k] * own
         gain = found[GAIN, k]
         parts[0, kept] = weight
         parts[1, kept] = abs(sides.lower + sides.width * found[PLACE, k] - theta[0])
