@@ -25,15 +25,15 @@ def place(shape, spacing):
     return np.meshgrid(*axes, indexing="ij")
 
 
-def make_head(snr, *, shape=(64, 64, 8), spacing=(3.0, 3.0, 5.0), te=TE, seed=3, bumps=1.0):
+def make_head(snr, *, shape=(64, 64, 8), spacing=(3.0, 3.0, 5.0), te=TE, seed=3):
     """A head of five tissues with a hole of air, in a B1 that no polynomial is: 0.8 at the rim, 1.15 inside, bumps."""
     x, y, _ = place(shape, spacing)
     radius = np.hypot(x / 75, y / 90)
     inside = (radius < 1) & ~((np.abs(x) < 10) & (y > 20) & (y < 45))
     b1 = 0.8 + 0.35 * np.cos(np.clip(radius, 0, 1) * np.pi / 2)
-    b1 += 0.02 * bumps * np.sin(x / 20 + y / 30)
-    b1 += 0.05 * bumps * np.exp(-((x - 30) ** 2 + (y + 20) ** 2) / 1250)
-    b1 -= 0.04 * bumps * np.exp(-((x + 25) ** 2 + (y - 45) ** 2) / 800)
+    b1 += 0.02 * np.sin(x / 20 + y / 30)
+    b1 += 0.05 * np.exp(-((x - 30) ** 2 + (y + 20) ** 2) / 1250)
+    b1 -= 0.04 * np.exp(-((x + 25) ** 2 + (y - 45) ** 2) / 800)
     t2 = np.where(np.sin(x / 9) * np.cos(y / 11) > 0.2, 0.07, 0.09)
     t2 = np.where(radius > 0.7, 0.15, np.where((np.abs(x) < 12) & (np.abs(y) < 25), 0.03, t2))
     t2 = np.where(radius > 0.85, 0.05, t2)
@@ -86,12 +86,21 @@ def test_t2_and_b1_of_a_head(snr):
         assert 0.93 <= coverage <= 0.97
 
 
-def test_single_voxels_do_worse():
-    """What the neighborhood is for: fails once single voxels no longer scatter over two sides of B1."""
+def test_what_the_neighborhood_brings():
+    """Single voxels cover, but scatter twice as far, and their bias is that of the side they land on."""
     head = make_head(100, shape=(64, 64, 2))
-    near = np.abs(head.b1 - 1) < 0.05
-    _, coverage = judge(head, fit(head.bound, head.signal, mask=head.inside), near)
-    assert coverage < 0.9
+    whole = fit_volume(head.bound, head.signal, mask=head.inside, spacing=head.spacing)
+    alone = fit(head.bound, head.signal, mask=head.inside)
+    # Measured: scatter 2.46 against 1.25 % near B1 = 1, 5.0 against 1.9 % above; bias -0.9 and +1.0 % below and above.
+    for zone, gain in ((np.abs(head.b1 - 1) < 0.05, 1.7), (head.b1 < 0.92, 1.4), (head.b1 > 1.08, 2.0)):
+        bias, coverage = judge(head, alone, zone)
+        own_bias, _ = judge(head, whole, zone)
+        where = zone & head.inside & alone.ok & whole.ok
+        scatter = [np.sqrt(np.mean((found.value["T2"] / head.t2 - 1)[where] ** 2)) for found in (whole, alone)]
+        assert scatter[1] > gain * scatter[0]
+        assert abs(own_bias) < 0.002
+        assert abs(bias) > 5 * abs(own_bias)
+        assert 0.93 <= coverage <= 0.98
 
 
 def test_one_slice():
@@ -152,7 +161,7 @@ def test_series_know_their_voxels_and_options_decide():
 
 def test_a_background_and_a_map_of_t1():
     te = 0.012 * np.arange(1, 13)
-    head = make_head(100, shape=(24, 24, 1), spacing=(7.0, 7.0, 5.0), te=te, bumps=0.0)
+    head = make_head(100, shape=(24, 24, 1), spacing=(7.0, 7.0, 5.0), te=te)
     t1 = np.where(head.b1 > 1, 1.4, 0.7)
     bound = MODEL.bind({"EchoTime": te}, offset=True, t1=t1, **{**SLR, "slices": 6})
     truth = {"T2": head.t2, "B1": head.b1, "S0": 1000.0, "offset": 30.0}
@@ -161,7 +170,8 @@ def test_a_background_and_a_map_of_t1():
     error = (found.value["T2"] - head.t2)[head.inside]
     assert found.parameters == ("T2", "B1", "S0", "offset")
     assert found.ok[head.inside].all()
-    assert np.mean(np.abs(error) < 2.3 * found.stderr["T2"][head.inside]) > 0.9
+    # Nine degrees of freedom; 95 % of 422 voxels has a standard error of 1.1 %.
+    assert 0.93 <= np.mean(np.abs(error) < 2.262 * found.stderr["T2"][head.inside]) <= 0.98
 
 
 def test_noise_free_trains():
@@ -210,7 +220,7 @@ def test_kernel_sums_are_those_of_neighbors():
 
 
 def test_the_error_of_a_single_voxel_knows_the_other_side():
-    """Coverage where the curvature of the better optimum gives 71 to 96 %; no upper limit: farther ends are wide."""
+    """Coverage where the curvature of the better optimum gives 71 to 96 %."""
     t2, b1 = np.array([(0.05, 1.0), (0.08, 1.0), (0.15, 1.02), (0.08, 1.05), (0.15, 0.9)]).T[
         :, :, np.newaxis, np.newaxis
     ]
@@ -224,4 +234,4 @@ def test_the_error_of_a_single_voxel_knows_the_other_side():
         ok = found.ok[one]
         assert ok.mean() > 0.99
         # 95 % of 4000 has a standard error of 0.35 %.
-        assert np.mean((np.abs(found.value["T2"] - t2) < limit)[one][ok]) > 0.93
+        assert 0.93 < np.mean((np.abs(found.value["T2"] - t2) < limit)[one][ok]) <= 0.98

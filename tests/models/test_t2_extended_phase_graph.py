@@ -106,37 +106,49 @@ def test_slopes_are_those_of_the_basis(options, offset):
         np.testing.assert_allclose(at(theta)[1][j], numeric, atol=1e-7)
 
 
-MIRROR = pytest.mark.xfail(
-    strict=True,
-    reason="near B1 = 1 trains of slightly more and slightly less than 180 degrees differ by less than the noise of "
-    "SNR 100: both are optima, and a standard error from the curvature of one does not know of the other (bias 1 %, "
-    "coverage 81 %). A volume takes B1 from the neighborhood: tests/fields/test_transmit.py",
-)
+def fit_known_truth(t2, b1, side, count, seed=7):
+    """Errors of T2 of trains at SNR 100 and the half widths of their 95 % intervals, where there is a value."""
+    bound = MODEL.bind({"EchoTime": TE}, b1_bounds=side, **SLR)
+    clean = bound.predict({"T2": t2, "B1": b1, "S0": 1000.0})
+    found = fit(bound, clean + np.random.default_rng(seed).normal(0, 10, (count, TE.size)))
+    assert found.ok.mean() > 0.99
+    return (found.value["T2"] - t2)[found.ok], 2.045 * found.stderr["T2"][found.ok]
 
 
 @pytest.mark.parametrize(
     ("t2", "b1", "side"),
-    [
-        (0.05, 0.8, (0.5, 1.0)),
-        (0.08, 0.9, (0.5, 1.0)),
-        (0.15, 0.8, (0.5, 1.0)),
-        (0.08, 1.1, (1.0, 1.3)),
-        pytest.param(0.05, 1.0, (0.5, 1.3), marks=MIRROR),
-    ],
+    [(0.05, 0.8, (0.5, 1.0)), (0.08, 0.9, (0.5, 1.0)), (0.15, 0.8, (0.5, 1.0)), (0.08, 1.1, (1.0, 1.3))],
 )
 def test_known_truth_at_snr_100(t2, b1, side):
     """Bias and coverage of T2 with the pulses and the side of B1 known; its value is free."""
-    bound = MODEL.bind({"EchoTime": TE}, b1_bounds=side, **SLR)
-    clean = bound.predict({"T2": t2, "B1": b1, "S0": 1000.0})
-    rng = np.random.default_rng(7)
-    n = 1000
-    found = fit(bound, clean + rng.normal(0, 10, (n, TE.size)))
-    assert found.ok.mean() > 0.99
-    error = (found.value["T2"] - t2)[found.ok]
+    error, reach = fit_known_truth(t2, b1, side, 1000)
     assert abs(np.mean(error)) < 0.005 * t2
     # 95 % of 1000 has a standard error of 0.7 %: the interval of the project, 93 to 97 %, is three of them each way.
-    inside = np.abs(error) < 2.045 * found.stderr["T2"][found.ok]
-    assert 0.93 <= inside.mean() <= 0.97
+    assert 0.93 <= np.mean(np.abs(error) < reach) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("t2", "b1"),
+    [(0.03, 0.8), (0.05, 0.8), (0.05, 1.0), (0.05, 1.1), (0.08, 1.0), (0.08, 1.1), (0.15, 0.95), (0.15, 1.1)],
+)
+def test_coverage_with_the_side_unknown(t2, b1):
+    """Both sides of B1 = 1 are in the standard error; the curvature of the better optimum covers 76 to 92 % here."""
+    error, reach = fit_known_truth(t2, b1, (0.5, 1.3), 1000)
+    assert 0.93 <= np.mean(np.abs(error) < reach) <= 0.97
+
+
+MIRROR = pytest.mark.xfail(
+    strict=True,
+    reason="near B1 = 1 trains of slightly more and slightly less than 180 degrees differ by less than the noise of "
+    "SNR 100: least squares takes either, and other estimators that do not know the side are biased elsewhere "
+    "(docs/decisions/0041). A volume takes B1 from the neighborhood: tests/fields/test_transmit.py",
+)
+
+
+@MIRROR
+def test_bias_with_the_side_unknown():
+    error, _ = fit_known_truth(0.05, 1.0, (0.5, 1.3), 1000)
+    assert abs(np.mean(error)) < 0.005 * 0.05
 
 
 @pytest.mark.parametrize("offset", [False, True, "quadrature"])

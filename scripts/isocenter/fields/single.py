@@ -1,9 +1,11 @@
 """Standard errors of single echo trains that hold every B1 which explains the samples, not only the best one.
 
 Where B1 is near 1, trains with a little less and a little more than 180 degrees differ by less than the noise, and the
-curvature of the better optimum does not know of the other. The profile likelihood does: the interval of T2 holds all
-values that some B1 makes about as likely as the best (Venzon and Moolgavkar 1988, doi 10.2307/2347496). The standard
-error is what reaches to its farther end. The value itself stays the best one, and with it a bias that no error mends.
+curvature of the better optimum does not know of the other. `fitting.fit` weighs both sides where all samples of a train
+can be used (`fitting.both_sides`). For the others B1 is held at a row of values here: the interval of T2 holds all
+values that some B1 makes about as likely as the best (Venzon and Moolgavkar 1988, doi 10.2307/2347496), and the
+standard error is what reaches to its farther end, which is wide. The value itself stays the best one, and with it a
+bias that no error mends.
 """
 
 from dataclasses import replace
@@ -13,6 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from isocenter.fitting import Fit, fit
+from isocenter.fitting.batches import holds_sides
 from isocenter.models import Bound
 
 #: B1 is held at values this far apart: cubics between them are good to 1e-4 of T2 and a tenth of a unit of chi squared.
@@ -30,14 +33,43 @@ def hold_values(bound: Bound, step: float = _STEP) -> np.ndarray:
     return np.linspace(low, high, max(5, int(np.ceil((high - low) / step - 1e-9)) + 1))
 
 
-def fit_single(bound: Bound, signal: np.ndarray, *, sigma: Any = None, **options: Any) -> Fit:
+def fit_single(
+    bound: Bound, signal: np.ndarray, *, mask: np.ndarray | None = None, sigma: Any = None, **options: Any
+) -> Fit:
     """Fit echo trains (..., n) each by itself; arguments as of `fitting.fit`.
 
     Values are those of `fitting.fit`; standard errors are never smaller than its own.
     """
-    found = fit(bound, signal, sigma=sigma, **options)
-    if not found.ok.any():
-        return found
+    found = fit(bound, signal, mask=mask, sigma=sigma, **options)
+    left = found.ok & ~_is_weighed(bound, signal, **options)
+    if left.any():
+        sigma = sigma if np.ndim(sigma) == 0 else np.broadcast_to(sigma, left.shape)[left]
+        for name, error in _reach_farther(bound, signal[left], _take(found, left), sigma, options).items():
+            found.stderr[name][left] = error
+    return found
+
+
+def _is_weighed(bound: Bound, signal: np.ndarray, *, saturation: Any = None, noise: str = "gaussian", **_: Any) -> Any:
+    """Of which trains (...,) the standard errors of `fitting.fit` hold both sides."""
+    if noise != "gaussian" or not holds_sides(bound):
+        return False
+    return (np.isfinite(signal) & (signal < (np.inf if saturation is None else saturation))).all(axis=-1)
+
+
+def _take(found: Fit, where: np.ndarray) -> Fit:
+    """The fits of some trains."""
+    return replace(
+        found,
+        value={name: value[where] for name, value in found.value.items()},
+        stderr={name: error[where] for name, error in found.stderr.items()},
+        **{name: getattr(found, name)[where] for name in ("flag", "residual", "outliers", "freedom")},
+    )
+
+
+def _reach_farther(
+    bound: Bound, signal: np.ndarray, found: Fit, sigma: Any, options: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Standard errors (v,) by parameter that reach to the farther ends of the profile likelihood's intervals."""
     count = found.freedom + len(bound.parameters)
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = count * found.residual**2
@@ -56,4 +88,4 @@ def fit_single(bound: Bound, signal: np.ndarray, *, sigma: Any = None, **options
             value, error = (b1, 0.0) if name == "B1" else (one.value[name], one.stderr[name])
             distance = np.abs(value - found.value[name]) + error * np.sqrt(np.maximum(room, 0.0))
             farthest[name] = np.where(room > 0, np.fmax(farthest[name], distance), farthest[name])
-    return replace(found, stderr={name: np.fmax(found.stderr[name], farthest[name] / reach) for name in bound.names})
+    return {name: np.fmax(found.stderr[name], farthest[name] / reach) for name in bound.names}

@@ -56,6 +56,12 @@ def choose_engine(bound: Bound) -> Direct:
     return Direct(separable, reported, plane)
 
 
+def holds_sides(bound: Bound) -> bool:
+    """Whether standard errors of voxels with all their samples hold what is likely on both sides (see `both_sides`)."""
+    engine = choose_engine(bound)
+    return isinstance(engine, Planar) and engine.sides.step > 0.0
+
+
 class Batches:
     """The voxels of one call of `fit`, and what was found in them (flat arrays over all voxels)."""
 

@@ -48,7 +48,7 @@ class Planar(Direct):
         n = separable.design.shape[1]
         self.flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
         self.nodes = {False: lay_nodes(separable, self.flat, _SPACING), True: lay_nodes(separable, self.flat, _ROBUST)}
-        self.direction = plane.direction
+        self.direction, self.sides = plane.direction, plane.sides
         # Half a cell of the directions, along both coordinates.
         self.half = (upper - lower) / (2.0 * np.maximum(plane.direction.shape[:2], 1))
 
@@ -85,8 +85,9 @@ class Planar(Direct):
                 super().finish(part, kind)
             else:
                 finish_planar(
-                    self.evaluate, self.report, self.problem, part.y, part.theta, part.scale, part.known, kind,
-                    part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
+                    self.evaluate, self.report, self.problem, self.direction, self.sides, part.y, part.theta,
+                    part.scale, part.known, kind, part.values, part.errors, part.flag, part.rms, part.outliers,
+                    part.freedom,
                 )  # fmt: skip
             _put_back(work, block, part, _FINISHED)
 

@@ -2,19 +2,27 @@
 
 import numpy as np
 
+from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
+from isocenter.fitting.both_sides import make_notes, widen
 from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
 from isocenter.models.compiled import kernel, vector_kernel
 
+_OK = int(Flag.OK)
+
 
 @kernel
 def finish_planar(
-    evaluate, report, problem, signal, theta, scale, sigma, kind, values, errors, flag, rms, outliers, freedom
-):
-    """As `passes.finish_voxels`, of signals (v, n) whose samples can all be used and keep their signs."""
+    evaluate, report, problem, direction, sides, signal, theta, scale, sigma, kind, values, errors, flag, rms, outliers,
+    freedom,
+):  # fmt: skip
+    """As `passes.finish_voxels`, of signals (v, n) whose samples can all be used and keep their signs.
+
+    direction, sides : of the `plane`; standard errors are those of `sides` where there are any
+    """
     n = signal.shape[1]
     p, q = 2, problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
@@ -22,6 +30,7 @@ def finish_planar(
     curves, work = np.empty((3, n)), np.empty((3, n))
     normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
     small = make_small(p + q)
+    notes, padded = make_notes(sides), np.zeros(n + -n % 4)
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):
@@ -38,16 +47,30 @@ def finish_planar(
             is_finite, is_converged = settle(evaluate, problem, y, signed, ones, weight, solution, scale[v], kind)
         for j in range(p):
             theta[v, j] = solution.theta[j]
-        rms[v], outliers[v], freedom[v], is_regular = estimate_covariance(
+        rms[v], outliers[v], freedom[v], variance = estimate_covariance(
             y, solution, scale[v], sigma[v], kind, weight, work, normal, covariance
         )
-        if is_finite and is_regular:
-            flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
+        if not (is_finite and variance < np.inf):
+            continue
+        flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
+        if flag[v] == _OK and sides.step > 0.0:
+            mean, free = 0.0, np.inf if sigma[v] > 0.0 and not kind else float(freedom[v])
+            for i in range(n):
+                padded[i] = work[2, i]
+                mean += work[2, i] / n
+            place, amplitudes = solution.theta, solution.amplitudes
+            widen(sides, direction, padded, mean, n, place, amplitudes, variance, free, covariance, notes)
+            report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
 
 
 @vector_kernel
 def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
-    """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch."""
+    """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch.
+
+    Returns the variance of a sample instead of whether the covariance exists: not finite where it does not. The last
+    row of `work` is left with samples whose least-squares optimum this is: those of an M-estimate lose of their
+    residuals what their weights take.
+    """
     n = y.size
     q = solution.amplitudes.size
     f, c = solution.basis[0], solution.amplitudes[0]
@@ -61,6 +84,7 @@ def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, c
     influence, slope, kept, off = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         w = weight[i]
+        work[2, i] = y[i] - (1.0 - w) * residual[i]
         influence += (w * residual[i]) ** 2
         slope += bend[i]
         off += 1.0 if w < OUTLIER_WEIGHT else 0.0
@@ -81,8 +105,9 @@ def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, c
     for j in range(2 + q):
         for m in range(j):
             normal[m, j] = normal[j, m]
-    is_regular = invert(normal, covariance) and np.isfinite(variance)
+    if not invert(normal, covariance):
+        variance = np.nan
     for j in range(2 + q):
         for m in range(2 + q):
             covariance[j, m] *= variance
-    return np.sqrt(squares / n), off / n, freedom, is_regular
+    return np.sqrt(squares / n), off / n, freedom, variance

@@ -11,6 +11,8 @@ import numpy as np
 
 from isocenter.fitting.directions import NONE as NO_DIRECTIONS
 from isocenter.fitting.directions import build_directions
+from isocenter.fitting.sides import NONE as ONE_SIDE
+from isocenter.fitting.sides import Sides, lay_sides
 from isocenter.models.base import Separable
 from isocenter.models.compiled import kernel, vector_kernel
 
@@ -25,12 +27,14 @@ class Plane:
     """coefficients : (cells, cells, TERMS, TERMS, n) in both coordinates, -1...1 across a cell; lower, width : (2,).
 
     direction : see `directions`; empty where the model has no optima side by side to be sought, or cannot be followed
+    sides : what standard errors add up over such optima, see `sides`
     """
 
     coefficients: np.ndarray
     lower: np.ndarray
     width: np.ndarray
     direction: np.ndarray = field(default_factory=lambda: NO_DIRECTIONS)
+    sides: Sides = ONE_SIDE
 
 
 #: What stands for "no plane" in kernels.
@@ -90,14 +94,28 @@ def build_plane(separable: Separable) -> Plane:
             return NONE
     coefficients = np.einsum("ai,bj,xyijn->xyabn", to_powers, to_powers, basis[..., 0, :], optimize=True)
     coefficients = np.ascontiguousarray(coefficients)
-    direction = NO_DIRECTIONS
+    direction, sides = NO_DIRECTIONS, ONE_SIDE
     if separable.sides >= 0:
 
         def point(theta: np.ndarray) -> np.ndarray:
             return sample_direction(separable, theta)
 
         direction = build_directions(point, lower, upper)
-    return Plane(coefficients, lower.copy(), (upper - lower) / np.array(cells), direction)
+    if separable.side_step > 0 and direction.size:
+
+        def follow(theta: np.ndarray) -> np.ndarray:
+            return sample_moving(separable, theta)
+
+        has_constant = separable.amplitudes == 2
+        sides = lay_sides(direction, follow, lower, upper, step=separable.side_step, has_constant=has_constant)
+    return Plane(coefficients, lower.copy(), (upper - lower) / np.array(cells), direction, sides)
+
+
+def sample_moving(separable: Separable, theta: np.ndarray) -> np.ndarray:
+    """The moving basis function at theta (v, 2): (v, n)."""
+    basis = np.empty((len(theta), separable.amplitudes, separable.design.shape[1]))
+    sample_plane(separable.evaluate.address, theta, separable.design, separable.constants, basis)
+    return basis[:, 0]
 
 
 def sample_direction(separable: Separable, theta: np.ndarray) -> np.ndarray:
@@ -105,9 +123,7 @@ def sample_direction(separable: Separable, theta: np.ndarray) -> np.ndarray:
 
     Zeros where nothing is left of it.
     """
-    basis = np.empty((len(theta), separable.amplitudes, separable.design.shape[1]))
-    sample_plane(separable.evaluate.address, theta, separable.design, separable.constants, basis)
-    e = basis[:, 0]
+    e = sample_moving(separable, theta)
     if separable.amplitudes == 2:
         e = e - e.mean(axis=1, keepdims=True)
     return e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-300)

@@ -53,6 +53,8 @@ class Separable:
     varying : constants that differ from voxel to voxel, as (index in `constants`, (...,) array or number): a map of B1;
         `constants` holds a typical value, on which the grid is computed
     sides : of two nonlinear coordinates the one along which several optima may lie, to be looked for; -1 for neither
+    side_step : where several may be about as likely, the step of that coordinate (the second) over which standard
+        errors add up what it makes likely; 0 where the curvature of the best optimum tells enough
     window : samples whose first row of `design` lies beyond this many exp(theta[0]) are left out in a second fit,
         where at least `window_least` samples remain
     exponents : (p, n) complex array, or None; each complex basis function is its value at theta = 0 times
@@ -77,6 +79,7 @@ class Separable:
     starts: Mapping[str, int] = field(default_factory=dict)
     varying: tuple[tuple[int, Any], ...] = ()
     sides: int = -1
+    side_step: float = 0.0
     window: float = np.inf
     window_least: int = 5
     exponents: np.ndarray | None = None

@@ -22,9 +22,9 @@ Without a profile an angle above 180 degrees gives the same train as its mirror 
 the side on which the angle is at most 180 degrees. The search then runs over w = cos^2(angle/2), in which the edge at
 180 degrees is an ordinary end of an interval: meeting it is a result, not a failure. Across a profile the angles
 differ, no two B1 give quite the same train, and the search runs over B1 itself. A weak mirror image stays: at SNR 100
-single voxels land on either side of B1 = 1 where B1 is near 1, which costs 1 to 2 % of T2 and the coverage of its
-standard error (67 to 94 % instead of 95 %). In a volume the neighborhood decides, and neither is left
-(docs/decisions/0024); otherwise `b1_bounds` chooses a side where it is known, and a map of B1 does away with both.
+single voxels land on either side of B1 = 1 where B1 is near 1, which costs 1 to 2 % of T2; standard errors hold both
+sides (docs/decisions/0041). In a volume the neighborhood decides (docs/decisions/0024); otherwise `b1_bounds` chooses a
+side where it is known, and a map of B1 does away with both.
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,8 @@ _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _LOWEST_B1, _HIGHEST_B1 = 0.5, 1.3
 _B1_STEP = 0.035
+#: Between values of B1 that are weighed against each other.
+_HELD_STEP = 0.02
 #: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
 #: 0 where there is none.
 _B1, _PROFILE = 5, 6
@@ -313,6 +315,7 @@ class T2ExtendedPhaseGraph:
                 is_hard=np.array(is_hard),
                 visible=np.array(visible),
                 sides=1 if len(lower) == 2 and not is_known else -1,
+                side_step=_HELD_STEP if has_profile and len(lower) == 2 and not is_known else 0.0,
                 grid=np.column_stack([axis.ravel() for axis in np.meshgrid(*nodes)]),
                 order=np.arange(te.size),
                 amplitudes=2 if has_offset else 1,
