@@ -14,6 +14,7 @@ from typing import Any
 from isocenter import layout
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
+from isocenter.field_plan import FieldPlan
 from isocenter.phantom.periods import spread_of_day
 from isocenter.phantom_plan import PhantomPlan, entities_of, key_of
 from isocenter.settings import Settings
@@ -22,7 +23,7 @@ from isocenter.settings import Settings
 Acquisitions = dict[tuple[RunKey, str], list[dict[str, str]]]
 
 
-class Plan(PhantomPlan):
+class Plan(PhantomPlan, FieldPlan):
     """The jobs of one trial."""
 
     def __init__(self, settings: Settings):
