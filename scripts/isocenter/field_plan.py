@@ -1,6 +1,5 @@
 """The part of a trial's plan that is about its maps of B0: which there are, and what they are for."""
 
-
 from isocenter import layout
 
 #: The signal model whose maps are of B0.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
+from isocenter.dicom.suffixes import is_phase
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
 from isocenter.field_plan import FieldPlan
@@ -77,7 +78,7 @@ class Plan(PhantomPlan, FieldPlan):
         rows = self.acquisitions(site).get((RunKey(site, participant, session, run), suffix), [])
         folder = layout.fill(layout.BIDS, site=site)
         names = {name for row in rows for name in row["files"].split("|") if name.endswith(".nii.gz")}
-        wanted = [name for name in names if with_phase or "_part-phase_" not in name]
+        wanted = [name for name in names if with_phase or not is_phase(name)]
         return [str(folder / name) for name in sorted(wanted, key=_natural)]
 
     def phantom_series(self, wildcards: Any) -> list[str]:
