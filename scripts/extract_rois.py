@@ -119,16 +119,26 @@ def _measure(
 
 
 def _name_lent(sidecar: dict[str, Any]) -> str:
-    """Which maps and pulses the fit made use of, and which it did without: ``b1: TB1map``, ``pulses: phantom``."""
+    """Which maps and pulses the fit made use of, and which it did without: ``b1: TB1map``, ``b0: uncorrected (no field
+    map in this session)``, ``pulses: phantom``.
+    """
     words = {}
     if "b1" in sidecar.get("Options", {}):  # a model whose values depend on B1 says so, lent or not
         words["b1"] = sidecar["Options"]["b1"]
     words |= {key.lower(): word for key, word in sidecar.get("LentMaps", {}).items()}
+    if "Distortion" in sidecar:
+        own = sidecar["Distortion"]
+        words["b0"] = own["FieldMap"] if own["State"] == "corrected" else f"uncorrected ({_in_a_cell(own['Reason'])})"
     if "Pulses" in sidecar:  # pulses that the phantom was to choose, and did or did not
         own = sidecar["Pulses"]
-        reason = f" ({own['Reason'].replace(';', ',')})" if own["From"] != "phantom" else ""
+        reason = f" ({_in_a_cell(own['Reason'])})" if own["From"] != "phantom" else ""
         words["pulses"] = f"{own['From']}{reason}"
     return "; ".join(f"{key}: {word}" for key, word in sorted(words.items()))
+
+
+def _in_a_cell(reason: str) -> str:
+    """A reason without the mark that parts the entries of its cell."""
+    return reason.replace(";", ",")
 
 
 def _exclude(reason: str, action: str) -> Exclusion:

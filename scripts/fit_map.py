@@ -65,6 +65,8 @@ def fit_map(
                 names = {"Parameters": [parameter], "ParameterUnits": [unit]}
             else:
                 acquired = read_parts(series)
+                if "Distortion" in acquired.acquisition:
+                    said["Distortion"] = acquired.acquisition["Distortion"]
                 options, chosen_pulses = _take_pulses(pulses, scanner, acquired, options)
                 said |= chosen_pulses
                 bound, found = fit_series(acquired, model, options, threads, lent=maps)

@@ -4,7 +4,10 @@ from typing import Any
 
 from isocenter import layout
 from isocenter.complaint_list import Complaints, check_unique
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+
+#: The signal model whose maps are of B0.
+FIELD_MODEL = "b0_dual_echo"
 
 
 def select_biomarkers(
@@ -29,6 +32,7 @@ def select_biomarkers(
     where = config["files"]["biomarkers"]
     check_unique([{"map": block["map"]} for block in chosen.values()], "map", where, complaints)
     _check_used_maps(chosen, known, where, complaints)
+    _check_distortion(chosen, known, where, complaints)
     for name, block in chosen.items():
         low, high = block["plausible_range"]
         if not low < high:
@@ -117,6 +121,33 @@ def _check_used_maps(
                 expected="maps that can be made one after the other",
                 found=" -> ".join(circle),
                 remedy="take one of them out",
+            )
+
+
+def _check_distortion(
+    chosen: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]], where: str, complaints: Complaints
+) -> None:
+    """Only echo-planar magnitudes are corrected, by a selected block whose maps are of B0."""
+    for name, block in chosen.items():
+        lender = block["distortion"]
+        if lender == "none":
+            continue
+        fields = [other for other, candidate in chosen.items() if candidate["model"] == FIELD_MODEL]
+        if lender not in fields:
+            complaints.add(
+                f"The distortion of {name} is to be corrected by what is no selected map of B0",
+                where=f"{where}, key {name}.distortion",
+                expected=f"none, or one of {', '.join(fields) or f'the biomarkers with the model {FIELD_MODEL}'}",
+                found=lender,
+                remedy=f"add it to the key biomarkers of {layout.CONFIG}" if lender in known else "mend the name",
+            )
+        if block["suffix"] != ECHO_PLANAR or block["signal"] == "complex" or block["align"] == "deformable":
+            complaints.add(
+                f"The distortion of {name} cannot be corrected",
+                where=f"{where}, key {name}.distortion",
+                expected=f"magnitudes of echo-planar series (suffix {ECHO_PLANAR}), aligned in any way but deformable",
+                found=f"suffix {block['suffix']}, signal {block['signal']}, align {block['align']}",
+                remedy="set distortion to none",
             )
 
 

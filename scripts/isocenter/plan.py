@@ -107,6 +107,8 @@ class Plan(PhantomPlan, FieldPlan):
         values = entities_of(wildcards)
         if block["signal"] == "complex":
             return self.raw_files(**values, suffix=block["suffix"], with_phase=True)
+        if self.is_corrected(values["site"], values["participant"], block):
+            return [str(layout.fill(layout.UNDISTORTED, **values, suffix=block["suffix"]))]
         if block["align"] == "none" or self.is_phantom(values["site"], values["participant"]):
             return self.raw_files(**values, suffix=block["suffix"])
         return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]

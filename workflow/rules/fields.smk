@@ -1,4 +1,4 @@
-# Fields: what a map of B0 says of the magnet.
+# Fields: what a map of B0 says of the magnet, and echo-planar series corrected by it.
 
 
 rule measure_shim:
@@ -24,3 +24,41 @@ rule measure_shim:
         "shim of {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:
         "../../scripts/measure_shim.py"
+
+
+rule correct_distortion:
+    input:
+        series=lambda wildcards: after_intake(wildcards).raw_files(**wildcards),
+        aligned=lambda wildcards: after_intake(wildcards).series_before_correction(
+            wildcards
+        ),
+        field=lambda wildcards: after_intake(wildcards).correcting_field(
+            wildcards, layout.MAP
+        ),
+        field_stderr=lambda wildcards: after_intake(wildcards).correcting_field(
+            wildcards, layout.MAP_STDERR
+        ),
+        field_flag=lambda wildcards: after_intake(wildcards).correcting_field(
+            wildcards, layout.MAP_FLAG
+        ),
+        magnitude=lambda wildcards: after_intake(wildcards).correcting_magnitudes(
+            wildcards
+        ),
+    output:
+        corrected=layout.UNDISTORTED,
+        figure=layout.DISTORTION_FIGURE,
+    log:
+        f"{layout.LOGS}/correct_distortion/{{site}}/{layout.PREFIX}_{{suffix}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        map_name=lambda wildcards: PLAN.biomarkers[
+            PLAN.distorted_block(wildcards.suffix)["distortion"]
+        ]["map"],
+        missing=lambda wildcards: PLAN.why_uncorrected(wildcards),
+        seed=PLAN.settings.config["seed"],
+        code=code_digest("correct_distortion"),
+    message:
+        "correct the distortion of {wildcards.suffix} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+    script:
+        "../../scripts/correct_distortion.py"

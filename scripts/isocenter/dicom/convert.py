@@ -19,7 +19,7 @@ import numpy as np
 from isocenter.dicom.group import Member
 from isocenter.dicom.pixels import stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
 from isocenter.errors import DicomError, explain
 
 #: -g i: nobody's defaults file; -l o: integers as stored; -z n: compression is made here, as sidecars are: of
@@ -71,7 +71,7 @@ def convert_set(acquisition: AcquisitionSet, source: Path) -> dict[float, Conver
             volume.affine,
             _saturation(acquisition.volumes[value]) if saturated else None,
             volume.is_verified,
-            volume.readout if acquisition.suffix == "dwi" else {},
+            volume.readout if acquisition.suffix == ECHO_PLANAR else {},
         )
         for value, volume in sorted(converted.items())
     }

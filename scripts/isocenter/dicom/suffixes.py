@@ -57,6 +57,8 @@ class Convertible:
 
 #: In the table of series: a 3D scan of a whole phantom, which tells where its vials lie. No map is fitted to it.
 GEOMETRY = "geometry"
+#: Series that B0 distorts along their phase-encoding axis.
+ECHO_PLANAR = "dwi"
 #: The word of a site's rule for a series that is not to be used.
 NONE = "none"
 
