@@ -71,7 +71,11 @@ def correct_distortion(
         result.data[..., left_out] = np.nan
     facts = found.facts if found is not None else {}
     write_series(corrected, result, {**kept, "Distortion": {**words, **facts}})
-    picture = draw_nothing(f"Not corrected: {reason}") if found is None else draw_distortion(f"Distortion along the phase-encoding axis, by {map_name}", found)
+    picture = (
+        draw_nothing(f"Not corrected: {reason}")
+        if found is None
+        else draw_distortion(f"Distortion along the phase-encoding axis, by {map_name}", found)
+    )
     write_bytes(figure, picture)
 
 

@@ -40,7 +40,7 @@ def tissue_at(place):
 
 def image_diffusion(sign, strength):
     """(x, y, z, n) array: the volumes, signal moved along DICOM's y by `sign` times the field."""
-    x, y, z = (centers(SHAPE, VOXEL)[..., k] for k in range(3))
+    x, z = (centers(SHAPE, VOXEL)[..., k] for k in (0, 2))
     n = SHAPE[1]
     fine = (np.arange(n * FINE) + 0.5) / FINE - 0.5
     place = np.stack(np.broadcast_arrays(x[:, :1], ((fine - (n - 1) / 2) * VOXEL[1])[None, :, None], z[:, :1]), axis=-1)

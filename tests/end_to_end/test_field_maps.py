@@ -22,16 +22,15 @@ B0:
 ADC:
   {title: Apparent diffusion coefficient, suffix: dwi, model: adc_monoexponential, parameter: ADC, map: ADCmap,
    unit: mm2/s, plausible_range: [1.0e-5, 4.0e-3], align: none, rois: [tissue], regions: site, calibration: none,
-   distortion: B0}
+   roi_statistic: mean, distortion: B0}
 ADCplain:
   {title: Apparent diffusion coefficient as scanned, suffix: dwi, model: adc_monoexponential, parameter: ADC,
    map: ADCplainmap, unit: mm2/s, plausible_range: [1.0e-5, 4.0e-3], align: none, rois: [tissue], regions: site,
-   calibration: none}
+   calibration: none, roi_statistic: mean}
 """
 #: What each session has; by default lines from front to back, a map of the session, and a header that tells all.
 SCANS = {
-    ("P1", 1): {}, ("P1", 2): {"sign": -1}, ("P2", 1): {"map": False}, ("P2", 2): {"tells": False},
-    ("P3", 1): {"strength": 0.6}, ("P3", 2): {"strength": 0.6, "sign": -1},
+    ("P1", 1): {}, ("P1", 2): {"sign": -1}, ("P2", 1): {"map": False}, ("P2", 2): {"tells": False, "sign": -1},
 }  # fmt: skip
 LIMIT = {
     "id": "shim_range", "statistic": "range", "maximum": 30.0, "severity": "warn",
@@ -85,25 +84,19 @@ def test_rows_say_what_was_corrected(trial):
         ("P1", 2): "b0: B0map",
         ("P2", 1): "b0: uncorrected (no field map in this session)",
         ("P2", 2): "b0: uncorrected (PhaseEncodingDirection is missing)",
-        ("P3", 1): "b0: B0map",
-        ("P3", 2): "b0: B0map",
     }
 
 
 def test_truth_in_truth_out_where_corrected(trial):
-    """Shifts of up to 3 voxels; uncorrected, signal of the other tissue, or of this one further off, is in the region."""
+    """Shifts of up to 3 voxels: lines from back to front bring the other tissue into the region."""
     corrected, plain = rows_of(trial, "ADC"), rows_of(trial, "ADCplain")
-    keys = [key for key in corrected if SCANS[key].get("map", True) and SCANS[key].get("tells", True)]
-    errors = {key: (corrected[key].value / ADC[0] - 1, plain[key].value / ADC[0] - 1) for key in keys}
+    errors = {key: (corrected[key].value / ADC[0] - 1, plain[key].value / ADC[0] - 1) for key in corrected}
     print("MEASURED", errors)
-    assert all(abs(after) <= 0.01 for after, _ in errors.values())
-    spread = {key: (corrected[key].stderr, plain[key].stderr) for key in keys}
-    # Lines from back to front bring the other tissue in.
-    assert all(
-        errors[key][1] > 0.02 or spread[key][1] > 3 * spread[key][0] for key in keys if SCANS[key].get("sign") == -1
-    )
-    for key in (("P2", 1), ("P2", 2)):
-        assert corrected[key].value == plain[key].value
+    for session in (1, 2):
+        assert abs(errors["P1", session][0]) <= 0.01
+        assert errors["P2", session][0] == errors["P2", session][1]
+    assert errors["P1", 2][1] > 0.1
+    assert errors["P2", 2][0] > 0.1
 
 
 def test_pictures_and_sidecars_of_the_correction(trial):
@@ -123,7 +116,7 @@ def test_pictures_and_sidecars_of_the_correction(trial):
 def test_shim_stands_in_the_verdict(trial):
     verdict = json.loads((trial.directory / layout.fill(layout.VERDICT, site="siteA")).read_text())
     shim = [check for check in verdict["checks"] if check["group"] == "shim"]
-    assert len([check for check in shim if check["id"] == "shim"]) == 5  # every session that has a field map
+    assert len([check for check in shim if check["id"] == "shim"]) == 3  # every session that has a field map
     limits = {check["scope"].split(" run")[0]: check for check in shim if check["id"] == "shim_range"}
     assert limits["sub-P1 ses-01"]["verdict"] == "warn"
     assert limits["sub-P1 ses-01"]["remedy"] == LIMIT["remedy"]

@@ -59,7 +59,7 @@ def draw_distortion(title: str, found: Any) -> bytes:
 
 def _describe(found: Any) -> str:
     shifts = found.facts["ShiftVoxels"]
-    was, now = found.facts["Likeness"]
+    was, now, _ = found.facts["Likeness"]
     return (
         f"Shifts of {shifts['5%']:.1f} to {shifts['95%']:.1f} voxels along {found.facts['PhaseEncodingDirection']}; "
         f"likeness to the magnitude {was:.3f} before, {now:.3f} after; placed by the "

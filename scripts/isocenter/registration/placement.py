@@ -7,7 +7,7 @@ from scipy.ndimage import affine_transform
 
 from isocenter import motion
 from isocenter.errors import RegistrationError
-from isocenter.fields.likeness import measure_likeness
+from isocenter.fields.likeness import compare_likeness
 from isocenter.registration.engine import RIGID_FINE, register_rigid
 from isocenter.volume import Volume
 
@@ -61,8 +61,8 @@ def place_scan(
 ) -> Placement:
     """Find where the scan of a map lies on a series, by the magnitudes of both.
 
-    A registration is believed where it makes the two images more alike than the scanner's coordinates do, beyond
-    `STILL` and up to `limit` [mm].
+    A registration is believed where it found more than `STILL` and at most `limit` [mm], and surely makes the edges of
+    the two images more alike than the scanner's coordinates do.
 
     Parameters
     ----------
@@ -99,13 +99,14 @@ def place_scan(
         return place_by_scanner(f"registration found {far:.1f} mm, which is no motion")
     if far > limit:
         return place_by_scanner(f"registration found {far:.0f} mm, beyond the {limit:g} mm that are believed")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     both = mask & is_covered(magnitude, image.shape, affine) & is_covered(magnitude, image.shape, matrix @ affine)
-    was, now = (
-        measure_likeness(image, regrid(magnitude, image.shape, place @ affine), both) for place in (np.eye(4), matrix)
-    )
-    if not now > was:
-        return place_by_scanner(f"registration made the scans less alike ({was:.4f} to {now:.4f})")
-    return Placement(matrix, "registered", f"the scans became more alike ({was:.4f} to {now:.4f})", far)
+    still, moved = (regrid(magnitude, image.shape, place @ affine) for place in (np.eye(4), matrix))
+    alike = compare_likeness(image, image, (still, moved), both, spacing)
+    words = f"{alike.was:.4f} to {alike.now:.4f} ± {alike.stderr:.4f}"
+    if not alike.is_more:
+        return place_by_scanner(f"registration found {far:.1f} mm and made the scans no more alike ({words})")
+    return Placement(matrix, "registered", f"the scans became more alike ({words})", far)
 
 
 def is_covered(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:

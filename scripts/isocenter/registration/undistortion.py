@@ -8,7 +8,7 @@ import numpy as np
 
 from isocenter import motion
 from isocenter.fields.distortion import Readout, extend_field, find_room, find_shift, place_field, pull_back
-from isocenter.fields.likeness import measure_likeness
+from isocenter.fields.likeness import compare_likeness
 from isocenter.registration.placement import Placement, place_by_scanner, place_scan, regrid
 from isocenter.volume import ParameterMap, Series, Volume
 
@@ -51,8 +51,8 @@ def undistort(
     """Correct an echo-planar series along its phase-encoding axis by a map of B0 of the same session.
 
     The map is placed by its magnitude image, by turns: an image that is still distorted would draw it along. Where the
-    correction leaves the series less alike to the magnitude than it was, it is not made: then the phase has another
-    sign than that of the readout, or the map is of another shim.
+    correction surely leaves the series less alike to the magnitude than it was, it is not made: then the phase has
+    another sign than that of the readout, or the map is of another shim.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ def undistort(
     mask = motion.find_foreground(image[..., np.newaxis])
     lain = regrid(magnitude, shape, placed.matrix @ affine)
     both = mask & np.isfinite(corrected)
-    likeness = [measure_likeness(one, lain, both) for one in (image, corrected)]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    alike = compare_likeness(image, corrected, lain, both, spacing)
     inside = shift[both]
     facts = {
         "PhaseEncodingDirection": acquired.acquisition["PhaseEncodingDirection"],
@@ -103,13 +104,13 @@ def undistort(
         else {},
         "ShareWithoutField": float(np.mean(~np.isfinite(shift[mask]))),
         "ShareFolded": float(np.mean(np.isnan(find_room(shift, readout.axis)) & np.isfinite(shift), where=mask)),
-        "Likeness": [round(value, 5) for value in likeness],
+        "Likeness": [round(value, 5) for value in (alike.was, alike.now, alike.stderr)],
         **placed.describe(),
     }
     if not inside.size:
         reason = "the field map does not cover this series"
-    elif likeness[1] < likeness[0]:
-        reason = f"the correction made it less alike to the field map's scan: {likeness[0]:.4f} to {likeness[1]:.4f}"
+    elif alike.is_less:
+        reason = f"the correction made it less alike to the field map's scan: {alike.was:.4f} to {alike.now:.4f}"
     else:
         reason = ""
     series = acquired if reason else pull_back(acquired, shift, readout.axis, matrices)
