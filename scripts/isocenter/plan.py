@@ -130,6 +130,20 @@ class Plan(PhantomPlan, FieldPlan):
         maps = [self.biomarkers[name]["map"] for name in dict.fromkeys(names) if name in have]
         return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
 
+    def placements(self, wildcards: Any) -> list[str]:
+        """Where each of these maps lies on the series, for those of another scan of people that may have moved."""
+        block, values = self.block_of_map(wildcards.map), entities_of(wildcards)
+        if block["place_maps"] == "scanner" or self.is_phantom(values["site"], values["participant"]):
+            return []
+        have = self.run_biomarkers(wildcards)
+        lenders = [self.biomarkers[name] for name in dict.fromkeys(block["uses_maps"].values()) if name in have]
+        maps = [lender["map"] for lender in lenders if lender["suffix"] != block["suffix"]]
+        return [str(layout.fill(layout.PLACEMENT, **values, lender=one, map=wildcards.map)) for one in maps]
+
+    def lending_scan(self, wildcards: Any) -> list[str]:
+        """The magnitude images of the scan of a map that is lent."""
+        return self.raw_files(**entities_of(wildcards), suffix=self.block_of_map(wildcards.lender)["suffix"])
+
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""
         key = key_of(wildcards)
