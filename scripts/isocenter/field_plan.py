@@ -77,6 +77,21 @@ class FieldPlan:
         lender = self.distorted_block(wildcards.suffix)["distortion"]
         return "" if self.field_run(wildcards, lender) else "no field map in this session"
 
+    # Gradients ------------------------------------------------------------------------------------
+    def marking_field(self, wildcards: Any, pattern: str) -> list[str]:
+        """The map of B0 (or a companion of it, by the pattern) whose gradient marks a map: none or one."""
+        lender = self.block_of_map(wildcards.map)["field_gradient"]
+        run = self.field_run(wildcards, lender)
+        return (
+            [] if run is None else [str(layout.fill(pattern, **entities_of(run), map=self.biomarkers[lender]["map"]))]
+        )
+
+    def run_gradients(self, wildcards: Any) -> list[str]:
+        """The marks of a run's maps, for those whose block wants them."""
+        blocks = (self.biomarkers[name] for name in self.run_biomarkers(wildcards))
+        maps = [block["map"] for block in blocks if block["field_gradient"] != "none"]
+        return [str(layout.fill(layout.GRADIENT, **entities_of(wildcards), map=one)) for one in maps]
+
     def per_corrected(self, pattern: str, *, site: str | None = None) -> list[str]:
         """One path a series of people that a biomarker wants corrected, from a pattern with ``{suffix}``."""
         paths = self._per_biomarker(

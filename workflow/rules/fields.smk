@@ -1,4 +1,4 @@
-# Fields: what a map of B0 says of the magnet, and echo-planar series corrected by it.
+# Fields: what a map of B0 says of the magnet, echo-planar series corrected by it, decays marked by it.
 
 
 rule measure_shim:
@@ -62,3 +62,43 @@ rule correct_distortion:
         "correct the distortion of {wildcards.suffix} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
     script:
         "../../scripts/correct_distortion.py"
+
+
+rule mark_gradient:
+    input:
+        map=layout.MAP,
+        stderr=layout.MAP_STDERR,
+        flag=layout.MAP_FLAG,
+        series=lambda wildcards: after_intake(wildcards).raw_files(
+            wildcards.site,
+            wildcards.participant,
+            wildcards.session,
+            wildcards.run,
+            PLAN.block_of_map(wildcards.map)["suffix"],
+        ),
+        field=lambda wildcards: after_intake(wildcards).marking_field(
+            wildcards, layout.MAP
+        ),
+        field_stderr=lambda wildcards: after_intake(wildcards).marking_field(
+            wildcards, layout.MAP_STDERR
+        ),
+        field_flag=lambda wildcards: after_intake(wildcards).marking_field(
+            wildcards, layout.MAP_FLAG
+        ),
+    output:
+        gradient=layout.GRADIENT,
+    log:
+        f"{layout.LOGS}/mark_gradient/{{site}}/{layout.PREFIX}_{{map}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        map_name=lambda wildcards: PLAN.biomarkers[
+            PLAN.block_of_map(wildcards.map)["field_gradient"]
+        ]["map"],
+        limit=lambda wildcards: PLAN.block_of_map(wildcards.map)["gradient_limit"],
+        is_rate=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"] == "1/s",
+        code=code_digest("mark_gradient"),
+    message:
+        "mark {wildcards.map} by the gradient of B0 of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+    script:
+        "../../scripts/mark_gradient.py"
