@@ -20,6 +20,7 @@ B_VALUES = (0, 400, 800)
 ADC = (1.0e-3, 2.0e-3)  # mm2/s, in front of the border and behind it
 READOUT = 0.04  # s
 ECHOES = (0.0045, 0.0070)  # s
+GRADIENT_ECHOES, T2STAR = tuple(0.004 * k for k in range(1, 9)), 0.030  # s
 TURN = 1 / (ECHOES[1] - ECHOES[0])
 #: Half of the length of the block along y [mm], and how far from the border the region ends [mm].
 HALF, MARGIN = 60.0, 4.0
@@ -103,6 +104,20 @@ def write_field_map(folder, who, hour, strength, rng):
     write_stored(folder / "fmp", base, phase, MAP_VOXEL, [{"EchoTime": f"{1e3 * ECHOES[1]:g}", **words}])
 
 
+def write_echoes(folder, who, hour, strength, rng):
+    """A multi-echo gradient echo, magnitude alone: one T2*, and what the gradients of the field take from it."""
+    place = centers(SHAPE, VOXEL)
+    times = np.array(GRADIENT_ECHOES)
+    size = np.array(VOXEL)
+    slopes = [(field_at(place + 0.5 * d, strength) - field_at(place - 0.5 * d, strength)) for d in np.diag(size)]
+    left = np.prod([np.sinc(slope[..., np.newaxis] * times) for slope in slopes], axis=0)
+    data = 1200.0 * inside_at(place)[..., np.newaxis] * np.exp(-times / T2STAR) * left
+    noise = rng.normal(0, NOISE * data.max(), (2, *data.shape))
+    base = header("megre", **who, time=f"{hour:02d}3000", ScanningSequence="GR", RepetitionTime="60", FlipAngle="20")
+    stored = np.rint(np.hypot(data + noise[0], noise[1])).astype("<u2")
+    write_stored(folder / "megre", base, stored, VOXEL, [{"EchoTime": f"{1e3 * te:g}"} for te in times])
+
+
 def draw_region(path: Path) -> None:
     """The first tissue up to near the border, well inside in all else, where it truly lies."""
     place = centers(SHAPE, VOXEL)
@@ -124,7 +139,9 @@ def write_site(root: Path, name: str, scans: dict[tuple[str, int], dict]) -> Non
         write_diffusion(at, who, 9, scan.get("sign", 1), strength, rng, tells_direction=scan.get("tells", True))
         if scan.get("map", True):
             write_field_map(at, who, 9, strength, rng)
-        draw_region(folder / "rois" / f"sub-{person}_ses-{session:02d}_run-1_dwi_dseg.nii.gz")
+        write_echoes(at, who, 9, strength, rng)
+        for suffix in ("dwi", "MEGRE"):
+            draw_region(folder / "rois" / f"sub-{person}_ses-{session:02d}_run-1_{suffix}_dseg.nii.gz")
     people = sorted({person for person, _ in scans})
     rows = ["participant_id\tkind\tsource_id", *(f"{person}\ttraveler\tPAT-{person}" for person in people)]
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")

@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 import yaml
 from end_to_end.conftest import REPOSITORY, Trial
-from end_to_end.field_map_site import ADC, READOUT, write_site
+from end_to_end.field_map_site import (
+    ADC,
+    MAP_SHAPE,
+    MAP_VOXEL,
+    READOUT,
+    SHAPE,
+    VOXEL,
+    centers,
+    field_at,
+    inside_at,
+    write_site,
+)
 
 from isocenter import layout
 from isocenter.documents import read_document
-from isocenter.io.nifti import read_sidecar
+from isocenter.io.nifti import read_layers, read_sidecar
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +38,10 @@ ADCplain:
   {title: Apparent diffusion coefficient as scanned, suffix: dwi, model: adc_monoexponential, parameter: ADC,
    map: ADCplainmap, unit: mm2/s, plausible_range: [1.0e-5, 4.0e-3], align: none, rois: [tissue], regions: site,
    calibration: none, roi_statistic: mean}
+T2star:
+  {title: Effective transverse relaxation time, suffix: MEGRE, model: t2star_multi_echo, parameter: T2star,
+   map: T2starmap, unit: s, plausible_range: [0.001, 0.5], align: none, rois: [tissue], regions: site,
+   calibration: none, field_gradient: B0, gradient_limit: 1}
 """
 #: What each session has; by default lines from front to back, a map of the session, and a header that tells all.
 SCANS = {
@@ -45,11 +60,11 @@ def trial(tmp_path_factory) -> Trial:
     shutil.copytree(REPOSITORY / "config", config)
     (config / "biomarkers.yaml").write_text(BLOCKS)
     (config / "claims.yaml").write_text("claims: []\n")
-    series = {suffix: {"title": suffix, "required": suffix == "dwi"} for suffix in ("dwi", "B0GRE")}
+    series = {suffix: {"title": suffix, "required": suffix == "dwi"} for suffix in ("dwi", "B0GRE", "MEGRE")}
     protocol = {"protocol": "small", "title": "Small", "series": series, "shim": [LIMIT]}
     (config / "protocols/small.yaml").write_text(yaml.safe_dump(protocol))
     main = read_document(config / "config.yaml", "config")
-    main |= {"trial": "Field maps", "biomarkers": ["B0", "ADC", "ADCplain"], "schedule": {}}
+    main |= {"trial": "Field maps", "biomarkers": ["B0", "ADC", "ADCplain", "T2star"], "schedule": {}}
     main["files"]["protocol"] = "config/protocols/small.yaml"
     (config / "config.yaml").write_text(yaml.safe_dump(main, sort_keys=False))
     write_site(trial.directory, "siteA", SCANS)
@@ -113,6 +128,31 @@ def test_pictures_and_sidecars_of_the_correction(trial):
     assert "Distortion" not in read_sidecar(path_of(trial, layout.MAP, "P1", 1, map="ADCplainmap"))
 
 
+def test_decays_in_a_steep_field_are_marked(trial):
+    """The gradient is 0.35 Hz/mm at the border and 0.6 Hz/mm 20 mm off: some 1 to 2 % of the decay on 4 mm."""
+    rows = rows_of(trial, "T2star")
+    assert rows["P2", 1].lent_maps == "field_gradient: none (no field map in this session)"
+    row = rows["P1", 1]
+    assert row.lent_maps == "field_gradient: B0map"
+    layers = read_layers(path_of(trial, layout.GRADIENT, "P1", 1, map="T2starmap"))
+    place = centers(SHAPE, VOXEL)
+    inner = (np.abs(place[..., 0]) < 30) & (np.abs(place[..., 1]) < 45)
+    along_y = 0.3 - 0.012 * place[..., 1]
+    truth = np.hypot(0.15, along_y)[:, ::-1]  # NIfTI's second axis runs against DICOM's
+    np.testing.assert_allclose(layers["gradient"][inner], truth[inner], atol=0.08)
+    share = float(str(row.flags).removeprefix("steep_field "))
+    region = (np.abs(place[..., 0]) < 28) & (place[..., 1] > -20) & (place[..., 1] < -4)
+    marked = layers["shortening"][:, ::-1][region] > 1
+    assert share == pytest.approx(marked.mean(), abs=0.01)
+    assert 0 < share < 1
+
+
+def test_the_report_shows_field_and_pictures(trial):
+    page = (trial.directory / "results/report/sites/siteA.html").read_text(encoding="utf-8")
+    assert "FWHM [Hz]" in page
+    assert "_dwi_distortion.png" in page
+
+
 def test_shim_stands_in_the_verdict(trial):
     verdict = json.loads((trial.directory / layout.fill(layout.VERDICT, site="siteA")).read_text())
     shim = [check for check in verdict["checks"] if check["group"] == "shim"]
@@ -121,8 +161,6 @@ def test_shim_stands_in_the_verdict(trial):
     assert limits["sub-P1 ses-01"]["verdict"] == "warn"
     assert limits["sub-P1 ses-01"]["remedy"] == LIMIT["remedy"]
     figures = json.loads(path_of(trial, layout.SHIM, "P1", 1, map="B0map").read_text())
-    from end_to_end.field_map_site import MAP_SHAPE, MAP_VOXEL, centers, field_at, inside_at
-
     place = centers(MAP_SHAPE, MAP_VOXEL)
     truth = field_at(place)[inside_at(place)]
     assert figures["sd"] == pytest.approx(truth.std(), rel=0.05)
