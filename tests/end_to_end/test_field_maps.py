@@ -139,7 +139,8 @@ def test_decays_in_a_steep_field_are_marked(trial):
     inner = (np.abs(place[..., 0]) < 30) & (np.abs(place[..., 1]) < 45)
     along_y = 0.3 - 0.012 * place[..., 1]
     truth = np.hypot(0.15, along_y)[:, ::-1]  # NIfTI's second axis runs against DICOM's
-    np.testing.assert_allclose(layers["gradient"][inner], truth[inner], atol=0.08)
+    # Noise of 0.4 Hz in the map makes 0.06 Hz/mm in each component of the gradient.
+    assert np.median(np.abs(layers["gradient"] - truth)[inner]) < 0.06
     share = float(str(row.flags).removeprefix("steep_field "))
     region = (np.abs(place[..., 0]) < 28) & (place[..., 1] > -20) & (place[..., 1] < -4)
     marked = layers["shortening"][:, ::-1][region] > 1
