@@ -16,7 +16,7 @@ from isocenter.fields.distortion import read_readout
 from isocenter.figures.alignment import draw_nothing
 from isocenter.figures.distortion import draw_distortion
 from isocenter.io.nifti import read_map, read_series, read_sidecar, write_bytes
-from isocenter.io.outcome import read_exclusion
+from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.series import name_sources, write_excluded_series, write_series
 from isocenter.registration import Undistorted, undistort
 from isocenter.step import Ins, Out, run_step
@@ -44,47 +44,47 @@ def correct_distortion(
     `aligned` is none or one file, as are `field` and its companions; `map_name` is what rows call the map, and
     `missing` says why there is none.
     """
-    whole = read_series(aligned or series) if not _excluded(aligned, corrected) else None
-    if whole is None:
+    try:
+        exclusion = read_exclusion(read_sidecar(aligned[0])) if aligned else None
+        whole = read_series(aligned or series) if exclusion is None else None
+    except Exception as error:  # one bad series must not stop the others
+        exclusion = Exclusion.from_error("align", error)
+    if exclusion is not None:
+        write_excluded_series(corrected, exclusion)
         write_bytes(figure, draw_nothing("This series was left out before its distortion could be corrected"))
         return
     base = read_sidecar(aligned[0]) if aligned else {"Sources": name_sources(series)}
     kept = {key: base[key] for key in ("Sources", "Alignment", "AlignmentNote", "ReferenceVolume") if key in base}
     whole = replace(whole, acquisition={k: v for k, v in whole.acquisition.items() if k not in (*kept, "Motions")})
+    found, reason = None, missing
     try:
-        if missing:
-            found, reason = None, missing
-        else:
+        if not missing:
             raw, matrices = _take_raw(whole, series, base, bool(aligned))
             found = _correct(raw, matrices, field, field_stderr, field_flag, magnitude, seed)
             reason = found.reason
     except IsocenterError as error:
-        found, reason = None, _first_words(error)
+        reason = _first_words(error)
     except Exception as error:  # a series that cannot be corrected is still a series
         log.exception("the correction failed")
-        found, reason = None, f"the correction failed: {type(error).__name__}: {error}"
+        reason = f"the correction failed: {type(error).__name__}: {error}"
     words: dict[str, Any] = {"State": "uncorrected" if reason else "corrected", "FieldMap": map_name, "Reason": reason}
     log.info("%s: %s", words["State"], reason or map_name)
-    result = whole if found is None or reason else found.series
-    if found is not None and not reason and aligned:
-        left_out = ~np.isfinite(whole.data).any(axis=(0, 1, 2))
-        result.data[..., left_out] = np.nan
-    facts = found.facts if found is not None else {}
-    write_series(corrected, result, {**kept, "Distortion": {**words, **facts}})
-    picture = (
-        draw_nothing(f"Not corrected: {reason}")
-        if found is None
-        else draw_distortion(f"Distortion along the phase-encoding axis, by {map_name}", found)
-    )
-    write_bytes(figure, picture)
+    result = whole if reason else found.series
+    if not reason and aligned:
+        result.data[..., ~np.isfinite(whole.data).any(axis=(0, 1, 2))] = np.nan  # volumes that alignment left out
+    write_series(corrected, result, {**kept, "Distortion": {**words, **(found.facts if found else {})}})
+    write_bytes(figure, _draw(found, reason, map_name))
 
 
-def _excluded(aligned: Ins, corrected: Out) -> bool:
-    """Whether the alignment left the series out; the reason then travels on."""
-    exclusion = read_exclusion(read_sidecar(aligned[0])) if aligned else None
-    if exclusion is not None:
-        write_excluded_series(corrected, exclusion)
-    return exclusion is not None
+def _draw(found: Undistorted | None, reason: str, map_name: str) -> bytes:
+    """The picture of before and after, or of the reason why there is none."""
+    if found is None:
+        return draw_nothing(f"Not corrected: {reason}")
+    try:
+        return draw_distortion(f"Distortion along the phase-encoding axis, by {map_name}", found)
+    except Exception:  # a picture decides nothing
+        log.exception("the picture failed")
+        return draw_nothing("The picture could not be drawn: see the step's log")
 
 
 def _take_raw(whole: Series, series: Ins, base: dict, is_aligned: bool) -> tuple[Series, list[np.ndarray] | None]:

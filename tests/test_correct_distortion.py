@@ -230,6 +230,20 @@ def test_a_series_that_alignment_left_out_stays_left_out(tmp_path):
     assert read_exclusion(read_sidecar(tmp_path / "out_dwi.nii.gz")).reason == "It was damaged"
 
 
+def test_a_series_that_cannot_be_read_becomes_a_reason(tmp_path):
+    inputs = write_inputs(tmp_path)
+    inputs["series"][0].write_bytes(b"no image")
+    correct_distortion(
+        **inputs,
+        corrected=tmp_path / "out_dwi.nii.gz",
+        figure=tmp_path / "out.png",
+        map_name="B0map",
+        missing="",
+        seed=1,
+    )
+    assert "cannot be read" in read_exclusion(read_sidecar(tmp_path / "out_dwi.nii.gz")).reason
+
+
 def test_a_second_run_writes_the_same_bytes(tmp_path):
     inputs = write_inputs(tmp_path, "j-", "moved")
     runs = []
