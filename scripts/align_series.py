@@ -67,6 +67,8 @@ def align_series(
         "ResidualAfter": after,
         "ReferenceVolume": found.alignment.reference,
     }
+    if found.alignment.moved is None:  # a later step may interpolate from the scanner's samples itself
+        sidecar["Motions"] = found.alignment.matrices
     write_series(aligned, found.series, sidecar)
 
 

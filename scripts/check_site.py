@@ -1,6 +1,6 @@
-"""Give a site its onboarding verdict: protocol, completeness, headers and phantom, with what to change.
+"""Give a site its onboarding verdict: protocol, completeness, headers, phantom and shim, with what to change.
 
-Reads the site's intake, sidecars, vials, calibrations and control charts; writes ``verdict.json``.
+Reads the site's intake, sidecars, vials, calibrations, control charts and shim figures; writes ``verdict.json``.
 """
 
 import json
@@ -36,6 +36,7 @@ def check_site(
     calibrations: Ins,
     protocol: In,
     control: In,
+    shims: Ins = (),
     *,
     verdict: Out,
     schedule: dict,
@@ -60,6 +61,7 @@ def check_site(
         *quality.check_headers(acquisitions, description["scanners"]),
         *quality.check_phantom(measured, curves, rules["phantom"]),
         *quality.check_control(read_table(control, text=CONTROL_TEXT).to_dict("records")),
+        *quality.check_shim([json.loads(path.read_text(encoding="utf-8")) for path in shims], rules["shim"]),
     ]
 
     answer = quality.build_verdict(description, rules, checks)

@@ -9,6 +9,7 @@ one masked voxel whose sidecar says why.
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def fit_map(
     lent_stderrs: Ins = (),
     lent_flags: Ins = (),
     pulses: Ins = (),
+    placements: Ins = (),
     *,
     map: Out,
     stderr: Out,
@@ -51,13 +53,16 @@ def fit_map(
 
     `uses_maps` says by the name that the model knows (B1, T1) which map is lent, by the ending of its file: those of
     `lent`; a map that is wanted and is not among them, or holds no value, stands as ``none`` in the sidecar. `pulses`
-    is the file of the site's choices, of which that of `scanner` and of this series' protocol is taken.
+    is the file of the site's choices, of which that of `scanner` and of this series' protocol is taken. `placements`
+    say where lent maps lie on the series, for persons who may have moved between the scans.
     """
     try:
         exclusion = next(filter(None, (read_exclusion(read_sidecar(path)) for path in series)), None)
         if exclusion is None:
             maps, words = _read_lent(lent, lent_stderrs, lent_flags, uses_maps)
             said = {"LentMaps": words} if words else {}
+            maps, places = _place(maps, placements, uses_maps)
+            said |= {"LentMapPlacements": places} if places else {}
             if model in DERIVED:
                 fitted = derive_map(model, maps, parameter, unit, plausible_range)
                 sidecar = {"Model": model, "Options": options, "Sources": [path.name for path in lent], **said}
@@ -65,6 +70,8 @@ def fit_map(
                 names = {"Parameters": [parameter], "ParameterUnits": [unit]}
             else:
                 acquired = read_parts(series)
+                if "Distortion" in acquired.acquisition:
+                    said["Distortion"] = acquired.acquisition["Distortion"]
                 options, chosen_pulses = _take_pulses(pulses, scanner, acquired, options)
                 said |= chosen_pulses
                 bound, found = fit_series(acquired, model, options, threads, lent=maps)
@@ -91,6 +98,22 @@ def _take_pulses(pulses: Ins, scanner: str, acquired: Series, options: dict) -> 
     words = {"From": "phantom" if chosen else "configured", "Reason": reason}
     log.info("pulses %s: %s", words["From"], reason)
     return {**options, **(chosen or {})}, {"Pulses": words}
+
+
+def _place(
+    maps: dict[str, ParameterMap], placements: Ins, uses_maps: dict
+) -> tuple[dict[str, ParameterMap], dict[str, dict]]:
+    """The lent maps where they lie on the series, and what was found of each that may have moved."""
+    places = {}
+    for path in placements:
+        ending = path.name.split("_from-")[1].split("_to-")[0]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        matrix = np.array(found["Transform"])
+        for name in (key for key in maps if uses_maps[key] == ending):
+            places[name] = found
+            # A point of the series lies at `matrix` of it in the map's scan.
+            maps[name] = replace(maps[name], affine=np.linalg.inv(matrix) @ maps[name].affine)
+    return maps, places
 
 
 def _read_lent(paths: Ins, stderrs: Ins, flags: Ins, uses_maps: dict) -> tuple[dict[str, ParameterMap], dict[str, str]]:

@@ -24,6 +24,8 @@ def make_report(
     controls: Ins = (),
     pages: Ins = (),
     pulses: Ins = (),
+    shims: Ins = (),
+    distortions: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -50,6 +52,8 @@ def make_report(
         controls,
         pages,
         pulses,
+        shims,
+        distortions,
     )
     write_report(trial, report)
 

@@ -74,7 +74,7 @@ def test_other_real_series_are_ignored_with_reasons(real):
     assert len(diffusion) == 12
     assert diffusion.reason.str.contains("DERIVED").all()
     field_map = table[table.participant_id == "volunteer1"]
-    assert sorted(field_map.suffix) == ["", "MEGRE"]
+    assert sorted(field_map.suffix) == ["", "B0GRE"]
 
 
 def test_missing_source_is_a_row_and_stops_no_other_site(tmp_path):

@@ -412,3 +412,45 @@ def test_a_file_of_vial_regions_is_named_for_a_scan_of_a_phantom(trial):
         (folder / name).write_text("vial\tx\ty\tz\n")
         assert f"found: {name}" in complaint(trial)
         (folder / name).unlink()
+
+
+FIELD = """
+B0:
+  title: Field offset
+  suffix: MEGRE
+  model: b0_dual_echo
+  signal: complex
+  parameter: B0
+  map: B0map
+  unit: Hz
+  plausible_range: [-1000, 1000]
+  align: none
+  rois: [white_matter]
+  calibration: none
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("", "", ""),
+        ("distortion: B0", "distortion: T1", "no selected map of B0"),
+        ("distortion: B0", "distortion: Bo", "no selected map of B0"),
+        ("align: none # trace", "align: deformable # trace", "aligned in any way but deformable"),
+        ("  suffix: dwi", "  suffix: MESE", "magnitudes of echo-planar series"),
+    ],
+)
+def test_only_echo_planar_series_are_corrected_by_a_map_of_b0(trial, old, new, words):
+    path = trial / "config/biomarkers.yaml"
+    path.write_text(path.read_text() + FIELD)
+    replace(path, "  model: adc_monoexponential\n", "  model: adc_monoexponential\n  distortion: B0\n")
+    replace(trial / layout.CONFIG, "[T1, T2]", "[T1, T2, ADC, B0]")
+    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
+    for site in (trial / "sites").glob("*/site.yaml"):
+        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
+    if old:
+        replace(path, old, new)
+        assert words in complaint(trial)
+    else:
+        blocks = load_settings(trial).biomarkers
+        assert (blocks["ADC"]["distortion"], blocks["T1"]["distortion"]) == ("B0", "none")

@@ -4,7 +4,12 @@ from typing import Any
 
 from isocenter import layout
 from isocenter.complaint_list import Complaints, check_unique
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+
+#: The signal model whose maps are of B0.
+FIELD_MODEL = "b0_dual_echo"
+#: What a gradient of B0 shortens, or quickens.
+DECAYS = ("T2star", "R2star")
 
 
 def select_biomarkers(
@@ -29,6 +34,7 @@ def select_biomarkers(
     where = config["files"]["biomarkers"]
     check_unique([{"map": block["map"]} for block in chosen.values()], "map", where, complaints)
     _check_used_maps(chosen, known, where, complaints)
+    _check_uses_of_b0(chosen, known, where, complaints)
     for name, block in chosen.items():
         low, high = block["plausible_range"]
         if not low < high:
@@ -133,6 +139,55 @@ def _check_used_maps(
                 found=" -> ".join(circle),
                 remedy="take one of them out",
             )
+
+
+def _check_uses_of_b0(
+    chosen: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]], where: str, complaints: Complaints
+) -> None:
+    """Only echo-planar magnitudes are corrected and decays marked, by a selected block whose maps are of B0."""
+    for name, block in chosen.items():
+        if block["field_gradient"] != "none":
+            _check_field(name, "field_gradient", chosen, known, where, complaints)
+            if block["parameter"] not in DECAYS:
+                complaints.add(
+                    f"A field gradient does not shorten {name}",
+                    where=f"{where}, key {name}.field_gradient",
+                    expected=f"a biomarker whose parameter is one of {', '.join(DECAYS)}",
+                    found=block["parameter"],
+                    remedy="set field_gradient to none",
+                )
+        if block["distortion"] == "none":
+            continue
+        _check_field(name, "distortion", chosen, known, where, complaints)
+        if block["suffix"] != ECHO_PLANAR or block["signal"] == "complex" or block["align"] == "deformable":
+            complaints.add(
+                f"The distortion of {name} cannot be corrected",
+                where=f"{where}, key {name}.distortion",
+                expected=f"magnitudes of echo-planar series (suffix {ECHO_PLANAR}), aligned in any way but deformable",
+                found=f"suffix {block['suffix']}, signal {block['signal']}, align {block['align']}",
+                remedy="set distortion to none",
+            )
+
+
+def _check_field(
+    name: str,
+    key: str,
+    chosen: dict[str, dict[str, Any]],
+    known: dict[str, dict[str, Any]],
+    where: str,
+    complaints: Complaints,
+) -> None:
+    """A key must name a selected block whose maps are of B0."""
+    lender = chosen[name][key]
+    fields = [other for other, candidate in chosen.items() if candidate["model"] == FIELD_MODEL]
+    if lender not in fields:
+        complaints.add(
+            f"{name} names what is no selected map of B0",
+            where=f"{where}, key {name}.{key}",
+            expected=f"none, or one of {', '.join(fields) or f'the biomarkers with the model {FIELD_MODEL}'}",
+            found=lender,
+            remedy=f"add it to the key biomarkers of {layout.CONFIG}" if lender in known else "mend the name",
+        )
 
 
 def _find_circle(name: str, blocks: dict[str, dict[str, Any]]) -> list[str]:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
+from isocenter.dicom.suffixes import is_phase
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
+from isocenter.field_plan import FieldPlan
 from isocenter.phantom.periods import spread_of_day
 from isocenter.phantom_plan import PhantomPlan, entities_of, key_of
 from isocenter.settings import Settings
@@ -22,7 +24,7 @@ from isocenter.settings import Settings
 Acquisitions = dict[tuple[RunKey, str], list[dict[str, str]]]
 
 
-class Plan(PhantomPlan):
+class Plan(PhantomPlan, FieldPlan):
     """The jobs of one trial."""
 
     def __init__(self, settings: Settings):
@@ -76,7 +78,7 @@ class Plan(PhantomPlan):
         rows = self.acquisitions(site).get((RunKey(site, participant, session, run), suffix), [])
         folder = layout.fill(layout.BIDS, site=site)
         names = {name for row in rows for name in row["files"].split("|") if name.endswith(".nii.gz")}
-        wanted = [name for name in names if with_phase or "_part-phase_" not in name]
+        wanted = [name for name in names if with_phase or not is_phase(name)]
         return [str(folder / name) for name in sorted(wanted, key=_natural)]
 
     def phantom_series(self, wildcards: Any) -> list[str]:
@@ -105,6 +107,8 @@ class Plan(PhantomPlan):
         values = entities_of(wildcards)
         if block["signal"] == "complex":
             return self.raw_files(**values, suffix=block["suffix"], with_phase=True)
+        if self.is_corrected(values["site"], values["participant"], block):
+            return [str(layout.fill(layout.UNDISTORTED, **values, suffix=block["suffix"]))]
         if block["align"] == "none" or self.is_phantom(values["site"], values["participant"]):
             return self.raw_files(**values, suffix=block["suffix"])
         return [str(layout.fill(layout.ALIGNED, **values, suffix=block["suffix"]))]
@@ -125,6 +129,20 @@ class Plan(PhantomPlan):
         names = self.block_of_map(wildcards.map)["uses_maps"].values()
         maps = [self.biomarkers[name]["map"] for name in dict.fromkeys(names) if name in have]
         return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
+
+    def placements(self, wildcards: Any) -> list[str]:
+        """Where each of these maps lies on the series, for those of another scan of people that may have moved."""
+        block, values = self.block_of_map(wildcards.map), entities_of(wildcards)
+        if block["place_maps"] == "scanner" or self.is_phantom(values["site"], values["participant"]):
+            return []
+        have = self.run_biomarkers(wildcards)
+        lenders = [self.biomarkers[name] for name in dict.fromkeys(block["uses_maps"].values()) if name in have]
+        maps = [lender["map"] for lender in lenders if lender["suffix"] != block["suffix"]]
+        return [str(layout.fill(layout.PLACEMENT, **values, lender=one, map=wildcards.map)) for one in maps]
+
+    def lending_scan(self, wildcards: Any) -> list[str]:
+        """The magnitude images of the scan of a map that is lent."""
+        return self.raw_files(**entities_of(wildcards), suffix=self.block_of_map(wildcards.lender)["suffix"])
 
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""

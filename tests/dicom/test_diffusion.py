@@ -205,3 +205,28 @@ def test_several_echoes_of_a_gradient_echo(site):
     row = only(site.take_in(suffixes=["MEGRE"]))
     assert (row.disposition, row.suffix) == ("used", "MEGRE")
     assert row.files.split("|")[5].endswith("anat/sub-P01_ses-01_run-1_echo-6_MEGRE.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("axis", "positive", "direction"),
+    [("COL", "1", "j-"), ("COL", "0", "j"), ("ROW", "1", "i"), ("ROW", "0", "i-"), ("COL", None, None)],
+)
+def test_the_readout_of_echo_planar_images_stands_in_the_sidecar(site, axis, positive, direction):
+    """Siemens: (0019,1028) pixel bandwidth of the lines, (0021,111C) their direction; without it none is written."""
+    base = echo_planar(InPlanePhaseEncodingDirection=axis)
+
+    def private(dataset, index):
+        siemens(dataset, index)
+        dataset.private_block(0x0019, "SIEMENS MR HEADER").add_new(0x28, "FD", 20.0)
+        if positive is not None:
+            dataset.private_block(0x0021, "SIEMENS MR SDI 02", create=True).add_new(0x1C, "IS", positive)
+
+    write(site, base, private)
+    for _ in range(2):  # the second time from the index
+        row = only(site.take_in(**DIFFUSION))
+        sidecar = json.loads((site.bids / row.files.replace(".nii.gz", ".json")).read_text())
+        assert sidecar.get("PhaseEncodingDirection") == direction
+        lines = 10 if axis == "COL" else 8
+        assert sidecar["TotalReadoutTime"] == pytest.approx((lines - 1) / (20.0 * lines))
+        path = site.bids / row.files.replace(".nii.gz", ".json")
+        path.unlink()

@@ -77,17 +77,22 @@ def make_signals(factor, constants):
 
 def write_series(folder, base, data, voxel, elements, rng):
     """One file a slice and value; `elements` are the header's own of each value."""
-    folder.mkdir(parents=True, exist_ok=True)
     sigma = NOISE * np.abs(data).max()
     noise = rng.normal(0, sigma, data.shape) + 1j * rng.normal(0, sigma, data.shape)
-    stored = np.rint(np.abs(data + noise)).astype("<u2")
+    write_stored(folder, base, np.rint(np.abs(data + noise)).astype("<u2"), voxel, elements)
+
+
+def write_stored(folder, base, stored, voxel, elements):
+    """One file a slice and value of stored integers (x, y, z, n)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = stored
     origin = -(np.array(data.shape[:3]) - 1) / 2 * voxel
     for k, values in enumerate(elements):
         for plane in range(data.shape[2]):
             dataset = type(base)()
             dataset.update(base)
             for key, value in values.items():
-                setattr(dataset, key, value)
+                value(dataset) if callable(value) else setattr(dataset, key, value)
             number = k * data.shape[2] + plane + 1
             dataset.InstanceNumber = str(number)
             dataset.SOPInstanceUID = uid(base.SeriesInstanceUID, number)

@@ -19,8 +19,8 @@ FLOORS = {
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "manual", "plan", "phantom_plan", "provenance", "step", "runner", "overview", "stats_command",
-        "fit_command", "align_command", "phantom_command", "vial_regions", "site_regions",
+        "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "step", "runner", "overview",
+        "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions", "site_regions",
         "atlas", "warm", "terminal", "cli",
     ),
 }  # fmt: skip

@@ -212,6 +212,14 @@ def test_site_page_shows_verdict_phantom_calibration_maps_motion_and_exclusions(
         assert words in text, words
 
 
+def test_site_page_shows_the_field(built):
+    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8"))
+    for words in ("Two echoes without phase", "27.3", "FWHM [Hz]", "Distortion of dwi", "_run-1_dwi_distortion.png"):
+        assert words in text, words
+    assert list((built[2] / "figures").glob("siteB_*_dwi_distortion.png"))
+    assert len(read_table(built[2] / "tables" / "shim.tsv"))
+
+
 def test_methods_say_what_ran_with_doi(built):
     text = html.unescape((built[2] / "methods.html").read_text(encoding="utf-8"))
     for words in (

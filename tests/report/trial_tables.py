@@ -3,6 +3,7 @@
 Numbers are plausible and seeded; they are no answers to test against, only something to show.
 """
 
+import base64
 import json
 from pathlib import Path
 
@@ -63,6 +64,10 @@ BIOMARKERS = {
         "scale": "log",
     },
 }
+#: One white pixel.
+_PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP6DwABBQECz6AuzQAAAABJRU5ErkJggg=="
+)
 HOSTILE = '<script>alert("x")</script> & <img src=http://evil.example/x.png> said the file'
 LABELS = {1: "white_matter", 2: "gray_matter", 3: "csf"}
 
@@ -88,7 +93,8 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
     parameters = {name: block["parameter"] for name, block in BIOMARKERS.items()}
     write_table(root / layout.PLAUSIBILITY, check_order(measurements, parameters))
     paths["tables"].append(root / layout.PLAUSIBILITY)
-    for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls"):
+    for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls", "shims",
+                 "distortions"):  # fmt: skip
         paths[kind] = []
     for site in [] if is_empty else sites:
         _write_site(root, site, rng, paths)
@@ -407,6 +413,15 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
                 ),
             )
             paths["motions"].append(path)
+            path = root / layout.fill(layout.SHIM, **where, map="B0map")
+            figures = {"n_voxels": 51234, "median": 4.2, "sd": 27.31, "range": 88.8, "fwhm": 47.9, "reason": ""}
+            lost = {"reason": "Two echoes without phase"}
+            who = {"biomarker": "B0", "participant_id": where["participant"], "session": where["session"]}
+            _json(path, {**who, "run": where["run"], **(figures if where["run"] == "1" else lost)})
+            paths["shims"].append(path)
+            path = root / layout.fill(layout.DISTORTION_FIGURE, **where, suffix="dwi")
+            path.write_bytes(_PICTURE)
+            paths["distortions"].append(path)
 
 
 def _json(path: Path, content) -> None:

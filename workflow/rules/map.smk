@@ -1,6 +1,25 @@
 # Map: one aligned series, and the maps that other biomarkers lend -> one parameter map with standard error and flags.
 
 
+rule place_map:
+    input:
+        series=lambda wildcards: after_intake(wildcards).series_to_fit(wildcards),
+        scan=lambda wildcards: after_intake(wildcards).lending_scan(wildcards),
+    output:
+        placement=layout.PLACEMENT,
+    log:
+        f"{layout.LOGS}/place_map/{{site}}/{layout.PREFIX}_from-{{lender}}_to-{{map}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        seed=PLAN.settings.config["seed"],
+        code=code_digest("place_map"),
+    message:
+        "place {wildcards.lender} on the series of {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"
+    script:
+        "../../scripts/place_map.py"
+
+
 rule fit_map:
     input:
         series=lambda wildcards: after_intake(wildcards).series_to_fit(wildcards),
@@ -11,6 +30,7 @@ rule fit_map:
         lent_flags=lambda wildcards: after_intake(wildcards).lent_maps(
             wildcards, layout.MAP_FLAG
         ),
+        placements=lambda wildcards: after_intake(wildcards).placements(wildcards),
         pulses=lambda wildcards: after_intake(wildcards).pulses(wildcards),
     output:
         map=layout.MAP,

@@ -1,4 +1,4 @@
-# Onboard: protocol, completeness and phantom checks -> one verdict a site, with what to change.
+# Onboard: protocol, completeness, phantom and shim checks -> one verdict a site, with what to change.
 
 
 rule check_site:
@@ -9,6 +9,7 @@ rule check_site:
         intake_exclusions=layout.INTAKE_EXCLUSIONS,
         vials=layout.VIALS,
         control=layout.CONTROL,
+        shims=lambda wildcards: after_intake(wildcards).shim_files(wildcards.site),
         calibrations=lambda wildcards: PLAN.site_calibrations(wildcards.site),
         protocol=PLAN.settings.config["files"]["protocol"],
     output:

@@ -18,6 +18,10 @@ rule make_report:
         pictures=lambda wildcards: after_every_intake().phantom_pictures(),
         pages=lambda wildcards: after_every_intake().phantom_pages(),
         pulses=PLAN.all_pulses(),
+        shims=lambda wildcards: after_every_intake().all_shims(),
+        distortions=lambda wildcards: after_every_intake().per_corrected(
+            layout.DISTORTION_FIGURE
+        ),
     output:
         report=layout.REPORT,
     log:

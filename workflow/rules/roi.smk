@@ -54,6 +54,7 @@ rule extract_rois:
         calibrations=lambda wildcards: after_intake(wildcards).run_calibrations(
             wildcards
         ),
+        gradients=lambda wildcards: after_intake(wildcards).run_gradients(wildcards),
     output:
         table=layout.ROIS,
         exclusions=layout.RUN_EXCLUSIONS,

@@ -39,6 +39,9 @@ def name_volumes(acquisition: AcquisitionSet, prefix: str) -> dict[float, str]:
     part = MAGNITUDE if acquisition.phases else ""
     names = {}
     for number, value in enumerate(sorted(acquisition.volumes), start=1):
+        if kind.is_field_map:
+            names[value] = f"{start}_{kind.entity}{number}.nii.gz"
+            continue
         if "-" in kind.entity:  # a label stands before the run
             head, tail = start.rsplit("_run-", 1)
             stem = f"{head}_{kind.entity}{number}_run-{tail}"
@@ -58,9 +61,12 @@ def name_geometry(scan: AcquisitionSet, prefix: str, number: int) -> dict[float,
     return {value: f"{head}_acq-geometry_run-{tail}_T1w.nii.gz" for value in scan.volumes}
 
 
-def name_phase(name: str) -> str:
-    """The BIDS path of the phase that belongs to a magnitude."""
-    return name.replace(f"{MAGNITUDE}_", f"{PHASE}_")
+def name_phase(acquisition: AcquisitionSet, name: str) -> str:
+    """The BIDS path of the phase of a set that belongs to the magnitude called `name`."""
+    if not acquisition.kind.is_field_map:
+        return name.replace(f"{MAGNITUDE}_", f"{PHASE}_")
+    head, number = name.removesuffix(".nii.gz").rsplit("_magnitude", 1)
+    return f"{head}_phasediff.nii.gz" if acquisition.difference_of else f"{head}_phase{number}.nii.gz"
 
 
 def write_volumes(
@@ -83,7 +89,8 @@ def write_volumes(
     converted: dict[float, Converted] = {}
     for name in files:
         entry = known.get(name)
-        if not (entry and entry["key"] == keys[name] and _size(bids / name) == entry["size"]):
+        # An index of before has no readout.
+        if not (entry and entry["key"] == keys[name] and _size(bids / name) == entry["size"] and "readout" in entry):
             converted = convert_set(acquisition, source)
             break
     entries = {}
@@ -96,12 +103,12 @@ def write_volumes(
                 "size": _place_image(path, volumes),
                 "saturation": [volume.saturation for volume in volumes],
                 "verified": [volume.is_verified for volume in volumes],
+                "readout": [volume.readout for volume in volumes],
             }
         else:
             entry = known[name]
-            volumes = [
-                Converted(None, None, *kept) for kept in zip(entry["saturation"], entry["verified"], strict=True)
-            ]
+            kept = zip(entry["saturation"], entry["verified"], entry["readout"], strict=True)
+            volumes = [Converted(None, None, *one) for one in kept]
         sidecars = [
             build_sidecar(acquisition, value, volume, scanner) for value, volume in zip(values, volumes, strict=True)
         ]
@@ -112,7 +119,7 @@ def write_volumes(
         entries[name] = entry
     if acquisition.phases:
         part = replace(acquisition, volumes=acquisition.phases, phases={}, part="phase")
-        renamed = {value: name_phase(name) for value, name in names.items()}
+        renamed = {value: name_phase(acquisition, names[value]) for value in acquisition.phases}
         entries |= write_volumes(part, renamed, source, bids, scanner, known)
     return entries
 

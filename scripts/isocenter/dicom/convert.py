@@ -5,10 +5,12 @@ headers' files plane by plane, and scaled here by the vendor's own rule, so that
 system (docs/decisions/0013). A volume whose integers, slice order or place differ from the headers raises.
 """
 
+import json
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dcm2niix
 import nibabel as nib
@@ -17,29 +19,37 @@ import numpy as np
 from isocenter.dicom.group import Member
 from isocenter.dicom.pixels import stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
-from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
 from isocenter.errors import DicomError, explain
 
-#: -g i: nobody's defaults file; -l o: integers as stored; -z n, -b n: compression and sidecars are made here;
+#: -g i: nobody's defaults file; -l o: integers as stored; -z n: compression is made here, as sidecars are: of
+#: dcm2niix's own (-b y) only `READOUT` is taken;
 #: -x i: volumes of 3D acquisitions stay in the slice order of the headers, neither cropped nor turned;
 #: --ignore_trigger_times: trigger delays (Philips inversion delays) must not split or stretch a volume.
-OPTIONS = ("-g", "i", "-b", "n", "-z", "n", "-l", "o", "-p", "y", "-w", "2", "-x", "i", "-f", "volume")
+OPTIONS = ("-g", "i", "-b", "y", "-z", "n", "-l", "o", "-p", "y", "-w", "2", "-x", "i", "-f", "volume")
 #: How far from an integer a value may be after the scaling is undone: float32 keeps 16 bits to 0.004.
 ROUNDING_TOLERANCE = 0.02
 #: The place of a volume's center [mm] from dcm2niix and from the headers.
 PLACE_TOLERANCE = 0.02
 #: A hung converter must not hang the trial [s].
 TIME_LIMIT = 600
+#: How an echo-planar image was read out, as dcm2niix reads it from each vendor's own elements: along which axis of the
+#: image as converted and which way, and how long [s]. What it estimates only (Philips) is under other names, not taken.
+READOUT = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
 
 
 @dataclass(frozen=True)
 class Converted:
-    """One volume. data : (x, y, z) array; affine : (4, 4) array [mm, RAS+]; saturation in the units of data or None."""
+    """One volume. data : (x, y, z) array; affine : (4, 4) array [mm, RAS+]; saturation in the units of data or None.
+
+    readout : sidecar keys of `READOUT`, as far as the header tells them
+    """
 
     data: np.ndarray
     affine: np.ndarray
     saturation: float | None
     is_verified: bool
+    readout: dict[str, Any] = field(default_factory=dict)
 
 
 def converter_version() -> str:
@@ -61,6 +71,7 @@ def convert_set(acquisition: AcquisitionSet, source: Path) -> dict[float, Conver
             volume.affine,
             _saturation(acquisition.volumes[value]) if saturated else None,
             volume.is_verified,
+            volume.readout if acquisition.suffix == ECHO_PLANAR else {},
         )
         for value, volume in sorted(converted.items())
     }
@@ -80,7 +91,7 @@ def _convert_apart(acquisition: AcquisitionSet, source: Path) -> dict[float, Con
 def _convert_together(acquisition: AcquisitionSet, values: list[float], source: Path) -> dict[float, Converted]:
     files = sorted(set().union(*(_files_of(acquisition.volumes[value]) for value in values)))
     n_slices = len(acquisition.volumes[values[0]])
-    volumes = [volume for image in _run_converter(files, source) for volume in _split(image, n_slices)]
+    volumes = [volume for made in _run_converter(files, source) for volume in _split(*made, n_slices)]
     return {value: _pick(volumes, acquisition.volumes[value], acquisition.suffix, value) for value in values}
 
 
@@ -95,9 +106,11 @@ class _Raw:
     stored: np.ndarray
     scaled: np.ndarray
     affine: np.ndarray
+    readout: dict[str, Any]
 
 
-def _run_converter(files: list[str], source: Path) -> list[nib.Nifti1Image]:
+def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image, dict[str, Any]]]:
+    """The images that dcm2niix makes of files below `source`, each with its `READOUT`."""
     with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
         staged, out = Path(folder, "in"), Path(folder, "out")
         staged.mkdir()
@@ -123,18 +136,23 @@ def _run_converter(files: list[str], source: Path) -> list[nib.Nifti1Image]:
         images = []
         for path in paths:
             image = nib.Nifti1Image.from_bytes(path.read_bytes())
-            images.append(image)
+            images.append((image, _read_readout(path.with_suffix(".json"))))
         return images
 
 
-def _split(image: nib.Nifti1Image, n_slices: int) -> list[_Raw]:
+def _read_readout(sidecar: Path) -> dict[str, Any]:
+    known = json.loads(sidecar.read_text(encoding="utf-8", errors="replace")) if sidecar.is_file() else {}
+    return {key: known[key] for key in READOUT if key in known}
+
+
+def _split(image: nib.Nifti1Image, readout: dict[str, Any], n_slices: int) -> list[_Raw]:
     """The volumes of `n_slices` in an image: single slices of many values may come stacked along z, at one place."""
     stored = np.asanyarray(image.dataobj.get_unscaled())
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     stored = stored.reshape((*stored.shape[:2], -1), order="F")  # slices of one volume stay together
     scaled = stored.astype(np.float64) * slope + intercept
     return [
-        _Raw(stored[..., i : i + n_slices], scaled[..., i : i + n_slices], image.affine)
+        _Raw(stored[..., i : i + n_slices], scaled[..., i : i + n_slices], image.affine, readout)
         for i in range(0, stored.shape[2], n_slices)
     ]
 
@@ -148,14 +166,14 @@ def _pick(volumes: list[_Raw], members: list[Member], suffix: str, value: float)
         if len(volumes) == len(candidates) == 1:
             raw = candidates[0]
             _check_place(raw, members)
-            return Converted(_scale(raw.stored, members), raw.affine, None, is_verified=False)
+            return Converted(_scale(raw.stored, members), raw.affine, None, is_verified=False, readout=raw.readout)
         candidates = []
     for raw in candidates:
         for ordered in (members, members[::-1]):
             integers = _find_integers(raw, ordered)
             if integers is not None:
                 _check_place(raw, members)
-                return Converted(_scale(integers, ordered), raw.affine, None, is_verified=True)
+                return Converted(_scale(integers, ordered), raw.affine, None, is_verified=True, readout=raw.readout)
     raise DicomError(
         explain(
             "The converted images differ from the DICOM pixels",

@@ -59,6 +59,8 @@ SPIN_ECHO_NAME = re.compile(r"(^|[^a-z])(se|tse|fse|memp|mese|mse|cpmg|semc|se_m
 #: A diffusion sequence's name on one vendor, and the words of ImageType that mark diffusion and its trace.
 DIFFUSION_NAME = re.compile(r"(^|[^a-z])ep_b\d", re.IGNORECASE)
 TRACE_WORDS = frozenset({"TRACEW", "TRACE", "ISOTROPIC"})
+#: A field map's sequence on one vendor: its single phase image is the difference of its two echoes.
+FIELD_MAP_NAME = re.compile(r"(^|[^a-z])fm[23]d\d", re.IGNORECASE)
 #: Computed from diffusion images, and no trace of them.
 DIFFUSION_MAP_WORDS = frozenset({"ADC", "FA", "EADC", "EXPADC"})
 #: Elements that only a scan in step with the heart has.
@@ -87,6 +89,7 @@ class Description:
     is_diffusion: bool
     is_trace: bool
     is_gated: bool
+    is_field_map: bool
     is_3d: bool
     serial: str
     field_strength: float | None
@@ -124,6 +127,7 @@ def describe_series(path: Path) -> Description:
             is_diffusion=_is_diffusion(header, vendor, name),
             is_trace=bool(_image_words(header) & TRACE_WORDS) and not _image_words(header) & DIFFUSION_MAP_WORDS,
             is_gated=_is_gated(header),
+            is_field_map=bool(FIELD_MAP_NAME.search(name)),
             is_3d=read_text(header, "MRAcquisitionType").upper() == "3D",
             serial=read_text(header, "DeviceSerialNumber"),
             field_strength=read_number(header, "MagneticFieldStrength"),

@@ -307,7 +307,8 @@ def _scan_row(
     is_used = recognition.disposition is Disposition.USED
     if is_used and acquisition is not None and acquisition.volumes:
         own = [acquisition.files[value] for value, m in acquisition.volumes.items() if _is_of(one, m)]
-        own += [name_phase(acquisition.files[value]) for value, m in acquisition.phases.items() if _is_of(one, m)]
+        phases = acquisition.phases.items()
+        own += [name_phase(acquisition, acquisition.files[value]) for value, m in phases if _is_of(one, m)]
         files = list(dict.fromkeys(own))
         reason, action = acquisition.note, advice
     elif is_used:  # recognized, yet no set took it: say so rather than lose it

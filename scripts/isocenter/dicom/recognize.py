@@ -54,8 +54,9 @@ def recognize(series: Series, needed: Collection[str], rules: Sequence[dict[str,
         )
     if "LOCALIZER" in about.image_type:
         return ignore("", "A localizer (Image Type (0008,0008))", NOT_NEEDED)
-    if is_phase_part(series, needed):
-        return Recognition("MEGRE", reason="The phase of a multi-echo gradient echo")
+    part = find_phase_part(series, needed)
+    if part:
+        return Recognition(part, reason=f"The phase of: {SUFFIXES[part].title}")
     if series.images and not series.members():
         return ignore("", "Phase, real or imaginary images without magnitude", NOT_NEEDED)
     recognition = apply_rules(series, rules) or _recognize_technique(series)
@@ -66,14 +67,17 @@ def recognize(series: Series, needed: Collection[str], rules: Sequence[dict[str,
     return _check_files(series, recognition.suffix) or recognition
 
 
-def is_phase_part(series: Series, needed: Collection[str]) -> bool:
-    """Whether a series holds nothing but the phase of echoes whose magnitude stands in another."""
+def find_phase_part(series: Series, needed: Collection[str]) -> str:
+    """The suffix of a series that holds nothing but the phase of echoes whose magnitude stands in another; else ""."""
     about, phases = series.description, series.members("P")
     if not phases or series.members() or series.damaged or about.is_echo_planar or not about.is_gradient_echo:
-        return False
+        return ""
     echoes = {m.frame.echo_time for m in phases}
-    whole = all(None not in (m.frame.position, m.frame.orientation, m.frame.spacing) for m in phases)
-    return "MEGRE" in needed and None not in echoes and len(echoes) >= SUFFIXES["MEGRE"].fewest and whole
+    if None in echoes or any(None in (m.frame.position, m.frame.orientation, m.frame.spacing) for m in phases):
+        return ""
+    is_difference = len(echoes) == 1 and about.is_field_map
+    suffix = "B0GRE" if is_difference or len(echoes) == 2 else "MEGRE" if len(echoes) > 2 else ""
+    return suffix if suffix in needed else ""
 
 
 def _recognize_technique(series: Series) -> Recognition:
@@ -96,6 +100,8 @@ def _recognize_technique(series: Series) -> Recognition:
             return Recognition("MESE")
         fewest = SUFFIXES["MESE"].fewest
         return ignore("", f"Spin echo with {count(len(echoes), 'echo time')}: T2 needs {fewest}", NOT_NEEDED)
+    if len(echoes) == SUFFIXES["B0GRE"].fewest:
+        return Recognition("B0GRE", reason=f"Gradient echo with {len(echoes)} echo times")
     if len(echoes) > 1:
         return Recognition("MEGRE", reason=f"Gradient echo with {len(echoes)} echo times")
     if about.is_gradient_echo:

@@ -22,7 +22,9 @@ class AcquisitionSet:
 
     volumes : acquisition value (a time [s], a b-value [s/mm²]) → the planes of that volume, sorted along the slice
         normal; empty when unusable
-    phases : the same for phase images in radians; empty unless every volume has them
+    phases : the same for phase images in radians; empty unless every volume has them, or there is one of their
+        difference, which then stands at the later echo
+    difference_of : the echo times [s] that a phase is the difference of; empty where it is none
     files : acquisition value → the BIDS path of the converted volume (of its magnitude)
     """
 
@@ -31,6 +33,7 @@ class AcquisitionSet:
     outcomes: dict[str, Recognition]
     volumes: dict[float, list[Member]] = field(default_factory=dict)
     phases: dict[float, list[Member]] = field(default_factory=dict)
+    difference_of: tuple[float, ...] = ()
     files: dict[float, str] = field(default_factory=dict)
     note: str = ""
     participant: str = ""
@@ -110,12 +113,7 @@ def _join_phases(sets: list[AcquisitionSet]) -> list[AcquisitionSet]:
     whole = [one for one in sets if one not in alone]
     for one in alone:
         part = one.series[0]
-        partners = [
-            other
-            for other in whole
-            if other.kind.has_phase
-            and _layout_of(other.suffix, other.series[0], "M") == _layout_of(one.suffix, part, "P")
-        ]
+        partners = [other for other in whole if other.kind.has_phase and _is_phase_of(part, one.suffix, other)]
         nearest = min(partners, key=lambda other: abs(other.time - part.time), default=None)
         if nearest is not None and len(nearest.series) == 1:
             nearest.series.append(part)
@@ -124,6 +122,15 @@ def _join_phases(sets: list[AcquisitionSet]) -> list[AcquisitionSet]:
             one.reject(Disposition.IGNORED, "Phase images without magnitude", NOT_NEEDED)
             whole.append(one)
     return whole
+
+
+def _is_phase_of(part: Series, suffix: str, whole: AcquisitionSet) -> bool:
+    """Whether the phase images of a series are those of a set, or the difference of its echoes."""
+    *phase, values = _layout_of(suffix, part, "P")
+    *magnitude, echoes = _layout_of(whole.suffix, whole.series[0], "M")
+    if part.description.is_field_map and len(values) == 1 and whole.kind.is_field_map:
+        return phase == magnitude and values == {max(echoes)}
+    return phase == magnitude and values == echoes
 
 
 def _layout_of(suffix: str, series: Series, component: str) -> tuple:
@@ -251,11 +258,22 @@ def _fill_phases(one: AcquisitionSet) -> None:
     for series in one.used:
         for member in series.members("P"):
             phases.setdefault(round(value_of(one.suffix, member) or 0.0, VALUE_DIGITS), []).append(member)
-    is_whole = set(phases) == set(one.volumes) and all(
+    is_difference = one.kind.is_field_map and set(phases) == {max(one.volumes)}
+    is_difference &= any(s.description.is_field_map for s in one.used)
+    is_whole = (is_difference or set(phases) == set(one.volumes)) and all(
         sorted(plane_keys(phases[value])) == sorted(plane_keys(one.volumes[value])) for value in phases
     )
     if is_whole and all(m.frame.is_radians for members in phases.values() for m in members):
         one.phases = {value: sorted(phases[value], key=slice_position) for value in sorted(phases)}
+        one.difference_of = tuple(sorted(one.volumes)) if is_difference else ()
+        return
+    if one.kind.is_field_map:
+        one.reject(
+            Disposition.IGNORED,
+            "Two gradient echoes without the phase of both (or their difference) in a unit that is known for this "
+            "vendor: they make no field map",
+            "If it is the field map, send its phase images too; else nothing",
+        )
         return
     for series in one.used:
         if not series.members():

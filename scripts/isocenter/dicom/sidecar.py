@@ -33,9 +33,13 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
         sidecar["InversionTimeSource"] = frame.inversion_source
     if kind.axis == "b_value":
         sidecar["DiffusionBValueSource"] = frame.b_source
+    if acquisition.part == "phase" and acquisition.difference_of:  # of two echoes, and at none
+        timing["EchoTime"] = None
+        timing |= {f"EchoTime{k}": time for k, time in enumerate(acquisition.difference_of, start=1)}
     sidecar |= {key: number for key, number in timing.items() if number is not None}
     if about.is_spin_echo and (frame.flip_angle or 0.0) >= SMALLEST_REFOCUSING_ANGLE:
         sidecar["RefocusingFlipAngle"] = frame.flip_angle
+    sidecar |= volume.readout
     if acquisition.part == "phase":
         sidecar["Units"] = "rad"
     if volume.saturation is not None and acquisition.part != "phase":

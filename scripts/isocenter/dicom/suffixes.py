@@ -4,6 +4,7 @@ A trial converts those that its biomarkers are fitted to; a new kind of series i
 need an eye of their own, a few lines in `recognize`.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -24,6 +25,8 @@ class Convertible:
     is_time : whether the value is the start of a frame, which every slice has for itself: the n-th image of each
         slice makes the n-th volume, whose time counts from the first
     has_phase : whether phase images are kept beside the magnitude
+    is_field_map : whether it is of no use without phase, which may come as the difference of two echoes, and its files
+        have BIDS' names of field maps (magnitude1, magnitude2, and phase1, phase2 or phasediff)
     is_bids : whether the suffix is in the BIDS standard; others are listed in ``.bidsignore``
     is_spoiled : whether it is a spoiled gradient echo, whose repetition time is that between excitations
     on_repeats : what a site does about several images of one value at one place
@@ -42,6 +45,7 @@ class Convertible:
     may_be_zero: bool = False
     is_time: bool = False
     has_phase: bool = False
+    is_field_map: bool = False
     is_bids: bool = True
     is_spoiled: bool = False
     on_repeats: str = "Ask the site which repeats belong together, and send each as its own series"
@@ -53,6 +57,8 @@ class Convertible:
 
 #: In the table of series: a 3D scan of a whole phantom, which tells where its vials lie. No map is fitted to it.
 GEOMETRY = "geometry"
+#: Series that B0 distorts along their phase-encoding axis.
+ECHO_PLANAR = "dwi"
 #: The word of a site's rule for a series that is not to be used.
 NONE = "none"
 
@@ -69,11 +75,29 @@ _FLIP = {
     "entity": "flip", "is_spoiled": True,
 }  # fmt: skip
 
+#: How BIDS names say that an image is a phase.
+_PHASE_NAME = re.compile(r"_part-phase_|_phase[12]\.|_phasediff\.")
+
+
+def is_phase(name: str) -> bool:
+    """Whether a BIDS file name is that of a phase image."""
+    return bool(_PHASE_NAME.search(name))
+
+
 #: A relaxation time has at least three unknowns (amplitude, time, offset or efficiency); diffusion has two.
 SUFFIXES: dict[str, Convertible] = {
     "IRT1": Convertible("Inversion recovery", **_INVERSION, may_spread=True),
     "MESE": Convertible("Multi-echo spin echo", **_ECHO),
     "MEGRE": Convertible("Multi-echo gradient echo", **_ECHO, has_phase=True),
+    # The slope of the phase: two echoes determine it.
+    "B0GRE": Convertible(
+        "Field map by two gradient echoes",
+        **{**_ECHO, "entity": "magnitude"},
+        folder="fmap",
+        fewest=2,
+        has_phase=True,
+        is_field_map=True,
+    ),
     # The amplitude and T1: two angles determine them, and nothing is left to judge the fit by.
     "VFA": Convertible("Spoiled gradient echo with several flip angles", **_FLIP, fewest=2, may_spread=True),
     "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),

@@ -63,6 +63,8 @@ def read_parts(paths: Sequence[str | os.PathLike]) -> Series:
     radians = _read_phase(phase, Path(phases[0]).name)
     if not magnitudes:
         return replace(phase, data=radians)
+    if magnitudes and len(phases) == 1 and _stem(phases[0]).endswith("_phasediff"):
+        return _join_difference(phase, radians, magnitudes)
     expected = [_MAGNITUDE.sub("", _stem(p)) for p in magnitudes]
     if expected != [_PHASE.sub("", _stem(p)) for p in phases]:
         raise SidecarError(
@@ -78,6 +80,20 @@ def read_parts(paths: Sequence[str | os.PathLike]) -> Series:
             explain("Magnitude and phase differ in shape", expected=magnitude.data.shape, found=phase.data.shape)
         )
     return replace(magnitude, data=magnitude.data * np.exp(1j * radians))
+
+
+def _join_difference(phase: Series, radians: np.ndarray, magnitudes: Sequence[str | os.PathLike]) -> Series:
+    """One complex image from the difference of the phases of two echoes, as strong as the mean (geometric) of both."""
+    strength = read_series(list(magnitudes)).data
+    if strength.shape[:3] != radians.shape[:3]:
+        raise SidecarError(
+            explain(
+                "Magnitude and phase difference differ in shape", expected=strength.shape[:3], found=radians.shape[:3]
+            )
+        )
+    with np.errstate(divide="ignore"):
+        mean = np.exp(np.log(np.maximum(strength, 0)).mean(axis=-1, keepdims=True))
+    return replace(phase, data=mean * np.exp(1j * radians))
 
 
 def _read_phase(phase: Series, name: str) -> np.ndarray:

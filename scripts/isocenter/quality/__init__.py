@@ -10,6 +10,7 @@ from isocenter.quality.check import Check, build_verdict, judge, make_check, sum
 from isocenter.quality.headers import check_headers
 from isocenter.quality.phantom import check_control, check_phantom, compute_phantom_statistics
 from isocenter.quality.protocol import Acquisition, check_parameters
+from isocenter.quality.shim import check_shim
 
 __all__ = [
     "Acquisition",
@@ -22,6 +23,7 @@ __all__ = [
     "check_parameters",
     "check_phantom",
     "check_sequences",
+    "check_shim",
     "compute_phantom_statistics",
     "judge",
     "make_check",

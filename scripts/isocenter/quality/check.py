@@ -11,7 +11,7 @@ from isocenter.entities import Verdict
 class Check:
     """One question put to a site's data, and its answer.
 
-    group : intake, sequences, protocol, completeness, headers or phantom
+    group : intake, sequences, protocol, completeness, headers, phantom or shim
     scope : what was looked at · parameter : as the scanner's console names it
     severity : what it counts when it does not hold · tolerance, unit : of `expected`, where it is a number
     """

@@ -143,10 +143,27 @@ RIGID = (
         window=8,
     ),
 )
+#: Rigid to the resolution of the images: where two scans lie on each other, which nothing refines afterwards.
+RIGID_FINE = (
+    Stage(
+        "Rigid[0.2]",
+        "Mattes[{fixed},{moving},1,32,Regular,0.5]",
+        iterations=(60, 40, 30),
+        shrink=(3, 2, 1),
+        sigmas=(6.0, 3.0, 1.0),
+        window=8,
+    ),
+)
 
 
 def register_rigid(
-    fixed: np.ndarray, moving: np.ndarray, affine: np.ndarray, *, mask: np.ndarray | None = None, seed: int = 1
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    affine: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    stages: Sequence[Stage] = RIGID,
+    seed: int = 1,
 ) -> np.ndarray:
     """The rigid motion between two volumes on one grid, by Mattes mutual information.
 
@@ -160,6 +177,8 @@ def register_rigid(
         Voxel to RAS mm, of both.
     mask : (x, y, z) booleans, optional
         Where the metric is evaluated.
+    stages : sequence of Stage
+        `RIGID`, or `RIGID_FINE`.
     seed : int
         Of ANTs' sampling.
 
@@ -170,7 +189,7 @@ def register_rigid(
     images = to_ants(fixed, affine), to_ants(moving, affine)
     mask_image = None if mask is None else to_ants(mask, affine).clone("unsigned char")
     with tempfile.TemporaryDirectory() as folder:
-        paths = run_ants_registration(*images, RIGID, folder, initial="Identity", mask=mask_image, seed=seed)
+        paths = run_ants_registration(*images, stages, folder, initial="Identity", mask=mask_image, seed=seed)
         return read_matrix(paths[-1])
 
 

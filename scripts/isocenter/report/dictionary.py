@@ -23,6 +23,7 @@ TABLES = {
     "control": "One row a scanner, biomarker, quantity and phantom session: the control charts.",
     "checks": "One row an onboarding check.",
     "motion": "One row an aligned series: how far the head moved.",
+    "shim": "One row a map of B0: the spread of the field offset over the map's voxels.",
 }
 
 #: column → (unit, meaning)
@@ -48,7 +49,8 @@ COLUMNS = {
     "calibrated_flag": ("", "beyond_calibration: outside the range that the phantom covers"),
     "lent_maps": (
         "",
-        "maps of other biomarkers, and pulses chosen by the phantom, that the fit made use of or did without",
+        "maps of other biomarkers (B0: that corrected the series), and pulses chosen by the phantom, that the value "
+        "made use of or did without",
     ),
     "raw_median": ("as unit", "median of the region's voxels that hold a value, before calibration"),
     "raw_mean": ("as unit", "their mean"),
@@ -182,6 +184,10 @@ COLUMNS = {
         "as unit",
         "signed share of the reference's error that all vials have in common (a relaxivity's)",
     ),
+    "median_hz": ("Hz", "middle of the field offset"),
+    "sd_hz": ("Hz", "standard deviation of the field offset"),
+    "range_hz": ("Hz", "5th to 95th percentile of the field offset"),
+    "fwhm_hz": ("Hz", "full width at half maximum of the field offset's histogram"),
     "quantity": ("", "what is charted: bias [%] or a quality figure of the scanner [1]"),
     "center": ("as unit", "center of the control chart"),
     "lower": ("as unit", "lower limit of a single session"),

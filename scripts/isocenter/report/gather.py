@@ -29,9 +29,10 @@ class Trial:
     """A trial's results as the pages need them.
 
     tables : every trial table by name (``measurements``, ``exclusions``, ``flow``, the statistics, and the pooled
-    ``vials``, ``control``, ``calibrations``, ``checks``, ``motion``), row numbers as index
+    ``vials``, ``control``, ``calibrations``, ``checks``, ``motion``, ``shim``), row numbers as index
     verdicts : the onboarding verdict of each site · maps : (run, map name) → path · labels : run → folder ·
     pictures : (run, map name) → path of the located vials · pages : run of a phantom → path of its page ·
+    distortions : (run, suffix) → path of the picture of a corrected series ·
     pulses : (site, biomarker) → the choice of pulses with its candidates ·
     sources : table → its file, copied as it is · problems : what could not be read, one sentence each
     """
@@ -44,6 +45,7 @@ class Trial:
     labels: dict[RunKey, Path] = field(default_factory=dict)
     pictures: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     pages: dict[RunKey, Path] = field(default_factory=dict)
+    distortions: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     pulses: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -76,6 +78,7 @@ def read_trial(
     verdicts: list[Path], motions: list[Path], maps: list[Path], labels: list[Path], pictures: list[Path],
     settings: dict[str, Any], controls: list[Path] | tuple[Path, ...] = (),
     pages: list[Path] | tuple[Path, ...] = (), pulses: list[Path] | tuple[Path, ...] = (),
+    shims: list[Path] | tuple[Path, ...] = (), distortions: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -87,6 +90,7 @@ def read_trial(
     trial.tables["vials"] = _pool([(site_of(p), _table(p, trial)) for p in vials])
     trial.tables["control"] = _pool([(site_of(p), _table(p, trial)) for p in controls])
     trial.tables["motion"] = _motion(motions, trial)
+    trial.tables["shim"] = _shims(shims, trial)
     for path in calibrations:
         content = _json(path, trial)
         trial.calibrations[site_of(path), str(content.get("biomarker", Path(path).stem))] = content
@@ -102,6 +106,8 @@ def read_trial(
     for path in pictures:
         name = re.search(r"desc-([A-Za-z0-9]+)_", Path(path).name)
         trial.pictures[run_of(path), name.group(1) if name else "map"] = Path(path)
+    for path in distortions:
+        trial.distortions[run_of(path), Path(path).stem.rsplit("_", 1)[-1]] = Path(path)
     for path in pages:
         trial.pages[run_of(path)] = Path(path)
     for path in pulses:
@@ -169,6 +175,19 @@ def _motion(paths: list[Path], trial: Trial) -> pd.DataFrame:
             row["n_left_out"] = int(words.str.startswith("left out").sum())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+_SHIM_COLUMNS = ("participant_id", "session", "run", "biomarker", "n_voxels", "median", "sd", "range", "fwhm", "reason")
+_IN_HERTZ = {name: f"{name}_hz" for name in ("median", "sd", "range", "fwhm")}
+
+
+def _shims(paths: list[Path] | tuple[Path, ...], trial: Trial) -> pd.DataFrame:
+    """One row a map of B0: its shim figures, or why there are none."""
+    rows = []
+    for path in paths:
+        found = _json(path, trial)
+        rows.append({"site": site_of(path), **{_IN_HERTZ.get(name, name): found.get(name) for name in _SHIM_COLUMNS}})
+    return pd.DataFrame(rows, columns=["site", *(_IN_HERTZ.get(name, name) for name in _SHIM_COLUMNS)])
 
 
 def _calibration_table(calibrations: dict[tuple[str, str], dict[str, Any]]) -> pd.DataFrame:

@@ -100,6 +100,18 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
             "left out; a voxel that could not be fitted holds no value."
         )
     sentences.append(_ALIGNMENTS[block.get("align", "none")])
+    if block.get("distortion", "none") != "none":
+        sentences.append(
+            f"Distortion along the phase-encoding axis was corrected by the map of {block['distortion']} of the same "
+            "session, with the Jacobian of the shift, motion and distortion in one interpolation; a series without "
+            "such a map, or whose header does not tell its readout, was fitted as scanned: its rows say uncorrected."
+        )
+    if block.get("field_gradient", "none") != "none":
+        sentences.append(
+            f"Voxels in which the gradient of the map of {block['field_gradient']} made more than "
+            f"{block['gradient_limit']:g} % of the measured decay rate keep their value and are counted in each row "
+            "(steep_field)."
+        )
     sentences += _calibration_sentences(trial, name, block)
     rois = ", ".join(str(r).replace("_", " ") for r in block.get("rois", []))
     sentences.append(f"Regions ({rois}) {_describe_regions(trial, block)}.")
@@ -112,6 +124,8 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     if block.get("field_dependent"):
         sentences.append("It depends on field strength: values from different field strengths are never pooled.")
     dois = [*find_dois(card.get("reference", "")), *find_dois(" ".join(sentences))]
+    dois += ["10.1002/mrm.1910340111"] if block.get("distortion", "none") != "none" else []
+    dois += ["10.1002/mrm.1910390316"] if block.get("field_gradient", "none") != "none" else []
     return {"name": name, "text": " ".join(sentences), "card": card, "dois": dois}
 
 

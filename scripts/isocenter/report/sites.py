@@ -5,6 +5,7 @@ from typing import Any
 from isocenter.figures.palette import site_styles, state_of
 from isocenter.figures.phantom import draw_vial_bias
 from isocenter.report.control import form_table, list_control_figures
+from isocenter.report.field_maps import shim_table
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.metric_figures import is_used
@@ -21,9 +22,14 @@ DEFAULT_TOLERANCE = 5.0
 
 
 def site_context(
-    trial: Trial, site: str, mosaics: list[Figure], pictures: list[Figure], pages: list[tuple[str, str]]
+    trial: Trial,
+    site: str,
+    mosaics: list[Figure],
+    pictures: list[Figure],
+    pages: list[tuple[str, str]],
+    distortions: list[Figure],
 ) -> dict[str, Any]:
-    """What ``sites/<site>.html`` shows; `mosaics`, `pictures` and `pages` are written beside it already."""
+    """What ``sites/<site>.html`` shows; the figures and `pages` are written beside it already."""
     verdict = trial.verdicts.get(site, {})
     word = str(verdict.get("verdict", ""))
     title = trial.settings.get("sites", {}).get(site, site)
@@ -53,6 +59,8 @@ def site_context(
         "motion": _motion_table(trial, site),
         "order": order_table(trial, site, ROOT),
         "doubts": [shorten(doubt, 400) for doubt in list_doubts(trial, site)],
+        "shim": shim_table(trial, site),
+        "distortions": distortions,
         "needs": _needs_of_site(trial, site),
     }
 
