@@ -107,6 +107,21 @@ def test_third_parties_come_through_their_doors(path):
             assert party in SCIENCE, f"{module} (floor {floor}) imports {party}"
 
 
+def test_only_steps_that_register_reach_ants():
+    """Importing ANTs takes seconds: nothing that another step imports, directly or not, may lead to its door."""
+    modules = {module_name(path): path for path in package_modules()}
+
+    def reaches(path: Path, seen: set[str]) -> bool:
+        for name in imported_modules(path) & modules.keys() - seen:
+            seen.add(name)
+            if is_inside(name, DOORS["ants"]) or reaches(modules[name], seen):
+                return True
+        return False
+
+    registering = {path.stem for path in steps() if reaches(path, set())}
+    assert registering == {"align_series", "correct_distortion", "place_map", "transfer_labels"}
+
+
 def test_modules_do_not_import_in_circles():
     """At the top of a file; an import inside a function is how a cycle would hide, so all count."""
     graph = {}
