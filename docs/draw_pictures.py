@@ -105,9 +105,9 @@ def draw(data: Path, out: Path, names: list[str]) -> None:
             chosen = Path(folder) / mask if isinstance(mask, str) else mask
             outcome = fit_files(model, series, Path(folder) / "maps", mask=chosen, threads=2, **more)
             picture = Image.open(outcome.files[-1]).convert("RGB")
-            picture.thumbnail((700, 1400))
-            # 128 colors are enough for a picture in a text, at a third of the size.
-            picture.quantize(128).save(out / f"{name}.png", optimize=True)
+            picture.thumbnail((560, 1200))
+            # 64 colors are enough for a picture in a text, at a third of the size.
+            picture.quantize(64).save(out / f"{name}.png", optimize=True)
         tried = sum(count for flag, count in outcome.flags.items() if flag != "masked")
         spread = "; ".join(
             f"{p.name} {p.median:.4g} [{p.low:.4g}, {p.high:.4g}] {p.unit}, standard error {p.stderr:.2g}"
