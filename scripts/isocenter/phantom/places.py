@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from isocenter import models
 from isocenter.errors import IsocenterError
 from isocenter.fitting.maps import fit_series
 from isocenter.phantom.hand_regions import DrawnVials, take_regions
@@ -22,7 +23,7 @@ BY_SERIES = "in the series itself"
 #: The crude map that tells the numbering is fitted on every so many voxels of a slice.
 CRUDE_STEP = 4
 #: Every fit of the crude map is plain, whatever the method does later.
-CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo"}
+CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo", "pdff_complex": "pdff_magnitude"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_geometry(phantom: Phantom, quantity: str, *, is_drawn: bool) -> Geometr
     """The array of a quantity; where regions are drawn by hand, also of a phantom whose vials have no fixed place."""
     if not is_drawn:
         return phantom.geometry(quantity)
-    array = phantom.array(quantity)
+    array = phantom.array(phantom.order_of(quantity))
     table = next(t for t in phantom.definition["tables"].values() if t["array"] == array)
     vials = np.array(sorted(table["vials"]), dtype=int)
     own = phantom.definition.get("geometry", {})
@@ -105,7 +106,8 @@ def fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
     step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
     thin = replace(series, data=np.ascontiguousarray(series.data[::step, ::step]))
     model = CRUDE_MODELS.get(method.model, method.model)
-    options = {} if model != method.model else dict(method.options)
+    known = models.get(model).options
+    options = {key: value for key, value in method.options.items() if model == method.model or key in known}
     _, found = fit_series(thin, model, options, threads)
     shape = series.data.shape[:3]
     wide = [

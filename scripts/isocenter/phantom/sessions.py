@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration, find_outliers, fit_calibration_curve
+from isocenter.calibration.scale import Scale, scale_of
 from isocenter.errors import CalibrationError
 from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import VialMeasurement
@@ -46,6 +47,8 @@ VIAL_COLUMNS = (
 )
 #: Columns that stay text when the table is read.
 VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
+#: How errors of most quantities count.
+RELATIVE = Scale()
 
 
 def tabulate_vials(
@@ -64,7 +67,7 @@ def tabulate_vials(
 
     thermometer_share : of the temperature's standard error, what is the same in every session [1]
     """
-    rows = []
+    rows, scale = [], scale_of(unit)
     for r, m in zip(reference, measurements, strict=True):
         rows.append(
             {
@@ -78,7 +81,7 @@ def tabulate_vials(
                 "reference_stderr": r.stderr,
                 "measured": m.measured,
                 "stderr": m.stderr,
-                "bias_percent": 100 * (m.measured / r.value - 1),
+                "bias_percent": 100 * scale.error(m.measured, r.value),
                 "flag": m.flag,
                 "unit": unit,
                 "n_voxels": m.n_voxels,
@@ -92,7 +95,7 @@ def tabulate_vials(
     table = pd.DataFrame(rows, columns=list(VIAL_COLUMNS))
     used = np.flatnonzero(table["used"].to_numpy(bool))
     columns = (table[c].to_numpy(float)[used] for c in ("measured", "stderr", "reference", "reference_stderr"))
-    for i in used[find_outliers(*columns)]:
+    for i in used[find_outliers(*columns, scale=scale)]:
         table.loc[i, ["flag", "used"]] = ["outlier", False]
         table.loc[i, "reason"] = f"{table.loc[i, 'bias_percent']:+.1f} % off, unlike the other vials"
     return table
@@ -141,7 +144,8 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         )
     if set(rows["unit"]) != {unit}:
         raise CalibrationError(f"Vials in {', '.join(sorted(set(rows['unit'])))} cannot calibrate {unit}")
-    pooled = pool_sessions(rows)
+    scale = scale_of(unit)
+    pooled = pool_sessions(rows, scale)
     table = pooled.table
     reference = table["reference"].to_numpy(float)
     fit = fit_calibration_curve(
@@ -153,7 +157,7 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         unit=unit,
         forms=tuple(forms),
         shared=np.vstack(
-            [table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * reference, pooled.common]
+            [table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * scale.size(reference), pooled.common]
         ),
     )
     content = fit.to_dict()
@@ -195,10 +199,10 @@ class PooledVials:
     drift: float
 
 
-def pool_sessions(rows: pd.DataFrame) -> PooledVials:
+def pool_sessions(rows: pd.DataFrame, scale: Scale = RELATIVE) -> PooledVials:
     """Put the sessions of a scanner together: a weighted mean a vial, and the errors that its vials share.
 
-    rows : of ``vials.tsv``, one biomarker, those used
+    rows : of ``vials.tsv``, one biomarker, those used; scale : how its errors count
     """
     if "common_stderr" not in rows:  # a table that was written before this column was
         rows = rows.assign(common_stderr=0.0)
@@ -209,10 +213,10 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
     rows = rows.assign(
         own=own,
         day=np.sign(rows["temperature_stderr"]) * day,
-        ratio=np.log(rows["measured"] / rows["reference"]),
-        relative=rows["stderr"] / rows["measured"],
+        ratio=scale.shift(rows["measured"], rows["reference"]),
+        relative=scale.share(rows["stderr"], rows["measured"]),
     )
-    drift, scatter = _between_sessions(rows)
+    drift, scatter = _between_sessions(rows, scale)
     # A phantom's temperature is read once a session; two phantoms of one session are read each by itself.
     readings = {key: i for i, key in enumerate(sorted(set(zip(rows["serial"], rows["session"], strict=True))))}
     vials = rows.groupby(["serial", "vial"], sort=True)
@@ -226,7 +230,7 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
         weight = 1.0 / (group["relative"].to_numpy(float) ** 2 + scatter**2)
         weight /= weight.sum()
         reference = float(weight @ group["reference"].to_numpy(float))
-        measured = reference * float(np.exp(weight @ group["ratio"].to_numpy(float)))
+        measured = float(scale.move(reference, float(weight @ group["ratio"].to_numpy(float))))
         relative = np.sqrt((weight**2) @ (group["relative"].to_numpy(float) ** 2 + scatter**2))
         for share, session, error in zip(weight, group["session"], group["day"], strict=True):
             days[readings[serial, session], column] += share * error
@@ -240,14 +244,14 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
                 "reference_stderr": float(weight @ group["own"].to_numpy(float)),
                 "thermometer_stderr": float(weight @ group["thermometer_stderr"].to_numpy(float)),
                 "measured": measured,
-                "stderr": measured * float(relative),
+                "stderr": float(scale.size(measured) * float(relative)),
                 "n_sessions": len(group),
             }
         )
     return PooledVials(pd.DataFrame(pooled), days, common, drift)
 
 
-def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
+def _between_sessions(rows: pd.DataFrame, scale: Scale) -> tuple[float, float]:
     """Relative drift of the sessions' mean, and the scatter of single vials between sessions beyond their noise.
 
     What the days' temperatures may have moved is no drift.
@@ -261,7 +265,7 @@ def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
     weight = 1.0 / np.maximum(rows["relative"][repeated], 1e-4) ** 2
     total = weight.groupby(sessions).sum()
     shift = (ratio[repeated] * weight).groupby(sessions).sum() / total
-    warmth = ((rows["day"] / rows["reference"])[repeated] * weight).groupby(sessions).sum() / total
+    warmth = (scale.share(rows["day"], rows["reference"])[repeated] * weight).groupby(sessions).sum() / total
     n = len(shift)
     expected = float((1.0 / total + warmth**2).mean())
     drift = max(float(shift.var(ddof=1)) - expected, 0.0) / n

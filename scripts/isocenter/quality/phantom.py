@@ -4,6 +4,7 @@ import math
 import statistics
 from typing import Any
 
+from isocenter.calibration.scale import scale_of
 from isocenter.quality.check import Check, make_check
 from isocenter.quality.values import as_number, as_text, format_value
 
@@ -124,15 +125,17 @@ def _describe(calibration: dict[str, Any]) -> str:
 def compute_phantom_statistics(rows: list[Row], calibration: dict[str, Any]) -> dict[str, float]:
     """The statistics that a phantom check may name, of the vials used in one session; NaN where none can be given.
 
-    Bias is before calibration, ``rms_percent_residual`` after it, both in percent of the reference.
+    Bias is before calibration, ``rms_percent_residual`` after it, both in percent of the reference; of shares, which may
+    be 0, in points.
     """
     used = [row for row in rows if _is_used(row)]
+    whole = scale_of(as_text(used[0].get("unit")) if used else "").whole
     pairs = [(as_number(row.get("measured")), as_number(row.get("reference"))) for row in used]
-    pairs = [(m, r) for m, r in pairs if math.isfinite(m) and math.isfinite(r) and r != 0]
-    bias = [100 * (measured - reference) / reference for measured, reference in pairs]
+    pairs = [(m, r) for m, r in pairs if math.isfinite(m) and math.isfinite(r) and (r != 0 or whole)]
+    bias = [100 * (measured - reference) / (whole or reference) for measured, reference in pairs]
     coefficients, factor = _coefficients_of(calibration, as_text(rows[0].get("session")) if rows else "")
     residual = [
-        100 * (sum(c * (factor * measured) ** k for k, c in enumerate(coefficients)) - reference) / reference
+        100 * (sum(c * (factor * measured) ** k for k, c in enumerate(coefficients)) - reference) / (whole or reference)
         for measured, reference in pairs
         if coefficients
     ]

@@ -6,11 +6,20 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scale import scale_of
 from isocenter.phantom.vial_fits import Method
 from isocenter.quality.check import Check, make_check
 
 #: Bias of a vial, and error of a calibration, that a scanner may have [%]; the same band as on a site's page.
 TOLERANCE = 5.0
+#: Of shares, in points: of the 5.6 % of fat from which a liver counts as fatty (Szczepaniak 2005, doi
+#: 10.1152/ajpendo.00064.2004) a scanner should not take up half.
+TOLERANCE_IN_POINTS = 2.5
+
+
+def tolerance_of(unit: str) -> float:
+    """The tolerance for values in `unit` [%, of shares in points]."""
+    return TOLERANCE if scale_of(unit).is_relative else TOLERANCE_IN_POINTS
 
 
 def check_session(
@@ -37,6 +46,7 @@ def check_session(
             )
         )  # fmt: skip
     for key, method in primary.items():
+        tolerance, word = tolerance_of(method.unit), shown_points(method.unit)
         rows = table[table["method"] == key]
         used = rows[rows["used"].astype(bool)]
         calibration = calibrations[key]
@@ -51,23 +61,28 @@ def check_session(
         bias = float(used["bias_percent"].abs().max()) if len(used) else float("nan")
         checks.append(
             make_check(
-                bias <= TOLERANCE, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
-                expected=f"at most {TOLERANCE:g} %", found=f"{bias:.1f} % ({len(used)} of {len(rows)} vials used)",
+                bias <= tolerance, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
+                expected=f"at most {tolerance:g} {word}", found=f"{bias:.1f} {word} ({len(used)} of {len(rows)} used)",
                 remedy="calibrate with the vials of this session; check the temperature of the phantom",
-                tolerance=TOLERANCE, unit="percent", **words,
+                tolerance=tolerance, unit="percent", **words,
             )
         )  # fmt: skip
         left = float(calibration.checks.get("loo_rms_percent", float("nan")))
         checks.append(
             make_check(
-                left <= TOLERANCE, severity="fail", id=f"prediction_{key}",
+                left <= tolerance, severity="fail", id=f"prediction_{key}",
                 parameter="error that calibration leaves, each vial predicted from the others",
-                expected=f"at most {TOLERANCE:g} % rms", found=f"{left:.1f} %",
+                expected=f"at most {tolerance:g} {word} rms", found=f"{left:.1f} {word}",
                 remedy="find the vials that do not follow the line; check serial number and temperature",
-                tolerance=TOLERANCE, unit="percent", **words,
+                tolerance=tolerance, unit="percent", **words,
             )
         )  # fmt: skip
     return checks
+
+
+def shown_points(unit: str) -> str:
+    """The word behind an error of values in `unit`."""
+    return "%" if scale_of(unit).is_relative else "points"
 
 
 def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Iterable[Check]) -> str:
@@ -78,6 +93,7 @@ def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Ite
         used = rows[rows["used"].astype(bool)]
         if len(used):
             rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
-            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} % rms from the reference.")
+            word = shown_points(method.unit)
+            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} {word} rms from the reference.")
     failed = [f"{c.scope}: {c.parameter}" for c in checks if c.verdict == "fail"]
     return " ".join(parts + ([f"Failed: {'; '.join(failed)}."] if failed else [])) or "Nothing could be measured."
