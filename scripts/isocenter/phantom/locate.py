@@ -73,6 +73,7 @@ class _Plate:
     found: Found
     images: np.ndarray
     slice: int | None  # None: in space
+    by_wall: bool = False
 
 
 def locate_vials(
@@ -199,7 +200,7 @@ def _plates_in_slices(series, spacing, geometry, near, *, by_wall: bool = False)
     plates = []
     for k in slices:
         images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES, by_wall)
-        plates += [_Plate(f, images, k) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
+        plates += [_Plate(f, images, k, by_wall) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
     plates.sort(key=lambda p: (-p.found.n_seen, -p.found.score))
     # Neighboring slices show the same plate: the best of them stands for it.
     return [p for i, p in enumerate(plates) if all(_is_apart(p, q, spacing, geometry) for q in plates[:i])]
@@ -294,6 +295,8 @@ def _locations(series, spacing, geometry, plate: _Plate, numbering: Numbering) -
     if plate.slice is None:
         fine, heights = sharpen_balls(plate.images, spacing, plate.found.points[apart], radius)
         points = np.where((heights >= SEEN)[:, None] & seen[:, None], fine, points)
+    elif plate.by_wall:
+        points = np.where(seen[:, None], plate.found.points[apart], points)
     else:
         # Where no vial was seen, an edge near by is something else's.
         points = np.where(seen[:, None], sharpen_disks(plate.images, points, radius, DISK_GRID), points)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from isocenter import models
 from isocenter.errors import IsocenterError
@@ -11,9 +12,12 @@ from isocenter.phantom.hand_regions import DrawnVials, take_regions
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations, locate_vials
 from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
+from isocenter.phantom.numbering import CORE
 from isocenter.phantom.vial_fits import Method
 from isocenter.volume import ParameterMap, Series, Volume
 
+#: Magnitudes of single voxels do not tell more fat from less, their mean over the core of a vial does.
+AVERAGED = ("pdff_magnitude",)
 #: What could not be done, and why.
 Problems = list[tuple[str, str]]
 
@@ -101,11 +105,19 @@ def find_place(
     return Place(geometry, locate_vials(series, fitted, geometry, reference), series, BY_SERIES), problems
 
 
-def fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
-    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials."""
+def fit_crude(series: Series, method: Method, threads: int, diameter: float = 0.0) -> ParameterMap:
+    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials.
+
+    diameter : of a vial [mm]; models of :data:`AVERAGED` are fitted to means over two fifths of it
+    """
     step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
-    thin = replace(series, data=np.ascontiguousarray(series.data[::step, ::step]))
     model = CRUDE_MODELS.get(method.model, method.model)
+    data = series.data
+    if model in AVERAGED:
+        spacing = np.sqrt((series.affine[:3, :2] ** 2).sum(axis=0))
+        size = [max(1, int(n)) for n in CORE * diameter / spacing]
+        data = ndimage.uniform_filter(data, (*size, 1, 1), mode="nearest")
+    thin = replace(series, data=np.ascontiguousarray(data[::step, ::step]))
     known = models.get(model).options
     options = {key: value for key, value in method.options.items() if model == method.model or key in known}
     _, found = fit_series(thin, model, options, threads)

@@ -164,7 +164,7 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     # Diffusion repeats may be days apart in place; the plates of one exam are not.
     key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
     if key not in result.places:
-        crude = None if drawn else fit_crude(one.series, method, threads)
+        crude = None if drawn else fit_crude(one.series, method, threads, geometry.sphere_diameter)
         # Without values of their own the vials are told apart by those of the quantity that their array is made for.
         known = reference if order == method.quantity else _look_up(phantom, order, conditions)
         result.places[key], problems = find_place(one.series, crude, geometry, known, pose=result.pose, drawn=drawn)

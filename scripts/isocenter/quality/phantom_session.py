@@ -7,6 +7,7 @@ import pandas as pd
 
 from isocenter.calibration import Calibration
 from isocenter.calibration.scale import scale_of
+from isocenter.phantom.library import NO_REFERENCE
 from isocenter.phantom.vial_fits import Method
 from isocenter.quality.check import Check, make_check
 
@@ -45,6 +46,17 @@ def check_session(
                 remedy="look at the series; check the phantom, its serial number and which plate the slices cut",
             )
         )  # fmt: skip
+    for key, method in methods_without_reference(methods, calibrations).items():
+        n_valued, n_vials = _count_values(table, key)
+        checks.append(
+            make_check(
+                # Beside what can be judged it is for information; alone it leaves the session without an answer.
+                bool(primary), severity="warn", id=f"reference_{key}", group="phantom", scope=method.title,
+                parameter="reference", expected="a table of the phantom for this quantity",
+                found=f"none; {n_valued} of {n_vials} vials have a value",
+                remedy="compare the values with earlier sessions of the same phantom",
+            )
+        )  # fmt: skip
     for key, method in primary.items():
         tolerance, word = tolerance_of(method.unit), shown_points(method.unit)
         rows = table[table["method"] == key]
@@ -80,6 +92,17 @@ def check_session(
     return checks
 
 
+def methods_without_reference(methods: Iterable[Method], calibrations: Mapping[str, Calibration]) -> dict[str, Method]:
+    """By their keys the ways to measure what the phantom has no reference for."""
+    return {method.key: method for method in methods if method.key not in calibrations}
+
+
+def _count_values(table: pd.DataFrame, key: str) -> tuple[int, int]:
+    """How many vials of a way to measure have a value that the acquisition can see, and how many there are."""
+    rows = table[table["method"] == key]
+    return int((rows["measured"].notna() & (rows["flag"] == NO_REFERENCE)).sum()), len(rows)
+
+
 def shown_points(unit: str) -> str:
     """The word behind an error of values in `unit`."""
     return "%" if scale_of(unit).is_relative else "points"
@@ -88,10 +111,13 @@ def shown_points(unit: str) -> str:
 def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Iterable[Check]) -> str:
     """One sentence a way to measure that calibrates, and what failed."""
     parts = []
-    for method in {method.key: method for method in methods if method.is_primary}.values():
+    for method in {method.key: method for method in methods}.values():
         rows = table[table["method"] == method.key]
         used = rows[rows["used"].astype(bool)]
-        if len(used):
+        if (rows["flag"] == NO_REFERENCE).any():
+            n_valued, n_vials = _count_values(table, method.key)
+            parts.append(f"{method.title}: {n_valued} of {n_vials} vials have a value, without a reference.")
+        elif method.is_primary and len(used):
             rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
             word = shown_points(method.unit)
             parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} {word} rms from the reference.")
