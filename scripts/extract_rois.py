@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scanners import choose_curve
 from isocenter.entities import EXCLUSION_COLUMNS
 from isocenter.io.nifti import read_labels, read_map
 from isocenter.io.outcome import Exclusion, read_exclusion
@@ -56,7 +57,7 @@ def extract_rois(
     `statistics` says by biomarker what stands for a region, ``median`` or ``mean``; the median where it is silent.
     `day` [days since the site's first phantom session] is what a calibration by date goes by.
     """
-    curves = _read_calibrations(calibrations)
+    curves = _read_calibrations(calibrations, scanner)
     who = {"site": site, "participant_id": participant_id, "session": session, "run": run}
     rows: Rows = []
     left_out: Rows = []
@@ -72,8 +73,8 @@ def extract_rois(
     write_table(exclusions, pd.DataFrame(left_out, columns=list(EXCLUSION_COLUMNS)))
 
 
-def _read_calibrations(paths: list[Path]) -> dict[str, Calibration]:
-    curves = [Calibration.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+def _read_calibrations(paths: list[Path], scanner: str) -> dict[str, Calibration]:
+    curves = [choose_curve(json.loads(path.read_text(encoding="utf-8")), scanner) for path in paths]
     return {curve.biomarker: curve for curve in curves}
 
 

@@ -1,4 +1,4 @@
-"""Phantom sessions of known truth as classic DICOM: a slice through vials, sampled, made noisy and stored as integers."""
+"""Phantom sessions of known truth as classic DICOM: a slice through vials, sampled, noisy, stored as integers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,9 @@ def scan(images: np.ndarray, snr: float, seed: int) -> np.ndarray:
     return images + noise[0] + 1j * noise[1]
 
 
-def write_images(folder: Path, base: Dataset, values: list[dict], images: np.ndarray, pixel: float, *, slices=1) -> None:
+def write_images(
+    folder: Path, base: Dataset, values: list[dict], images: np.ndarray, pixel: float, *, slices=1
+) -> None:
     """One file per value and slice. images : (x, y, n) complex or real; elements of `values` go into the headers.
 
     An image type that says P stores the phase as SIEMENS does, any other the magnitude; every slice shows the same.

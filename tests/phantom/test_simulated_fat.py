@@ -17,7 +17,7 @@ TEMPERATURE = 20.0
 
 @pytest.fixture(scope="module")
 def fat():
-    """The signal of a unit of fat at 20 °C and 3 T, computed here: water lies 0.17 ppm further from it than at 37 °C."""
+    """The signal of a unit of fat at 20 °C and 3 T, computed here: water lies 0.17 ppm further off than at 37 °C."""
     peaks = yaml.safe_load((ROOT / "config/spectra.yaml").read_text(encoding="utf-8"))["six_peak"]
     ppm = np.array(peaks["ppm"]) - 0.01 * (37 - TEMPERATURE)
     share = np.array(peaks["amplitude"]) / np.sum(peaks["amplitude"])

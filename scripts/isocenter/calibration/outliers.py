@@ -6,7 +6,7 @@ import numpy as np
 
 from isocenter.calibration.curve import FORMS
 from isocenter.calibration.regression import LEAST_SPAN, find_span
-from isocenter.calibration.scale import Scale
+from isocenter.calibration.scale import RELATIVE, Scale
 
 #: A vial further than this many standard deviations from the others' line is an outlier; at most this share is.
 OUTLIER, MOST_OUTLIERS = 4.0, 0.3
@@ -14,7 +14,6 @@ OUTLIER, MOST_OUTLIERS = 4.0, 0.3
 MOST_PAIRS = 400
 #: Shares that a line is drawn through differ by at least this part of the whole.
 LEAST_APART = 0.05
-RELATIVE = Scale()
 
 
 def find_outliers(
@@ -31,7 +30,8 @@ def find_outliers(
     The line is the one through two vials that leaves the smallest median residual, so that up to a third of the
     vials cannot pull it toward themselves; the scatter of the others judges the distance. At most
     :data:`MOST_OUTLIERS` of the vials are called outliers, the worst first: beyond that, "outlier" means nothing.
-    `scale` says how errors count. With `may_bend` rising parabolas through three vials are tried too: at the end of a bent curve good vials lie far
+    `scale` says how errors count. With `may_bend` rising parabolas through three vials are tried too: at the end of a
+    bent curve good vials lie far
     off every line.
     """
     m, r = np.asarray(measured, dtype=float), np.asarray(reference, dtype=float)

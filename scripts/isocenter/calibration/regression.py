@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isocenter.calibration.curve import FORMS
-from isocenter.calibration.scale import Scale
+from isocenter.calibration.scale import RELATIVE, Scale
 
 #: The coefficients that each form fits: powers of the measured value.
 POWERS = {"none": (), "gain": (1,), "linear": (0, 1), "quadratic": (0, 1, 2)}
@@ -40,7 +40,7 @@ class Points:
     r: np.ndarray
     u: np.ndarray
     b: np.ndarray
-    scale: Scale = Scale()
+    scale: Scale = RELATIVE
 
     def only(self, keep: np.ndarray) -> "Points":
         """Those where `keep`, (n,) booleans, says so."""

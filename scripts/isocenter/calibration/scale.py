@@ -49,6 +49,10 @@ class Scale:
         return np.expm1(shift) if self.whole is None else shift
 
 
+#: How errors of most quantities count.
+RELATIVE = Scale()
+
+
 def scale_of(unit: str) -> Scale:
     """The scale of a quantity in `unit`."""
     return Scale(WHOLES.get(unit))

@@ -122,7 +122,9 @@ def read_session(
             continue
         counts[acquisition.suffix] = counts.get(acquisition.suffix, 0) + 1
         uids = tuple(one.uid for one in acquisition.used)
-        session.acquisitions.append(Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids, phased))
+        session.acquisitions.append(
+            Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids, phased)
+        )
     _read_beside(series, recognized, source, session)
     session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
     return session

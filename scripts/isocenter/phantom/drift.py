@@ -43,7 +43,8 @@ def find_session_shifts(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows : of ``vials.tsv``, one scanner and biomarker, those used
 
-    Returns a table with `session`, `date`, `n_vials`, `shift` (log, of shares the difference; weighted mean zero over vials and sessions),
+    Returns a table with `session`, `date`, `n_vials`, `shift` (log, of shares the difference; weighted mean zero over
+    vials and sessions),
     `level` (log measured over reference: the mean of all and the shift) and `stderr` (noise and the day's temperature),
     ordered by date and session.
     """

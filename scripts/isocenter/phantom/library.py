@@ -17,11 +17,11 @@ from isocenter.phantom.reference_tables import (
     read_table,
 )
 
-#: Flags of a reference value: usable; the phantom's maker does not stand by the solution; known to be measured wrongly.
+#: Flags of a reference value: usable; the phantom's maker does not stand by the solution; known to be measured wrongly;
+#: of a quantity that the phantom has vials for, but no table.
 OK = "ok"
 SUSPECT = "suspect_solution"
 UNRELIABLE = "unreliable"
-#: Of a quantity that the phantom has vials for, but no table.
 NO_REFERENCE = "no_reference"
 
 #: What a table's uncertainty column is. `standard`: one standard uncertainty. `repeatability`: the scatter of
@@ -234,10 +234,9 @@ class Phantom:
 
     def without_reference(self, biomarker: str) -> list[VialReference]:
         """The vials in which a quantity can be measured that no table of the phantom has, in order."""
-        array = self._array_that_locates(biomarker) or self.array(biomarker)
-        vials = {int(v) for t in self.definition["tables"].values() if t["array"] == array for v in t["vials"]}
         reason = f"the phantom has no reference for {biomarker}"
-        return [VialReference(vial, np.nan, np.nan, NO_REFERENCE, "none", reason=reason) for vial in sorted(vials)]
+        numbers = self.vials(self.order_of(biomarker))
+        return [VialReference(n, np.nan, np.nan, NO_REFERENCE, "none", reason=reason) for n in numbers]
 
     def order_of(self, biomarker: str) -> str:
         """The quantity by whose values the vials of a quantity are told apart: its own, or that of its array."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration, find_outliers, fit_calibration_curve
-from isocenter.calibration.scale import Scale, scale_of
+from isocenter.calibration.scale import RELATIVE, Scale, scale_of
 from isocenter.errors import CalibrationError
 from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import VialMeasurement
@@ -20,7 +20,8 @@ from isocenter.phantom.measure import VialMeasurement
 #: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
 #: is common to all sessions. `common_stderr` is the signed share that another error common to all vials of a phantom
 #: gives, such as the relaxivity of its solution; no session tells more of it. `inversion_efficiency`, `b1` and `snr`
-#: are the scanner's quality in the vial, where the fit gives it.
+#: are the scanner's quality in the vial, where the fit gives it. `scanner` is its id in ``site.yaml``, "" outside of a
+#: trial.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -44,11 +45,10 @@ VIAL_COLUMNS = (
     "b1",
     "snr",
     "common_stderr",
+    "scanner",
 )
 #: Columns that stay text when the table is read.
-VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
-#: How errors of most quantities count.
-RELATIVE = Scale()
+VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason", "scanner")
 
 
 def tabulate_vials(
@@ -62,6 +62,7 @@ def tabulate_vials(
     biomarker: str,
     unit: str,
     thermometer_share: float = 1.0,
+    scanner: str = "",
 ) -> pd.DataFrame:
     """The rows of one session, outliers against the others' line marked.
 
@@ -90,6 +91,7 @@ def tabulate_vials(
                 "temperature_stderr": r.temperature_stderr,
                 "thermometer_stderr": r.temperature_stderr * thermometer_share,
                 "common_stderr": r.common_stderr,
+                "scanner": scanner,
             }
         )
     table = pd.DataFrame(rows, columns=list(VIAL_COLUMNS))
@@ -106,7 +108,7 @@ def tabulate_failure(
 ) -> pd.DataFrame:
     """The rows of a session that could not be measured: every vial stands there with the reason.
 
-    same : session, date, phantom, serial, biomarker, unit
+    same : session, date, phantom, serial, biomarker, unit, scanner
     """
     known = {r.vial: r for r in reference or []}
     rows = [
@@ -157,7 +159,12 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         unit=unit,
         forms=tuple(forms),
         shared=np.vstack(
-            [table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * scale.size(reference), pooled.common]
+            [
+                table["thermometer_stderr"].to_numpy(float),
+                pooled.days,
+                pooled.drift * scale.size(reference),
+                pooled.common,
+            ]
         ),
     )
     content = fit.to_dict()

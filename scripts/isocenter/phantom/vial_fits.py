@@ -47,7 +47,8 @@ class MethodResult:
     measurements : one a vial, the value that counts
     voxels, means : (v, 2) arrays, value and standard error by the median over voxels and by the mean signal [unit]
     axis : (n,) array, the times [s], angles [deg] or b-values [s/mm²] of the samples
-    signals : (v, n) array [a.u.], of complex images the magnitude of the mean; clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
+    signals : (v, n) array [a.u.], of complex images the magnitude of the mean
+    clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
     curve_axis, curves : (m,) and (v, m) arrays, the fitted curve
     extra : per-vial arrays by name (B1, inversion efficiency); quality : the scanner's figures, name to
         (value, standard error, unit, what it is)

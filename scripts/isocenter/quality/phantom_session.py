@@ -120,6 +120,8 @@ def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Ite
         elif method.is_primary and len(used):
             rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
             word = shown_points(method.unit)
-            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} {word} rms from the reference.")
+            parts.append(
+                f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} {word} rms from the reference."
+            )
     failed = [f"{c.scope}: {c.parameter}" for c in checks if c.verdict == "fail"]
     return " ".join(parts + ([f"Failed: {'; '.join(failed)}."] if failed else [])) or "Nothing could be measured."

@@ -187,7 +187,9 @@ def _pair(value: float, error: float, digits: int) -> Cell:
     return number_cell(f"{format_number(value, digits)}{own}", value)
 
 
-def _bias_figure(rows, calibration: Calibration | None, tolerance: float, unit: str, factor: float, label: str) -> Figure:
+def _bias_figure(
+    rows, calibration: Calibration | None, tolerance: float, unit: str, factor: float, label: str
+) -> Figure:
     vials = [
         {
             "reference": factor * r["reference"], "bias": r["bias_percent"], "error": _error(r), "session": "1",
@@ -203,11 +205,13 @@ def _bias_figure(rows, calibration: Calibration | None, tolerance: float, unit: 
             c = float(calibration.apply(np.array(m), np.array(0.0))[0])
             curve.append((factor * c, 100 * scale.error(m, c)))
     used = [abs(v["bias"]) for v in vials if v["used"]]
-    alt = f"Bias per vial of {label}: {len(used)} vials used, largest {max(used, default=float('nan')):.1f} {shown_bias(unit)}"
+    largest = f"largest {max(used, default=float('nan')):.1f} {shown_bias(unit)}"
+    alt = f"Bias per vial of {label}: {len(used)} vials used, {largest}"
     return Figure(
         f"Bias against the reference: {label}", alt,
         f"{word} of every vial (n = {len(used)} used of {len(rows)}) with 95 % intervals of measurement and "
-        f"reference; the band is ± {tolerance:g} {shown_bias(unit)}, the dashed line is what the calibration takes away.",
+        f"reference; the band is ± {tolerance:g} {shown_bias(unit)}, the dashed line is what the calibration takes "
+        "away.",
         f"{_FORMULA[scale.is_relative]}, the reference at the phantom's temperature.",
         "Intervals that reach the band, and no slope from short to long values.",
         "Errors that phantom and scanner share, such as a temperature that was not measured.",
@@ -239,7 +243,8 @@ def _residual_figure(
     alt = f"Residuals of the calibration of {label}: leave-one-out error {loo:.2f} {shown_bias(unit)}"
     return Figure(
         f"What calibration leaves: {label}", alt,
-        f"{'Percent residual' if scale.is_relative else 'Residual in points'} of every vial {after}, with 95 % intervals of measurement, calibration and reference.",
+        f"{'Percent residual' if scale.is_relative else 'Residual in points'} of every vial {after}, with 95 % "
+        "intervals of measurement, calibration and reference.",
         f"Errors in both variables, weighted; each vial predicted from the others gives {format_number(loo, 2)} "
         f"{shown_bias(unit)} rms.",
         "Residuals inside their intervals, without a pattern from short to long values.",
@@ -266,7 +271,8 @@ def _calibration_sentence(c: Calibration | None, unit: str, factor: float) -> st
     low, high = (factor * v for v in c.valid_range)
     return (
         f"{c.form.capitalize()}: reference = {' + '.join(parts)}, from {c.n_vials} vials, valid from {low:.4g} to "
-        f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} {shown_bias(unit)} rms."
+        f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} "
+        f"{shown_bias(unit)} rms."
     )
 
 
@@ -280,8 +286,8 @@ def _form_table(c: Calibration | None, unit: str, factor: float):
         ).replace("-", "−")
         loo = tried.get("loo_rms_percent")
         rows.append([form, numbers, number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
-    columns = ["Form", f"Coefficients ± standard error [{unit}, 1, 1/{unit}]", f"Leave-one-out rms [{shown_bias(unit)}]",
-               "Taken or not"]  # fmt: skip
+    terms = f"Coefficients ± standard error [{unit}, 1, 1/{unit}]"
+    columns = ["Form", terms, f"Leave-one-out rms [{shown_bias(unit)}]", "Taken or not"]
     return table_of("forms", columns, rows, is_simple=True, empty="No form was tried.")
 
 
@@ -327,7 +333,8 @@ def _comparisons(content: PageContent) -> list[dict[str, Any]]:
             rows.append([title, r.method.model, number_cell(str(len(used)), len(used)),
                          *(number_cell(format_number(f, 2), f) for f in figures)])  # fmt: skip
         alt = f"Bias of {quantity} per vial by {len(group)} methods"
-        columns = ["Method", "Model", "Vials used", f"Mean bias [{word}]", f"Rms bias [{word}]", f"Largest [{word}]"]  # fmt: skip
+        figures = (f"{name} [{word}]" for name in ("Mean bias", "Rms bias", "Largest"))
+        columns = ["Method", "Model", "Vials used", *figures]
         figure = Figure(
             f"{quantity} by {len(group)} ways", alt,
             f"{'Percent bias' if word == '%' else 'Bias in points'} of every vial by each way to measure {quantity}; "
