@@ -29,16 +29,15 @@ def write_vials(folder, scanner, session):
     """One session of a scanner: seven vials, 0.2 % noise."""
     rng = np.random.default_rng(len(scanner) + int(session))
     measured = GAINS[scanner] * REFERENCES * (1 + 0.002 * rng.standard_normal(len(REFERENCES)))
-    n = len(measured)
+    same = {"session": session, "date": f"2026-01-{session}", "phantom": "drawn", "serial": "7", "biomarker": "T1",
+            "unit": "s", "flag": "ok", "used": True, "reason": "", "scanner": scanner, "n_voxels": 50,
+            **dict.fromkeys(("temperature_stderr", "thermometer_stderr", "common_stderr"), 0.0)}  # fmt: skip
     rows = pd.DataFrame(
         {
-            "session": session, "date": f"2026-01-{session}", "phantom": "drawn", "serial": "7", "vial": 1 + np.arange(n),
-            "biomarker": "T1", "reference": REFERENCES, "reference_stderr": 0.005 * REFERENCES, "measured": measured,
-            "stderr": 0.002 * measured, "bias_percent": 100 * (measured / REFERENCES - 1), "flag": "ok", "unit": "s",
-            "n_voxels": 50, "used": True, "reason": "", "temperature_stderr": 0.0, "thermometer_stderr": 0.0,
-            "common_stderr": 0.0, "scanner": scanner,
+            "vial": np.arange(1, len(measured) + 1), "reference": REFERENCES, "reference_stderr": 0.005 * REFERENCES,
+            "measured": measured, "stderr": 0.002 * measured, "bias_percent": 100 * (measured / REFERENCES - 1),
         }
-    ).reindex(columns=list(VIAL_COLUMNS))  # fmt: skip
+    ).assign(**same).reindex(columns=list(VIAL_COLUMNS))  # fmt: skip
     path = folder / f"vials_{scanner}_{session}.tsv"
     write_table(path, rows)
     return path
