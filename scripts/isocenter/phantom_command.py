@@ -176,7 +176,8 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
 
     Each is the vials' numbers (n,), their places (n, 3) and whether these are voxels instead of RAS+ [mm].
     """
-    quantities = sorted({q for array in phantom.definition["arrays"].values() for q in array["calibrates"]})
+    arrays = [array["calibrates"] for array in phantom.definition["arrays"].values() if array["calibrates"]]
+    quantities = sorted({quantity for calibrated in arrays for quantity in calibrated})
     found = {}
     for text in texts:
         head, sign, tail = text.partition("=")
@@ -185,7 +186,7 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
                 explain("A file of regions is for no known quantity", where=f"--rois {text}",
                         expected=", ".join(quantities), found=head)
             )  # fmt: skip
-        if not sign and len(quantities) > 1:
+        if not sign and len(arrays) > 1:
             raise ConfigError(
                 explain(
                     f"{phantom.definition['title']} has several arrays: a file of regions must say which",

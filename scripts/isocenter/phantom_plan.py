@@ -1,12 +1,10 @@
 """The part of a trial's plan that is about its phantoms: their series, references, regions, pulses and vials."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from isocenter import layout, models
 from isocenter.dicom.suffixes import GEOMETRY
-from isocenter.documents import read_document
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
 from isocenter.phantom.library import load_phantom
@@ -135,8 +133,8 @@ class PhantomPlan:
         known = models.get(block["model"]).options if block["model"] in models.names() else {}
         if "temperature" not in known or not self.is_phantom(key.site, key.participant):
             return options
-        path = Path(self.phantom_definition(key.site, key.participant))
-        phantom, warmth = load_phantom(read_document(path, "phantom", integer_keys=True)), self.temperature(key)
+        entry, warmth = self.phantom(key.site, key.participant), self.temperature(key)
+        phantom = load_phantom(self.settings.phantoms[entry["type"]])
         if warmth is None or not phantom.calibrates(block["parameter"]):
             return options
         return {**options, **phantom.fit_options(block["parameter"], warmth)}

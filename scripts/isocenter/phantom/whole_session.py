@@ -10,7 +10,7 @@ from isocenter.calibration import Calibration
 from isocenter.phantom.complex_images import measure_complex
 from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
 from isocenter.phantom.hand_regions import DrawnVials
-from isocenter.phantom.library import Phantom, VialReference
+from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
@@ -161,8 +161,7 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     order = phantom.order_of(method.quantity)
     drawn = regions.get(method.quantity) or regions.get(order)
     geometry = find_geometry(phantom, method.quantity, is_drawn=drawn is not None)
-    # Diffusion repeats may be days apart in place; the plates of one exam are not.
-    key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
+    key = _name_place(phantom, geometry, one, order, regions)
     if key not in result.places:
         crude = None if drawn else fit_crude(one.series, method, threads, geometry.sphere_diameter)
         # Without values of their own the vials are told apart by those of the quantity that their array is made for.
@@ -189,6 +188,15 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         if with_field is not None:
             result.results.append(with_field)
             result._found_at[id(with_field)] = key
+
+
+def _name_place(phantom: Phantom, geometry: Geometry, one: Acquired, quantity: str, regions) -> str:
+    """Vials of an array lie at one place for all series, but where repeats or a person's files say otherwise."""
+    # Diffusion repeats may be days apart in place; the plates of one exam are not.
+    if one.suffix == "dwi":
+        return f"{geometry.array} {one.run}"
+    drawn = {id(own) for name, own in regions.items() if phantom.array(name) == geometry.array}
+    return f"{geometry.array} {quantity}" if len(drawn) > 1 else geometry.array
 
 
 def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarray, reference) -> MethodResult | None:
