@@ -10,6 +10,7 @@ import logging
 import numpy as np
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scanners import choose_curve
 from isocenter.entities import Flag
 from isocenter.errors import CalibrationError, explain
 from isocenter.io.nifti import read_map, write_map
@@ -32,8 +33,11 @@ def calibrate_map(
     calibrated_flag: Out,
     day: float | None = None,
     day_stderr: float = 0.0,
+    scanner: str = "",
 ) -> None:
     """Calibrate one map; a refused calibration leaves its values as they are, and the sidecar says so.
+
+    `scanner` made it: at a site with several only its own curve will do.
 
     `day` is the scan's, in days since the site's first phantom session, which only a calibration by date needs.
     """
@@ -44,7 +48,7 @@ def calibrate_map(
         write_excluded_map(*outputs, excluded, raw.unit)
         return
     try:
-        curve = Calibration.from_dict(json.loads(calibration.read_text(encoding="utf-8")))
+        curve = choose_curve(json.loads(calibration.read_text(encoding="utf-8")), scanner)
         if curve.unit != raw.unit:
             raise CalibrationError(
                 explain("Map and calibration differ in unit", expected=curve.unit, found=raw.unit, where=str(map))

@@ -23,7 +23,7 @@ log = logging.getLogger("isocenter")
 #: Columns that stay text: "01" is not 1.
 TEXT = (
     "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "files",
-    "series", "phantom", "serial", "biomarker", "flag", "used",
+    "series", "phantom", "serial", "biomarker", "flag", "used", "scanner",
 )  # fmt: skip
 
 

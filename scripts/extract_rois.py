@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scanners import choose_curve
 from isocenter.entities import EXCLUSION_COLUMNS
 from isocenter.io.nifti import read_labels, read_layers, read_map, read_sidecar
 from isocenter.io.outcome import Exclusion, read_exclusion
@@ -61,7 +62,7 @@ def extract_rois(
     `gradients` are the marks that a field gradient left on some of the maps, by the ending of their files.
     `day` [days since the site's first phantom session] is what a calibration by date goes by.
     """
-    curves = _read_calibrations(calibrations)
+    curves = _read_calibrations(calibrations, scanner)
     who = {"site": site, "participant_id": participant_id, "session": session, "run": run}
     rows: Rows = []
     left_out: Rows = []
@@ -78,8 +79,8 @@ def extract_rois(
     write_table(exclusions, pd.DataFrame(left_out, columns=list(EXCLUSION_COLUMNS)))
 
 
-def _read_calibrations(paths: list[Path]) -> dict[str, Calibration]:
-    curves = [Calibration.from_dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+def _read_calibrations(paths: list[Path], scanner: str) -> dict[str, Calibration]:
+    curves = [choose_curve(json.loads(path.read_text(encoding="utf-8")), scanner) for path in paths]
     return {curve.biomarker: curve for curve in curves}
 
 

@@ -15,7 +15,7 @@ from isocenter.phantom.records import read_result
 from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT, calibrate_vials
 from isocenter.phantom.vial_fits import MethodResult
 from isocenter.quality.check import judge
-from isocenter.quality.phantom_session import TOLERANCE, check_session, describe_session
+from isocenter.quality.phantom_session import check_session, describe_session
 from isocenter.report.phantom_page import PageContent, write_phantom_page
 from isocenter.step import Ins, Out, run_step
 
@@ -68,7 +68,7 @@ def make_phantom_page(
             verdict=str(judge(checks)), sentence=describe_session(methods, table, checks),
             checks=[vars(one) for one in checks], facts=_list_facts(contents), results=results, table=table,
             calibrations=calibrations, pictures=drawn, scans=scans,
-            problems=problems, tolerance=TOLERANCE,
+            problems=problems,
         ),
     )  # fmt: skip
     log.info("%s, session %s: %d methods", site, session, len(results))

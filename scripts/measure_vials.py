@@ -71,6 +71,7 @@ def measure_vials(
     model: str = "",
     options: dict = NOTHING,
     inversion: str = "own",
+    scanner: str = "",
 ) -> None:
     """Measure the vials of one phantom session.
 
@@ -80,7 +81,7 @@ def measure_vials(
     """
     library = load_phantom(read_document(phantom, "phantom", integer_keys=True))
     quantity = quantity or biomarker
-    same = {"session": session, "date": date, "phantom": library.name, "serial": serial}
+    same = {"session": session, "date": date, "phantom": library.name, "serial": serial, "scanner": scanner}
     same |= {"biomarker": biomarker, "unit": unit}
     about = {**same, "title": library.definition["title"], "field_strength": field_strength}
     about |= {"temperature": temperature, "temperature_stderr": temperature_stderr, "scanner": {}}

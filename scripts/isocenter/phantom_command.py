@@ -19,7 +19,7 @@ from isocenter.phantom.methods import METHODS
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
 from isocenter.quality.check import Check, judge
-from isocenter.quality.phantom_session import TOLERANCE, check_session, describe_session
+from isocenter.quality.phantom_session import check_session, describe_session
 from isocenter.vial_regions import read_rois
 from isocenter.volume import Volume
 
@@ -118,7 +118,7 @@ def measure_folder(
     if not np.isfinite(temperature) or not stderr >= 0:
         raise ConfigError(explain("The temperature is no number [degC]", found=f"{temperature} ± {stderr}"))
     regions = read_hand_regions(rois, known)
-    suffixes = [s for s, methods in METHODS.items() if any(_has(known, m.quantity) for m in methods)]
+    suffixes = [s for s, methods in METHODS.items() if any(known.shows(m.quantity) for m in methods)]
     session = read_session(source, suffixes, on_progress=on_progress)
     if not session.acquisitions:
         raise DicomError(_explain_no_series(known, session, source))
@@ -126,7 +126,7 @@ def measure_folder(
     result = measure_session(
         known,
         conditions,
-        [Acquired(a.suffix, a.run, a.series) for a in session.acquisitions],
+        [Acquired(a.suffix, a.run, a.series, a.phased) for a in session.acquisitions],
         geometry_scans=[Volume(scan.data[..., 0], scan.affine) for scan in session.geometry],
         regions=regions,
         threads=threads,
@@ -134,7 +134,8 @@ def measure_folder(
     )
     maps = compare_scanner_maps(session, result)
     methods = [r.method for r in result.results]
-    checks = check_session(result.references, methods, result.table, result.calibrations, result.problems)
+    wanted = [quantity for quantity in result.references if known.calibrates(quantity)]
+    checks = check_session(wanted, methods, result.table, result.calibrations, result.problems)
     verdict = str(judge(checks))
     sentence = describe_session(methods, result.table, checks)
     outcome = Outcome(verdict, sentence, checks, scans=session.scans, problems=result.problems)
@@ -142,10 +143,6 @@ def measure_folder(
     outcome.files = _write(out, known, conditions, session, result, maps, outcome)
     outcome.rows = _summarize(result)
     return outcome
-
-
-def _has(phantom: Phantom, quantity: str) -> bool:
-    return any(quantity in array["calibrates"] for array in phantom.definition["arrays"].values())
 
 
 def _explain_no_series(phantom: Phantom, session: Session, source: Path) -> str:
@@ -179,7 +176,8 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
 
     Each is the vials' numbers (n,), their places (n, 3) and whether these are voxels instead of RAS+ [mm].
     """
-    quantities = sorted({q for array in phantom.definition["arrays"].values() for q in array["calibrates"]})
+    arrays = [array["calibrates"] for array in phantom.definition["arrays"].values() if array["calibrates"]]
+    quantities = sorted({quantity for calibrated in arrays for quantity in calibrated})
     found = {}
     for text in texts:
         head, sign, tail = text.partition("=")
@@ -188,7 +186,7 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
                 explain("A file of regions is for no known quantity", where=f"--rois {text}",
                         expected=", ".join(quantities), found=head)
             )  # fmt: skip
-        if not sign and len(quantities) > 1:
+        if not sign and len(arrays) > 1:
             raise ConfigError(
                 explain(
                     f"{phantom.definition['title']} has several arrays: a file of regions must say which",
@@ -238,15 +236,15 @@ def _summarize(result: SessionResult) -> list[tuple[str, ...]]:
         rows = result.table[result.table["method"] == key]
         used = rows[rows["used"].astype(bool)]
         bias = used["bias_percent"].astype(float)
-        calibration = result.calibrations[key]
-        left = calibration.checks.get("loo_rms_percent")
+        calibration = result.calibrations.get(key)
+        left = calibration.checks.get("loo_rms_percent") if calibration else None
         title = next(r.method.title for r in result.results if r.method.key == key)
         figures = (
             (f"{bias.mean():+.1f}", f"{np.sqrt((bias**2).mean()):.1f}", f"{bias.abs().max():.1f}")
             if len(used)
             else ("–",) * 3
         )
-        form = "refused" if calibration.refused else calibration.form
+        form = "no reference" if calibration is None else "refused" if calibration.refused else calibration.form
         lines.append((title, f"{len(used)} of {len(rows)}", *figures, form, "–" if left is None else f"{left:.1f}"))
     return lines
 
@@ -293,7 +291,7 @@ def _write(
         subtitle=f"{about['title']}, serial {conditions.serial}, {scanner['ManufacturersModelName']}",
         verdict=outcome.verdict, sentence=outcome.sentence, checks=[vars(c) for c in outcome.checks], facts=facts,
         results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(out, result),
-        scans=session.scans, scanner_maps=maps, problems=result.problems, tolerance=TOLERANCE,
+        scans=session.scans, scanner_maps=maps, problems=result.problems,
         made=f"version {__version__}",
     )  # fmt: skip
     files += sorted((out / "pictures").glob("*.png"))

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from isocenter import layout
+from isocenter import layout, models
 from isocenter.dicom.suffixes import GEOMETRY
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
+from isocenter.phantom.library import load_phantom
 
 
 def entities_of(wildcards: Any) -> dict[str, str]:
@@ -120,6 +121,23 @@ class PhantomPlan:
         """What of the phantom's temperature_stderr [degC] is the same on every day: all, unless the site says less."""
         entry = self.phantom(site, participant)
         return float(entry.get("thermometer_stderr", entry["temperature_stderr"]))
+
+    def site_scanners(self, site: str) -> list[str]:
+        """The ids of a site's scanners, each of which is calibrated by itself where there are several."""
+        return [str(scanner["id"]) for scanner in self.settings.site(site)["scanners"]]
+
+    def fit_options(self, wildcards: Any) -> dict[str, Any]:
+        """The options of a fit: those of the biomarker, and what it must know of a phantom, its temperature."""
+        key, block = key_of(wildcards), self.block_of_map(wildcards.map)
+        options = dict(block["options"])
+        known = models.get(block["model"]).options if block["model"] in models.names() else {}
+        if "temperature" not in known or not self.is_phantom(key.site, key.participant):
+            return options
+        entry, warmth = self.phantom(key.site, key.participant), self.temperature(key)
+        phantom = load_phantom(self.settings.phantoms[entry["type"]])
+        if warmth is None or not phantom.calibrates(block["parameter"]):
+            return options
+        return {**options, **phantom.fit_options(block["parameter"], warmth)}
 
     def vial_tables(self, site: str, biomarkers: Iterable[str] | None = None) -> list[str]:
         """The vial tables of a site, one a phantom run and calibrated biomarker."""

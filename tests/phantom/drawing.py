@@ -53,6 +53,7 @@ def draw_plate(
     u, v = np.meshgrid(axis, axis, indexing="ij")
     t1 = np.full(u.shape, FLUID)
     density = (np.hypot(u - middle[0], v - middle[1]) <= geometry.body_radius).astype(float)
+    body = density.copy()
     radius = geometry.sphere_diameter / 2
     for vial, (x, y) in zip(geometry.vials.tolist(), centers, strict=True):
         r = np.hypot(u - x, v - y)
@@ -61,7 +62,7 @@ def draw_plate(
         t1[r <= radius - wall] = values[vial]
     volumes = []
     for ti in TIMES:
-        fluid = density.astype(bool) * (1 - 2 * np.exp(-ti / FLUID))
+        fluid = body * (1 - 2 * np.exp(-ti / FLUID))
         planes = [density * (1 - 2 * np.exp(-ti / t1)) if k == plate else fluid for k in range(slices)]
         mean = [p.reshape(size, fine, size, fine).mean(axis=(1, 3)) for p in planes]
         stack = np.stack(mean, axis=-1)

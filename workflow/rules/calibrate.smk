@@ -87,6 +87,7 @@ rule measure_vials:
         inversion=lambda wildcards: PLAN.block_of_map(wildcards.map)[
             "phantom_inversion"
         ],
+        scanner=lambda wildcards: PLAN.scanner(wildcards),
         code=lambda wildcards: code_digest(
             "measure_vials", models=(PLAN.block_of_map(wildcards.map)["model"],)
         ),
@@ -179,6 +180,7 @@ rule fit_calibration:
         forms=lambda wildcards: PLAN.calibration_forms(wildcards.biomarker),
         dates=lambda wildcards: PLAN.calibration_dates(wildcards.biomarker),
         first_date=lambda wildcards: PLAN.first_phantom_date(wildcards.site),
+        scanners=lambda wildcards: PLAN.site_scanners(wildcards.site),
         code=code_digest("fit_calibration"),
     message:
         "calibrate {wildcards.biomarker} at {wildcards.site}"
@@ -209,6 +211,7 @@ rule calibrate_map:
     params:
         day=lambda wildcards: PLAN.calibration_day(wildcards),
         day_stderr=lambda wildcards: PLAN.calibration_day_stderr(wildcards),
+        scanner=lambda wildcards: PLAN.scanner(wildcards),
         code=code_digest("calibrate_map"),
     message:
         "apply the calibration to {wildcards.map} of {wildcards.site} {wildcards.participant} {wildcards.session} run {wildcards.run}"

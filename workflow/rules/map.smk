@@ -46,7 +46,7 @@ rule fit_map:
         model=lambda wildcards: PLAN.block_of_map(wildcards.map)["model"],
         parameter=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],
         unit=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"],
-        options=lambda wildcards: PLAN.block_of_map(wildcards.map)["options"],
+        options=lambda wildcards: PLAN.fit_options(wildcards),
         plausible_range=lambda wildcards: PLAN.block_of_map(wildcards.map)[
             "plausible_range"
         ],

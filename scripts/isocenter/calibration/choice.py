@@ -17,6 +17,7 @@ from isocenter.calibration.regression import (
     predict,
     solve,
 )  # fmt: skip
+from isocenter.calibration.scale import scale_of
 from isocenter.errors import CalibrationError, explain
 
 #: A form with one coefficient more must lower the leave-one-out error by this share to be preferred.
@@ -74,14 +75,17 @@ def fit_calibration_curve(
         raise CalibrationError(explain("Unknown forms", expected=", ".join(FORMS), found=", ".join(sorted(unknown))))
     arrays = [np.asarray(a, dtype=float) for a in (measured, measured_stderr, reference, reference_stderr)]
     n = len(arrays[0])
-    points = Points(*arrays, np.zeros((0, n)) if shared is None else np.asarray(shared, dtype=float).reshape(-1, n))
-    if n and not (np.isfinite(np.stack(arrays)).all() and (arrays[0] > 0).all() and (arrays[2] > 0).all()):
+    scale = scale_of(unit)
+    common = np.zeros((0, n)) if shared is None else np.asarray(shared, dtype=float).reshape(-1, n)
+    points = Points(*arrays, common, scale)
+    is_positive = not scale.is_relative or ((arrays[0] > 0).all() and (arrays[2] > 0).all())
+    if n and not (np.isfinite(np.stack(arrays)).all() and is_positive):
         raise CalibrationError(explain("Vials need finite, positive values", found=str(arrays)))
     if n < FORMS["gain"]:
         return Calibration.refuse(
             biomarker, unit, f"{n} vials can be used; a calibration needs {FORMS['gain']}", n_vials=n
         )
-    keep = ~find_outliers(points.m, points.s, points.r, points.u, may_bend="quadratic" in forms)
+    keep = ~find_outliers(points.m, points.s, points.r, points.u, may_bend="quadratic" in forms, scale=scale)
     used = points.only(keep)
     obstacles = {f: find_obstacle(used, f) for f in FORMS}
     tried = {f: _try(used, f) for f in FORMS if not obstacles[f]}
@@ -90,7 +94,8 @@ def fit_calibration_curve(
         if f == "quadratic" and not is_monotone(tried[f].coefficients, *limits):
             obstacles[f] = "does not rise everywhere between the vials"
     allowed = {f: t for f, t in tried.items() if f in (*forms, "none") and not obstacles[f]}
-    weight = 1.0 / (used.u**2 / used.r**2 + used.s**2 / used.m**2 + min(t.tau for t in allowed.values()) ** 2)
+    size, own = scale.size(used.r), scale.size(used.m)
+    weight = 1.0 / (used.u**2 / size**2 + used.s**2 / own**2 + min(t.tau for t in allowed.values()) ** 2)
     weighted = {f: _rms(t.errors, weight) for f, t in tried.items()}
     form, reason, refused = _choose({f: weighted[f] for f in allowed}, forms)
     coefficients, covariance, tau = tried[form].coefficients, tried[form].covariance, tried[form].tau
@@ -99,7 +104,7 @@ def fit_calibration_curve(
         gain = tried["gain"]
         covariance, tau = gain.covariance.copy(), gain.tau
         covariance[1, 1] += (gain.coefficients[1] - 1) ** 2
-    size = 3 if form == "quadratic" else 2
+    n_terms = 3 if form == "quadratic" else 2
     checks = _checks(points, keep, coefficients, tau)
     checks["loo_rms_percent"] = 100 * _rms(tried[form].errors)
     checks["weighted_loo_rms_percent"] = {f: 100 * weighted[f] for f in allowed}
@@ -108,8 +113,8 @@ def fit_calibration_curve(
         biomarker,
         unit,
         form,
-        tuple(float(c) for c in coefficients[:size]),
-        tuple(tuple(float(x) for x in row[:size]) for row in covariance[:size]),
+        tuple(float(c) for c in coefficients[:n_terms]),
+        tuple(tuple(float(x) for x in row[:n_terms]) for row in covariance[:n_terms]),
         limits,
         int(keep.sum()),
         refused=refused,
@@ -120,7 +125,7 @@ def fit_calibration_curve(
                 "used": bool(k),
                 "flag": "ok" if k else "outlier",
                 "calibrated": float(c),
-                "residual_percent": float(100 * (c / r - 1)),
+                "residual_percent": float(100 * scale.error(c, r)),
             }
             for k, c, r in zip(keep, predict(coefficients, points.m), points.r, strict=True)
         ],
@@ -185,8 +190,8 @@ def _choose(weighted: dict[str, float], forms: tuple[str, ...]) -> tuple[str, st
 
 def _checks(points: Points, keep: np.ndarray, coefficients: np.ndarray, tau: float) -> dict[str, Any]:
     used = points.only(keep)
-    bias = used.m / used.r - 1
-    residual = predict(coefficients, used.m) / used.r - 1
+    bias = used.scale.error(used.m, used.r)
+    residual = used.scale.error(predict(coefficients, used.m), used.r)
     return {
         "n_used": int(keep.sum()),
         "n_outliers": int((~keep).sum()),

@@ -7,7 +7,8 @@ Minimized is
 with u, s the standard errors of reference and measurement, g the slope of the curve at the vial, b errors shared by
 all vials (the temperature of the day), and τ a relative scatter between vials, zero unless the residuals are larger
 than the errors explain: then it takes the value that makes χ² equal its degrees of freedom, and every interval widens
-with it. Vials span two decades, so scatter is relative throughout.
+with it. Vials span two decades, so scatter is relative throughout; that of fractions is in points, with 100 % in the
+place of r.
 
 Reference: York 2004, doi 10.1119/1.1632486 (errors in both variables); Paule & Mandel 1982,
 doi 10.6028/jres.087.022 (the scatter τ).
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isocenter.calibration.curve import FORMS
+from isocenter.calibration.scale import RELATIVE, Scale
 
 #: The coefficients that each form fits: powers of the measured value.
 POWERS = {"none": (), "gain": (1,), "linear": (0, 1), "quadratic": (0, 1, 2)}
@@ -28,17 +30,21 @@ LEAST_SPAN = {"none": 1.0, "gain": 1.0, "linear": 3.0, "quadratic": 10.0}
 
 @dataclass(frozen=True)
 class Points:
-    """measured m, its standard error s, reference r, its own standard error u: (n,); shared errors b: (k, n)."""
+    """measured m, its standard error s, reference r, its own standard error u: (n,); shared errors b: (k, n).
+
+    scale : how errors of these values count
+    """
 
     m: np.ndarray
     s: np.ndarray
     r: np.ndarray
     u: np.ndarray
     b: np.ndarray
+    scale: Scale = RELATIVE
 
     def only(self, keep: np.ndarray) -> "Points":
         """Those where `keep`, (n,) booleans, says so."""
-        return Points(self.m[keep], self.s[keep], self.r[keep], self.u[keep], self.b[:, keep])
+        return Points(self.m[keep], self.s[keep], self.r[keep], self.u[keep], self.b[:, keep], self.scale)
 
     def without(self, i: int) -> "Points":
         """All but one."""
@@ -56,10 +62,16 @@ def find_obstacle(points: Points, form: str) -> str:
     n = len(points.m)
     if n < FORMS[form]:
         return f"needs {FORMS[form]} vials, {n} can be used"
-    span = float(points.m.max() / points.m.min()) if n else 1.0
+    span = find_span(points.m) if n else 1.0
     if span < LEAST_SPAN[form]:
         return f"needs vials that span a ratio of {LEAST_SPAN[form]:g}, these span {span:.3g}"
     return ""
+
+
+def find_span(measured: np.ndarray) -> float:
+    """The ratio of the largest value to the smallest, endless where a share reaches down to 0."""
+    low, high = float(measured.min()), float(measured.max())
+    return high / low if low > 0 else np.inf
 
 
 def is_monotone(coefficients: np.ndarray, low: float, high: float) -> bool:
@@ -95,11 +107,11 @@ def solve(points: Points, form: str, tau: float) -> tuple[np.ndarray, np.ndarray
     # A squared value reads high by the square of its error.
     design = np.column_stack([np.ones_like(p.m), p.m, p.m**2 - p.s**2])
     if free:
-        c[1] = np.median(p.r / p.m)
+        c[1] = np.median(p.r / p.m) if p.scale.is_relative else 1.0
     covariance = np.zeros((3, 3))
     for _ in range(30):
         slope = c[1] + 2 * c[2] * p.m
-        weigh = _inverse(p.u**2 + (slope * p.s) ** 2 + (tau * p.r) ** 2, p.b)
+        weigh = _inverse(p.u**2 + (slope * p.s) ** 2 + (tau * p.scale.size(p.r)) ** 2, p.b)
         q = weigh(p.r - design @ c)
         if not free:
             break
@@ -109,7 +121,7 @@ def solve(points: Points, form: str, tau: float) -> tuple[np.ndarray, np.ndarray
         left = weigh(corrected).T
         step = np.linalg.solve(left @ design[:, free], left @ (p.r - design @ c))
         c[free] += step
-        if np.all(np.abs(step) <= 1e-10 * np.maximum(np.abs(c[free]), p.r.min())):
+        if np.all(np.abs(step) <= 1e-10 * np.maximum(np.abs(c[free]), p.scale.size(p.r).min())):
             break
     if free:
         covariance[np.ix_(free, free)] = np.linalg.inv(left @ corrected)
@@ -132,9 +144,9 @@ def _inverse(variance: np.ndarray, shared: np.ndarray):
 
 
 def leave_one_out(points: Points, form: str, tau: float) -> np.ndarray:
-    """(n,) relative error with which each vial is predicted from all others."""
+    """(n,) error [1], as its scale counts it, with which each vial is predicted from all others."""
     errors = np.zeros(len(points.m))
     for i in range(len(points.m)):
         c, _, _ = solve(points.without(i), form, tau)
-        errors[i] = predict(c, points.m[i]) / points.r[i] - 1
+        errors[i] = points.scale.error(predict(c, points.m[i]), points.r[i])
     return errors

@@ -4,7 +4,7 @@ Without a site there are no participants and no runs to name: series become acqu
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,16 @@ from isocenter.volume import Series as ImageSeries
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What one map is fitted to. run : counted within its suffix, in the order of time; uids : of its DICOM series."""
+    """What one map is fitted to. run : counted within its suffix, in the order of time; uids : of its DICOM series.
+
+    phased : the same images complex, where their phase was sent with them
+    """
 
     suffix: str
     run: int
     series: ImageSeries
     uids: tuple[str, ...]
+    phased: ImageSeries | None = None
 
 
 @dataclass
@@ -110,6 +114,7 @@ def read_session(
         on_progress(f"converting {acquisition.suffix}")
         try:
             converted = _convert(acquisition, source)
+            phased = _convert_phase(acquisition, converted, source)
         except Exception as error:  # one series that cannot be converted must not stop the others
             exclusion = Exclusion.from_error("intake", error)
             acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
@@ -117,7 +122,9 @@ def read_session(
             continue
         counts[acquisition.suffix] = counts.get(acquisition.suffix, 0) + 1
         uids = tuple(one.uid for one in acquisition.used)
-        session.acquisitions.append(Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids))
+        session.acquisitions.append(
+            Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids, phased)
+        )
     _read_beside(series, recognized, source, session)
     session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
     return session
@@ -131,6 +138,15 @@ def _convert(acquisition: AcquisitionSet, source: Path) -> ImageSeries:
     known = {key: np.asarray(value) if _is_numbers(value) else value for key, value in merged.items()}
     known.pop("SaturationValue", None)
     return _stack(list(volumes.values()), known)
+
+
+def _convert_phase(acquisition: AcquisitionSet, magnitude: ImageSeries, source: Path) -> ImageSeries | None:
+    """The images of a set complex; None where no phase belongs to them."""
+    if not acquisition.phases:
+        return None
+    volumes = convert_set(replace(acquisition, volumes=acquisition.phases, phases={}, part="phase"), source)
+    radians = np.stack([volume.data for volume in volumes.values()], axis=-1).astype(float)
+    return replace(magnitude, data=(magnitude.data * np.exp(1j * radians)).astype(np.complex64))
 
 
 def _stack(volumes: list[Converted], acquisition: dict[str, Any]) -> ImageSeries:

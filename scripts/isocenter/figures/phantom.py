@@ -1,10 +1,23 @@
 """The phantom against its reference: bias a vial, and measured against reference over all sites."""
 
 from isocenter.figures.palette import MUTED, VERDICTS, Style
-from isocenter.figures.svg import Chart, is_finite, padded
+from isocenter.figures.svg import Chart, Scale, is_finite, padded
 
 #: what a reader sees at once; a vial beyond is drawn at the edge with its value beside it
 _CAP = 40.0
+
+
+def shown_bias(unit: str) -> str:
+    """The unit of a bias of values in `unit` as it is shown: shares differ in points."""
+    return "points" if unit == "%" else "%"
+
+
+def draw_reference_axis(chart: Chart, references: list[float], unit: str) -> Scale:
+    """The axis of the vials' references [unit] and its scale: logarithmic, but of shares, which reach down to 0."""
+    is_log = unit != "%"
+    x = chart.x_scale(*padded(references, log=is_log), log=is_log)
+    chart.x_axis(x, f"reference [{unit}]" + (", log axis" if is_log else ""))
+    return x
 
 
 def draw_vial_bias(
@@ -15,7 +28,7 @@ def draw_vial_bias(
     styles: dict[str, Style],
     alt: str,
 ) -> str:
-    """Percent bias a vial against its reference (log axis), tolerance as a band, calibration as a line.
+    """Percent bias a vial (of shares, points) against its reference, tolerance as a band, calibration as a line.
 
     vials : dicts with ``reference`` [unit], ``bias``, ``error`` [%], ``session``, ``used``, ``label``,
     ``title``, ``href``; curve : (reference [unit], bias that the calibration takes away [%]); tolerance : ± [%]
@@ -29,7 +42,6 @@ def draw_vial_bias(
         if is_finite(v["bias"]) and v["used"]
     ]
     shown = [max(min(end, _CAP), -_CAP) for end in ends]
-    x = chart.x_scale(*padded([v["reference"] for v in vials], log=True), log=True)
     y = chart.y_scale(*padded(shown, include=(-1.3 * tolerance, 1.3 * tolerance)))
     chart.box(
         chart.left,
@@ -39,8 +51,8 @@ def draw_vial_bias(
         color=VERDICTS["pass"][0],
         opacity=0.1,
     )
-    chart.y_axis(y, "measured − reference [%]")
-    chart.x_axis(x, f"reference [{unit}], log axis")
+    chart.y_axis(y, f"measured − reference [{shown_bias(unit)}]")
+    x = draw_reference_axis(chart, [v["reference"] for v in vials], unit)
     chart.line(chart.left, y(0), chart.width - chart.right, y(0), color=MUTED)
     if curve:
         chart.polyline([(x.clamp(r), y.clamp(b)) for r, b in curve], dash="5 4", color="#6a3d9a")
@@ -92,19 +104,20 @@ def _name_vials(chart, x, y, vials) -> None:
 
 
 def draw_linearity(points: list[dict], unit: str, styles: dict[str, Style], alt: str) -> str:
-    """Measured against reference on log axes, all sites, with the line of identity.
+    """Measured against reference on log axes (of shares, linear ones), all sites, with the line of identity.
 
     points : dicts with ``reference``, ``measured``, ``error`` [unit], ``site``, ``used``, ``title``, ``href``
     """
     chart = Chart(height=340)
-    both = [v for p in points for v in (p["reference"], p["measured"]) if is_finite(v) and v > 0]
-    limits = padded(both, log=True)
-    x, y = chart.x_scale(*limits, log=True), chart.y_scale(*limits, log=True)
-    chart.y_axis(y, f"measured [{unit}], log axis")
-    chart.x_axis(x, f"reference [{unit}], log axis")
+    is_log = unit != "%"
+    both = [v for p in points for v in (p["reference"], p["measured"]) if is_finite(v) and (v > 0 or not is_log)]
+    limits = padded(both, log=is_log)
+    x, y = chart.x_scale(*limits, log=is_log), chart.y_scale(*limits, log=is_log)
+    chart.y_axis(y, f"measured [{unit}]" + (", log axis" if is_log else ""))
+    chart.x_axis(x, f"reference [{unit}]" + (", log axis" if is_log else ""))
     chart.line(x(limits[0]), y(limits[0]), x(limits[1]), y(limits[1]), color=MUTED, dash="6 4")
     for p in points:
-        if not (is_finite(p["measured"]) and p["measured"] > 0 and is_finite(p["reference"])):
+        if not (is_finite(p["measured"]) and (p["measured"] > 0 or not is_log) and is_finite(p["reference"])):
             continue
         style = styles.get(p["site"], Style(MUTED, "circle"))
         shape, color = (style.shape, style.color) if p["used"] else ("cross", VERDICTS["fail"][0])

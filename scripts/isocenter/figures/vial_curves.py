@@ -3,6 +3,7 @@
 import numpy as np
 
 from isocenter.figures.palette import INK, MUTED, VERDICTS
+from isocenter.figures.phantom import draw_reference_axis, shown_bias
 from isocenter.figures.svg import Chart, padded
 
 _FIT = "#0072b2"
@@ -56,25 +57,24 @@ def draw_vial_curve(
 
 
 def draw_residuals(points: list[dict], tolerance: float, unit: str, alt: str) -> str:
-    """Percent residual of every vial after calibration against its reference (log axis).
+    """Percent residual of every vial (of shares, points) after calibration against its reference.
 
     points : dicts with ``reference`` [unit], ``residual``, ``error`` [%], ``vial``, ``used``
     """
     chart = Chart(height=300, top=20)
     used = [p for p in points if p["used"] and np.isfinite(p["residual"])]
-    x = chart.x_scale(*padded([p["reference"] for p in points], log=True), log=True)
     shown = [v for p in used for v in (p["residual"] - p["error"], p["residual"] + p["error"])]
     y = chart.y_scale(*padded(shown, include=(-1.2 * tolerance, 1.2 * tolerance)))
     right = chart.width - chart.right
     chart.box(chart.left, y(-tolerance), right, y(tolerance), color=VERDICTS["pass"][0], opacity=0.1)
-    chart.y_axis(y, "calibrated − reference [%]")
-    chart.x_axis(x, f"reference [{unit}], log axis")
+    chart.y_axis(y, f"calibrated − reference [{shown_bias(unit)}]")
+    x = draw_reference_axis(chart, [p["reference"] for p in points], unit)
     chart.line(chart.left, y(0), right, y(0), color=MUTED)
     for p in points:
         if not np.isfinite(p["residual"]):
             continue
         px, py = x(p["reference"]), y.clamp(p["residual"])
-        title = f"vial {p['vial']}: {p['residual']:+.2f} %"
+        title = f"vial {p['vial']}: {p['residual']:+.2f} {shown_bias(unit)}"
         if p["used"]:
             ends = (y.clamp(p["residual"] - p["error"]), y.clamp(p["residual"] + p["error"]))
             chart.interval(*ends, px, color=_FIT, upright=True, cap=3)
@@ -92,13 +92,12 @@ def draw_comparison(series: list[dict], tolerance: float, unit: str, alt: str) -
     """
     chart = Chart(height=320, top=20 + 18 * len(series))
     both = [p for one in series for p in one["points"] if np.isfinite(p[1])]
-    x = chart.x_scale(*padded([p[0] for p in both], log=True), log=True)
     inside = [min(max(p[1], -40.0), 40.0) for p in both]
     y = chart.y_scale(*padded(inside, include=(-1.3 * tolerance, 1.3 * tolerance)))
     right = chart.width - chart.right
     chart.box(chart.left, y(-tolerance), right, y(tolerance), color=VERDICTS["pass"][0], opacity=0.1)
-    chart.y_axis(y, "measured − reference [%]")
-    chart.x_axis(x, f"reference [{unit}], log axis")
+    chart.y_axis(y, f"measured − reference [{shown_bias(unit)}]")
+    x = draw_reference_axis(chart, [p[0] for p in both], unit)
     chart.line(chart.left, y(0), right, y(0), color=MUTED)
     for k, one in enumerate(series):
         style = {"color": one["color"], "shape": one["shape"]}
@@ -106,6 +105,6 @@ def draw_comparison(series: list[dict], tolerance: float, unit: str, alt: str) -
         chart.text(chart.left + 18, 16 + 18 * k, one["title"], size=12)
         for reference, bias, used in one["points"]:
             if np.isfinite(bias):
-                words = f"{one['title']}: {bias:+.1f} %{'' if used else ', left out'}"
+                words = f"{one['title']}: {bias:+.1f} {shown_bias(unit)}{'' if used else ', left out'}"
                 chart.marker(x(reference), y.clamp(bias), **style, hollow=not used, title=words)
     return chart.render(alt)

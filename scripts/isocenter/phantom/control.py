@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from isocenter.calibration.scale import scale_of
 from isocenter.phantom.drift import find_session_shifts
 
 #: Sessions that set the limits at most: later ones are judged by them and do not move them.
@@ -170,7 +171,7 @@ def chart_sessions(vials: pd.DataFrame, events: list[dict[str, Any]], scanner_of
 def _list_quantities(rows: pd.DataFrame):
     """(quantity, table of session, date, n_vials, value, stderr, unit) of one scanner and biomarker."""
     shifts = find_session_shifts(rows)
-    value = 100 * np.expm1(shifts["level"])
+    value = 100 * scale_of(str(rows["unit"].iloc[0])).as_error(shifts["level"])
     table = shifts[["session", "date", "n_vials"]]
     yield "bias", table.assign(value=value, stderr=100 * shifts["stderr"], unit="percent")
     for quantity in QUALITIES:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from isocenter.calibration import Calibration
 from isocenter.calibration.curve import DAYS_A_YEAR, RULES
+from isocenter.calibration.scale import scale_of
 from isocenter.errors import CalibrationError, explain
 from isocenter.phantom.drift import Drift, count_days, find_session_shifts, fit_drift
 from isocenter.phantom.sessions import calibrate_vials, select_vials
@@ -52,6 +53,15 @@ def calibrate_by_date(
     """
     if rule not in RULES:
         raise CalibrationError(explain("Unknown calibration_dates", expected=", ".join(RULES), found=rule))
+    if rule == "drift" and not scale_of(unit).is_relative:
+        raise CalibrationError(
+            explain(
+                "A share of a whole has no drift that scales it",
+                expected="calibration_dates: pooled or nearest",
+                found=f"drift, for {biomarker} in {unit}",
+                remedy="change calibration_dates of this biomarker in config/biomarkers.yaml",
+            )
+        )
     rows = select_vials(table, biomarker, forms)
     if len(rows) == 0:
         return calibrate_vials(table, biomarker, unit, forms)

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from isocenter.calibration.scale import scale_of
+
 #: A relative standard error below this is not believed.
 _LEAST_ERROR = 1e-4
 
@@ -41,12 +43,14 @@ def find_session_shifts(rows: pd.DataFrame) -> pd.DataFrame:
 
     rows : of ``vials.tsv``, one scanner and biomarker, those used
 
-    Returns a table with `session`, `date`, `n_vials`, `shift` (log; weighted mean zero over vials and sessions),
+    Returns a table with `session`, `date`, `n_vials`, `shift` (log, of shares the difference; weighted mean zero over
+    vials and sessions),
     `level` (log measured over reference: the mean of all and the shift) and `stderr` (noise and the day's temperature),
     ordered by date and session.
     """
-    y = np.log(rows["measured"].to_numpy(float) / rows["reference"].to_numpy(float))
-    relative = np.maximum(rows["stderr"].to_numpy(float) / rows["measured"].to_numpy(float), _LEAST_ERROR)
+    scale = scale_of(str(rows["unit"].iloc[0]))
+    y = scale.shift(rows["measured"].to_numpy(float), rows["reference"].to_numpy(float))
+    relative = np.maximum(scale.share(rows["stderr"].to_numpy(float), rows["measured"].to_numpy(float)), _LEAST_ERROR)
     vial, vials = pd.factorize(rows["serial"].astype(str) + "/" + rows["vial"].astype(str), sort=True)
     session, sessions = pd.factorize(rows["session"].astype(str), sort=True)
     design = np.hstack([np.eye(len(vials))[vial], np.eye(len(sessions))[session]])
@@ -62,7 +66,7 @@ def find_session_shifts(rows: pd.DataFrame) -> pd.DataFrame:
     shift = shift - (total @ shift) / total.sum()
     level = float(w @ y / w.sum())
     own = np.maximum(rows["temperature_stderr"] ** 2 - rows["thermometer_stderr"] ** 2, 0.0)
-    day = np.sign(rows["temperature_stderr"]) * np.sqrt(own) / rows["reference"]
+    day = scale.share(np.sign(rows["temperature_stderr"]) * np.sqrt(own), rows["reference"])
     # Two phantoms of one session are two readings of a thermometer; they count as one, which can only widen.
     warmth = np.bincount(session, w * np.nan_to_num(day.to_numpy(float))) / total
     first = rows.assign(session=rows["session"].astype(str)).groupby("session", sort=True)["date"].first()

@@ -17,10 +17,12 @@ from isocenter.phantom.reference_tables import (
     read_table,
 )
 
-#: Flags of a reference value: usable; the phantom's maker does not stand by the solution; known to be measured wrongly.
+#: Flags of a reference value: usable; the phantom's maker does not stand by the solution; known to be measured wrongly;
+#: of a quantity that the phantom has vials for, but no table.
 OK = "ok"
 SUSPECT = "suspect_solution"
 UNRELIABLE = "unreliable"
+NO_REFERENCE = "no_reference"
 
 #: What a table's uncertainty column is. `standard`: one standard uncertainty. `repeatability`: the scatter of
 #: repeats only, to which the calibration's `relative` uncertainty is added. `none`: only `relative` is known.
@@ -37,7 +39,7 @@ class VialReference:
     """What one vial should read, in the unit of the quantity (s, mm2/s, percent).
 
     value : reference; stderr : its standard uncertainty, the temperature's share included
-    flag : ``ok``, ``suspect_solution`` or ``unreliable``, with the `reason`
+    flag : ``ok``, ``suspect_solution``, ``unreliable`` or ``no_reference``, with the `reason`
     grade : ``measured``, ``extrapolated``, ``computed`` or ``nominal``
     temperature_stderr : signed share of the temperature's uncertainty; one error common to all vials
     common_stderr : signed share of another error common to all vials, such as a relaxivity's
@@ -167,7 +169,8 @@ class Phantom:
 
         Water's resonance moves with temperature and fat's does not (``config/spectra.yaml``).
         """
-        needs = self.definition["arrays"][self.array(biomarker)].get("fit_at_temperature", False)
+        array = self._array_that_locates(biomarker) or self.array(biomarker)
+        needs = self.definition["arrays"][array].get("fit_at_temperature", False)
         return {"temperature": float(temperature)} if needs else {}
 
     def reference(
@@ -220,6 +223,26 @@ class Phantom:
             self._vial_reference(table, int(vial), biomarker, field_strength, temperature, temperature_stderr)
             for vial in sorted(table["vials"])
         ]
+
+    def calibrates(self, biomarker: str) -> bool:
+        """Whether any array of the phantom has reference values for a quantity."""
+        return any(biomarker in array["calibrates"] for array in self.definition["arrays"].values())
+
+    def shows(self, biomarker: str) -> bool:
+        """Whether the phantom has vials for a quantity, with reference values or without."""
+        return self.calibrates(biomarker) or self._array_that_locates(biomarker) is not None
+
+    def without_reference(self, biomarker: str) -> list[VialReference]:
+        """The vials in which a quantity can be measured that no table of the phantom has, in order."""
+        reason = f"the phantom has no reference for {biomarker}"
+        numbers = self.vials(self.order_of(biomarker))
+        return [VialReference(n, np.nan, np.nan, NO_REFERENCE, "none", reason=reason) for n in numbers]
+
+    def order_of(self, biomarker: str) -> str:
+        """The quantity by whose values the vials of a quantity are told apart: its own, or that of its array."""
+        if self.calibrates(biomarker):
+            return biomarker
+        return self.definition["arrays"][self._array_that_locates(biomarker)]["calibrates"][0]
 
     def describe(self, serial: str = "", field_strength: float | None = None) -> dict[str, Any]:
         """What a page says of the phantom: title, maker, publication, batch and the tables that hold for it.

@@ -2,7 +2,8 @@
 
 A vial is round and differs from its surroundings in at least some images of the series. How round every point is, blind
 to the sign of the contrast, is scored for every image; the pattern of all vials is then laid over the score at every
-position, rotation and mirror. In a stack of thin slices vials are balls and the plate may be tilted; in single or thick
+position, rotation and mirror. Where too few vials differ from their surroundings, as water in water does not, their
+walls are looked for instead. In a stack of thin slices vials are balls and the plate may be tilted; in single or thick
 slices they are disks. What the pattern cannot tell (it maps onto itself by half a turn and by mirrors) the measured
 values tell: their rank order must be that of the reference. Where the answer is not clear, it is refused.
 """
@@ -72,6 +73,7 @@ class _Plate:
     found: Found
     images: np.ndarray
     slice: int | None  # None: in space
+    by_wall: bool = False
 
 
 def locate_vials(
@@ -111,6 +113,9 @@ def locate_vials(
         plates = _follow(series, spacing, geometry, near, np.asarray(centers, dtype=float))
     least = int(np.ceil(LEAST_SEEN * len(geometry.vials)))
     seen = [p for p in plates if p.found.n_seen >= least]
+    if not seen and centers is None:
+        walls = _plates_in_slices(series, spacing, geometry, near, by_wall=True)
+        plates, seen = [*plates, *walls], [p for p in walls if p.found.n_seen >= least]
     if not seen:
         raise CalibrationError(
             explain(
@@ -177,14 +182,14 @@ def _ball_score(series, spacing, geometry) -> tuple[np.ndarray, np.ndarray]:
     return images, score_round(even, geometry.sphere_diameter / 2, BALL_GRID)
 
 
-def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
+def _plates_in_slices(series, spacing, geometry, near, *, by_wall: bool = False) -> list[_Plate]:
     """The best slice, and slices that are clearly other plates: all looked at coarsely, those few in full."""
     pattern = geometry.centers[:, :2]
     slices = range(series.data.shape[2])
     if len(slices) > MOST_PLATES:
         coarse = []
         for k in slices:
-            _, score = _disk_score(series, spacing, geometry, k, COARSE_GRID, MOST_BALL_IMAGES)
+            _, score = _disk_score(series, spacing, geometry, k, COARSE_GRID, MOST_BALL_IMAGES, by_wall)
             coarse += [(f.n_seen, f.score, k) for f in _place_coarsely(score, pattern, near)]
         kept: list[int] = []
         for _, _, k in sorted(coarse, key=lambda c: (-c[0], -c[1], c[2])):
@@ -194,8 +199,8 @@ def _plates_in_slices(series, spacing, geometry, near) -> list[_Plate]:
         slices = kept
     plates = []
     for k in slices:
-        images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES)
-        plates += [_Plate(f, images, k) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
+        images, score = _disk_score(series, spacing, geometry, k, DISK_GRID, MOST_DISK_IMAGES, by_wall)
+        plates += [_Plate(f, images, k, by_wall) for f in place_pattern(score, DISK_GRID, pattern, near=near)]
     plates.sort(key=lambda p: (-p.found.n_seen, -p.found.score))
     # Neighboring slices show the same plate: the best of them stands for it.
     return [p for i, p in enumerate(plates) if all(_is_apart(p, q, spacing, geometry) for q in plates[:i])]
@@ -209,10 +214,10 @@ def _is_apart(plate: _Plate, other: _Plate, spacing, geometry) -> bool:
     return abs(plate.slice - other.slice) * spacing[2] > 1.5 * geometry.sphere_diameter
 
 
-def _disk_score(series, spacing, geometry, k: int, grid: float, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _disk_score(series, spacing, geometry, k: int, grid: float, most: int, by_wall: bool = False):
     images = np.moveaxis(series.data[:, :, k, _spread(series.n, most)], -1, 0)
     images = np.stack([to_bright_end(resample_evenly(image, spacing[:2], grid)) for image in images])
-    return images, score_round(images, geometry.sphere_diameter / 2, grid)
+    return images, score_round(images, geometry.sphere_diameter / 2, grid, by_wall=by_wall)
 
 
 def _spread(n: int, most: int) -> np.ndarray:
@@ -290,6 +295,8 @@ def _locations(series, spacing, geometry, plate: _Plate, numbering: Numbering) -
     if plate.slice is None:
         fine, heights = sharpen_balls(plate.images, spacing, plate.found.points[apart], radius)
         points = np.where((heights >= SEEN)[:, None] & seen[:, None], fine, points)
+    elif plate.by_wall:
+        points = np.where(seen[:, None], plate.found.points[apart], points)
     else:
         # Where no vial was seen, an edge near by is something else's.
         points = np.where(seen[:, None], sharpen_disks(plate.images, points, radius, DISK_GRID), points)

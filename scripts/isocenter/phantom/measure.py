@@ -25,6 +25,7 @@ FLAGS = {
     "ok": "measured and fit for calibration",
     "suspect_solution": "the solution of this vial is not trusted",
     "unreliable": "this vial is known to be measured wrongly",
+    "no_reference": "measured, but there is nothing to hold it against",
     "outlier": "does not follow the line of the other vials",
     "clipped": "samples at the top of the scanner's number range leave too little to fit",
     "out_of_range": "the sampled times cannot see a value this short or long",
@@ -68,7 +69,7 @@ def measure_vials(
     scanners interpolate and Gibbs ringing is smooth, so neighbors repeat each other.
     """
     by_vial = {r.vial: r for r in reference}
-    span = visible_span(series)
+    span = visible_span(series) if parameter_map.unit == "s" else None
     rows = []
     for vial, voxel in zip(locations.vials.tolist(), locations.voxels, strict=True):
         region = vial_region(series.data.shape[:3], series.affine, voxel, geometry.roi_diameter, geometry.roi_length)

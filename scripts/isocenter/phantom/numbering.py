@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from isocenter.calibration.scale import scale_of
 from isocenter.errors import CalibrationError, explain
 from isocenter.phantom.library import SUSPECT, Geometry, VialReference
 from isocenter.phantom.symmetry import Placement
@@ -16,6 +17,8 @@ LEAST_RANK_CORRELATION = 0.90
 LEAST_LEAD = 0.10
 #: No scanner is this far off; another plate, whose order is the same, is (a factor of 2.7 for T2, 2.9 for T1).
 MOST_RATIO = 1.6
+#: Nor by this part of the whole, where values are shares.
+MOST_OFF = 0.15
 #: Values at a smaller share of the vials than this cannot tell the numbering (8 of 14).
 LEAST_VALUES = 0.55
 #: Share of a vial's radius within which its crude value is read, and of that region what must have a value.
@@ -27,7 +30,8 @@ LEAST_FILLED = 1 / 3
 class Numbering:
     """The numbering that the values tell.
 
-    placement : that lays vial i of the geometry where it lies; ratio : median of the values over the reference
+    placement : that lays vial i of the geometry where it lies
+    ratio : median of the values over the reference; of shares 1 and the median difference [1]
     rank_correlation, runner_up : with the reference, for this numbering and the next best
     """
 
@@ -73,6 +77,7 @@ def number_vials(
         Too few values, no order, two orders, or the values of another array.
     """
     # A vial whose value is measured poorly still has its place in the order; one with another solution has none.
+    scale = scale_of(parameter_map.unit)
     expected = {r.vial: r.value for r in reference if r.flag != SUSPECT}
     known = np.array([expected.get(v, np.nan) for v in geometry.vials.tolist()])
     radius = CORE * geometry.sphere_diameter / 2
@@ -104,6 +109,18 @@ def number_vials(
             )
         )
     both = np.isfinite(values[best]) & np.isfinite(known)
+    if not scale.is_relative:
+        off = float(np.median(scale.error(values[best][both], known[both])))
+        if abs(off) > MOST_OFF:
+            raise CalibrationError(
+                explain(
+                    f"The values are not those of the {geometry.array} vials",
+                    expected=f"a median within {100 * MOST_OFF:g} points of the reference",
+                    found=f"{100 * off:+.1f} points",
+                    remedy="check which phantom this is, its definition and its temperature",
+                )
+            )
+        return Numbering(placements[best], first, runner_up, 1.0 + off)
     ratio = float(np.exp(np.median(np.log(np.maximum(values[best][both], 1e-12) / known[both]))))
     if not 1 / MOST_RATIO <= ratio <= MOST_RATIO:
         raise CalibrationError(

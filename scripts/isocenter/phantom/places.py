@@ -3,16 +3,21 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
+from isocenter import models
 from isocenter.errors import IsocenterError
 from isocenter.fitting.maps import fit_series
 from isocenter.phantom.hand_regions import DrawnVials, take_regions
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations, locate_vials
 from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
+from isocenter.phantom.numbering import CORE
 from isocenter.phantom.vial_fits import Method
 from isocenter.volume import ParameterMap, Series, Volume
 
+#: Magnitudes of single voxels do not tell more fat from less, their mean over the core of a vial does.
+AVERAGED = ("pdff_magnitude",)
 #: What could not be done, and why.
 Problems = list[tuple[str, str]]
 
@@ -22,7 +27,7 @@ BY_SERIES = "in the series itself"
 #: The crude map that tells the numbering is fitted on every so many voxels of a slice.
 CRUDE_STEP = 4
 #: Every fit of the crude map is plain, whatever the method does later.
-CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo"}
+CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo", "pdff_complex": "pdff_magnitude"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def find_geometry(phantom: Phantom, quantity: str, *, is_drawn: bool) -> Geometr
     """The array of a quantity; where regions are drawn by hand, also of a phantom whose vials have no fixed place."""
     if not is_drawn:
         return phantom.geometry(quantity)
-    array = phantom.array(quantity)
+    array = phantom.array(phantom.order_of(quantity))
     table = next(t for t in phantom.definition["tables"].values() if t["array"] == array)
     vials = np.array(sorted(table["vials"]), dtype=int)
     own = phantom.definition.get("geometry", {})
@@ -100,12 +105,21 @@ def find_place(
     return Place(geometry, locate_vials(series, fitted, geometry, reference), series, BY_SERIES), problems
 
 
-def fit_crude(series: Series, method: Method, threads: int) -> ParameterMap:
-    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials."""
+def fit_crude(series: Series, method: Method, threads: int, diameter: float = 0.0) -> ParameterMap:
+    """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials.
+
+    diameter : of a vial [mm]; models of :data:`AVERAGED` are fitted to means over two fifths of it
+    """
     step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
-    thin = replace(series, data=np.ascontiguousarray(series.data[::step, ::step]))
     model = CRUDE_MODELS.get(method.model, method.model)
-    options = {} if model != method.model else dict(method.options)
+    data = series.data
+    if model in AVERAGED:
+        spacing = np.sqrt((series.affine[:3, :2] ** 2).sum(axis=0))
+        size = [max(1, int(n)) for n in CORE * diameter / spacing]
+        data = ndimage.uniform_filter(data, (*size, 1, 1), mode="nearest")
+    thin = replace(series, data=np.ascontiguousarray(data[::step, ::step]))
+    known = models.get(model).options
+    options = {key: value for key, value in method.options.items() if model == method.model or key in known}
     _, found = fit_series(thin, model, options, threads)
     shape = series.data.shape[:3]
     wide = [

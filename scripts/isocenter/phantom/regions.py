@@ -23,15 +23,17 @@ def list_regions(series: Series, centers: np.ndarray, geometry: Geometry) -> lis
 
 
 def mean_signals(series: Series, regions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(v, n) mean signals [a.u.] and (v, n) booleans, where a voxel of the vial is clipped.
+    """(v, n) mean signals [a.u.], complex of complex images, and (v, n) booleans, where a voxel of the vial is clipped.
 
     A mean with clipped voxels is too low, so those samples are for the eye only: the fit leaves them out.
     """
-    means = np.full((len(regions), series.n), np.nan)
+    kind = complex if np.iscomplexobj(series.data) else float
+    means = np.full((len(regions), series.n), np.nan, dtype=kind)
     clipped = np.zeros((len(regions), series.n), bool)
     for i, region in enumerate(regions):
-        samples = series.data[region].astype(float)
+        samples = series.data[region].astype(kind)
         if samples.size:
             means[i] = samples.mean(axis=0)
-            clipped[i] = (samples >= series.saturation).any(axis=0)
+            size = np.abs(samples) if kind is complex else samples
+            clipped[i] = (size >= series.saturation).any(axis=0)
     return means, clipped

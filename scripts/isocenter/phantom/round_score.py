@@ -12,9 +12,13 @@ GAP = 0.5
 RING = 3.5
 #: Variance of plain noise, in squares of the bright end: it keeps air, whose noise has structure, from looking round.
 FLOOR = 0.02**2
+#: Where the wall may lie, and what is looked at beyond it, from the vial's edge [mm]: a definition may give the
+#: diameter inside of the wall or outside of it.
+WALL_SPAN = (-1.5, 1.5)
+BEYOND = (2.0, 4.5)
 
 
-def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
+def score_round(images: np.ndarray, radius: float, grid: float, *, by_wall: bool = False) -> np.ndarray:
     """Share of the variance near each point that is a difference between inside and around, 0 to 1, blind to its sign.
 
     Parameters
@@ -25,6 +29,9 @@ def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
         Of the disk or ball [mm].
     grid : float
         Step [mm].
+    by_wall : bool
+        Instead the share that is a difference between the wall and what lies on both sides of it: a vial of water in
+        water differs from its surroundings by nothing else.
 
     Returns
     -------
@@ -32,7 +39,7 @@ def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
         Mean over the images.
     """
     size = images.shape[1:]
-    shape, reach, n_in, n_around, f_inside, f_around = _spectra(radius, grid, size)
+    shape, reach, n_in, n_around, f_inside, f_around = _spectra(radius, grid, size, by_wall)
     count = n_in + n_around
     crop = tuple(slice(reach // 2, reach // 2 + s) for s in size)
     total = np.zeros(size)
@@ -49,9 +56,9 @@ def score_round(images: np.ndarray, radius: float, grid: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _spectra(radius: float, grid: float, size: tuple[int, ...]):
+def _spectra(radius: float, grid: float, size: tuple[int, ...], by_wall: bool = False):
     """The padded shape, the kernels' reach and weights, and the spectra of inside and around, for images of a size."""
-    inside, around = _kernels(radius, grid, len(size))
+    inside, around = (_wall_kernels if by_wall else _kernels)(radius, grid, len(size))
     shape = [fft.next_fast_len(s + inside.shape[0], real=True) for s in size]
     spectra = (fft.rfftn(kernel, shape) for kernel in (inside, around))
     return shape, inside.shape[0], float(inside.sum()), float(around.sum()), *spectra
@@ -100,8 +107,21 @@ def peaks_near(score: np.ndarray, points: np.ndarray, reach: float) -> tuple[np.
 
 def _kernels(radius: float, grid: float, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """The inside and the shell around it, float32 in three dimensions, where speed counts."""
-    reach = int(np.ceil((radius + RING) / grid))
-    axis = np.arange(-reach, reach + 1) * grid
-    r = np.sqrt(sum(g**2 for g in np.meshgrid(*[axis] * dimensions, indexing="ij")))
+    r = _distances(radius + RING, grid, dimensions)
     kind = np.float32 if dimensions == 3 else np.float64
     return (r <= radius - WALL).astype(kind), ((r >= radius + GAP) & (r <= radius + RING)).astype(kind)
+
+
+def _wall_kernels(radius: float, grid: float, dimensions: int) -> tuple[np.ndarray, np.ndarray]:
+    """The wall, and what lies inside of it and beyond."""
+    r = _distances(radius + BEYOND[1], grid, dimensions)
+    kind = np.float32 if dimensions == 3 else np.float64
+    wall = (r >= radius + WALL_SPAN[0]) & (r <= radius + WALL_SPAN[1])
+    rest = (r <= radius - WALL) | ((r >= radius + BEYOND[0]) & (r <= radius + BEYOND[1]))
+    return wall.astype(kind), rest.astype(kind)
+
+
+def _distances(most: float, grid: float, dimensions: int) -> np.ndarray:
+    reach = int(np.ceil(most / grid))
+    axis = np.arange(-reach, reach + 1) * grid
+    return np.sqrt(sum(g**2 for g in np.meshgrid(*[axis] * dimensions, indexing="ij")))

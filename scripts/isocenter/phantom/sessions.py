@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration, find_outliers, fit_calibration_curve
+from isocenter.calibration.scale import RELATIVE, Scale, scale_of
 from isocenter.errors import CalibrationError
 from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import VialMeasurement
@@ -19,7 +20,8 @@ from isocenter.phantom.measure import VialMeasurement
 #: day's temperature gives: one error common to all vials of the session. `thermometer_stderr` is the part of that which
 #: is common to all sessions. `common_stderr` is the signed share that another error common to all vials of a phantom
 #: gives, such as the relaxivity of its solution; no session tells more of it. `inversion_efficiency`, `b1` and `snr`
-#: are the scanner's quality in the vial, where the fit gives it.
+#: are the scanner's quality in the vial, where the fit gives it. `scanner` is its id in ``site.yaml``, "" outside of a
+#: trial.
 VIAL_COLUMNS = (
     "session",
     "date",
@@ -43,9 +45,10 @@ VIAL_COLUMNS = (
     "b1",
     "snr",
     "common_stderr",
+    "scanner",
 )
 #: Columns that stay text when the table is read.
-VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason")
+VIAL_TEXT = ("session", "date", "phantom", "serial", "biomarker", "flag", "unit", "reason", "scanner")
 
 
 def tabulate_vials(
@@ -59,12 +62,13 @@ def tabulate_vials(
     biomarker: str,
     unit: str,
     thermometer_share: float = 1.0,
+    scanner: str = "",
 ) -> pd.DataFrame:
     """The rows of one session, outliers against the others' line marked.
 
     thermometer_share : of the temperature's standard error, what is the same in every session [1]
     """
-    rows = []
+    rows, scale = [], scale_of(unit)
     for r, m in zip(reference, measurements, strict=True):
         rows.append(
             {
@@ -78,7 +82,7 @@ def tabulate_vials(
                 "reference_stderr": r.stderr,
                 "measured": m.measured,
                 "stderr": m.stderr,
-                "bias_percent": 100 * (m.measured / r.value - 1),
+                "bias_percent": 100 * scale.error(m.measured, r.value),
                 "flag": m.flag,
                 "unit": unit,
                 "n_voxels": m.n_voxels,
@@ -87,12 +91,13 @@ def tabulate_vials(
                 "temperature_stderr": r.temperature_stderr,
                 "thermometer_stderr": r.temperature_stderr * thermometer_share,
                 "common_stderr": r.common_stderr,
+                "scanner": scanner,
             }
         )
     table = pd.DataFrame(rows, columns=list(VIAL_COLUMNS))
     used = np.flatnonzero(table["used"].to_numpy(bool))
     columns = (table[c].to_numpy(float)[used] for c in ("measured", "stderr", "reference", "reference_stderr"))
-    for i in used[find_outliers(*columns)]:
+    for i in used[find_outliers(*columns, scale=scale)]:
         table.loc[i, ["flag", "used"]] = ["outlier", False]
         table.loc[i, "reason"] = f"{table.loc[i, 'bias_percent']:+.1f} % off, unlike the other vials"
     return table
@@ -103,7 +108,7 @@ def tabulate_failure(
 ) -> pd.DataFrame:
     """The rows of a session that could not be measured: every vial stands there with the reason.
 
-    same : session, date, phantom, serial, biomarker, unit
+    same : session, date, phantom, serial, biomarker, unit, scanner
     """
     known = {r.vial: r for r in reference or []}
     rows = [
@@ -141,7 +146,8 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         )
     if set(rows["unit"]) != {unit}:
         raise CalibrationError(f"Vials in {', '.join(sorted(set(rows['unit'])))} cannot calibrate {unit}")
-    pooled = pool_sessions(rows)
+    scale = scale_of(unit)
+    pooled = pool_sessions(rows, scale)
     table = pooled.table
     reference = table["reference"].to_numpy(float)
     fit = fit_calibration_curve(
@@ -153,7 +159,12 @@ def calibrate_vials(table: pd.DataFrame, biomarker: str, unit: str, forms: tuple
         unit=unit,
         forms=tuple(forms),
         shared=np.vstack(
-            [table["thermometer_stderr"].to_numpy(float), pooled.days, pooled.drift * reference, pooled.common]
+            [
+                table["thermometer_stderr"].to_numpy(float),
+                pooled.days,
+                pooled.drift * scale.size(reference),
+                pooled.common,
+            ]
         ),
     )
     content = fit.to_dict()
@@ -195,10 +206,10 @@ class PooledVials:
     drift: float
 
 
-def pool_sessions(rows: pd.DataFrame) -> PooledVials:
+def pool_sessions(rows: pd.DataFrame, scale: Scale = RELATIVE) -> PooledVials:
     """Put the sessions of a scanner together: a weighted mean a vial, and the errors that its vials share.
 
-    rows : of ``vials.tsv``, one biomarker, those used
+    rows : of ``vials.tsv``, one biomarker, those used; scale : how its errors count
     """
     if "common_stderr" not in rows:  # a table that was written before this column was
         rows = rows.assign(common_stderr=0.0)
@@ -209,10 +220,10 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
     rows = rows.assign(
         own=own,
         day=np.sign(rows["temperature_stderr"]) * day,
-        ratio=np.log(rows["measured"] / rows["reference"]),
-        relative=rows["stderr"] / rows["measured"],
+        ratio=scale.shift(rows["measured"], rows["reference"]),
+        relative=scale.share(rows["stderr"], rows["measured"]),
     )
-    drift, scatter = _between_sessions(rows)
+    drift, scatter = _between_sessions(rows, scale)
     # A phantom's temperature is read once a session; two phantoms of one session are read each by itself.
     readings = {key: i for i, key in enumerate(sorted(set(zip(rows["serial"], rows["session"], strict=True))))}
     vials = rows.groupby(["serial", "vial"], sort=True)
@@ -226,7 +237,7 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
         weight = 1.0 / (group["relative"].to_numpy(float) ** 2 + scatter**2)
         weight /= weight.sum()
         reference = float(weight @ group["reference"].to_numpy(float))
-        measured = reference * float(np.exp(weight @ group["ratio"].to_numpy(float)))
+        measured = float(scale.move(reference, float(weight @ group["ratio"].to_numpy(float))))
         relative = np.sqrt((weight**2) @ (group["relative"].to_numpy(float) ** 2 + scatter**2))
         for share, session, error in zip(weight, group["session"], group["day"], strict=True):
             days[readings[serial, session], column] += share * error
@@ -240,14 +251,14 @@ def pool_sessions(rows: pd.DataFrame) -> PooledVials:
                 "reference_stderr": float(weight @ group["own"].to_numpy(float)),
                 "thermometer_stderr": float(weight @ group["thermometer_stderr"].to_numpy(float)),
                 "measured": measured,
-                "stderr": measured * float(relative),
+                "stderr": float(scale.size(measured) * float(relative)),
                 "n_sessions": len(group),
             }
         )
     return PooledVials(pd.DataFrame(pooled), days, common, drift)
 
 
-def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
+def _between_sessions(rows: pd.DataFrame, scale: Scale) -> tuple[float, float]:
     """Relative drift of the sessions' mean, and the scatter of single vials between sessions beyond their noise.
 
     What the days' temperatures may have moved is no drift.
@@ -261,7 +272,7 @@ def _between_sessions(rows: pd.DataFrame) -> tuple[float, float]:
     weight = 1.0 / np.maximum(rows["relative"][repeated], 1e-4) ** 2
     total = weight.groupby(sessions).sum()
     shift = (ratio[repeated] * weight).groupby(sessions).sum() / total
-    warmth = ((rows["day"] / rows["reference"])[repeated] * weight).groupby(sessions).sum() / total
+    warmth = (scale.share(rows["day"], rows["reference"])[repeated] * weight).groupby(sessions).sum() / total
     n = len(shift)
     expected = float((1.0 / total + warmth**2).mean())
     drift = max(float(shift.var(ddof=1)) - expected, 0.0) / n

@@ -26,6 +26,7 @@ class Method:
 
     key : names its rows and its calibration; axis : the sidecar key that varies over the series
     is_primary : whether it is the one that calibrates; others stand beside it for comparison
+    needs_phase : whether it is fitted to complex images
     """
 
     key: str
@@ -36,6 +37,7 @@ class Method:
     axis: str
     options: Mapping[str, Any] = field(default_factory=dict)
     is_primary: bool = True
+    needs_phase: bool = False
 
 
 @dataclass
@@ -45,7 +47,8 @@ class MethodResult:
     measurements : one a vial, the value that counts
     voxels, means : (v, 2) arrays, value and standard error by the median over voxels and by the mean signal [unit]
     axis : (n,) array, the times [s], angles [deg] or b-values [s/mm²] of the samples
-    signals : (v, n) array [a.u.]; clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
+    signals : (v, n) array [a.u.], of complex images the magnitude of the mean
+    clipped, left_out : (v, n) booleans, samples that are clipped, that no fit used
     curve_axis, curves : (m,) and (v, m) arrays, the fitted curve
     extra : per-vial arrays by name (B1, inversion efficiency); quality : the scanner's figures, name to
         (value, standard error, unit, what it is)
@@ -116,7 +119,7 @@ def measure_mapped(
         np.array([[m.measured, m.stderr] for m in measured]),
         np.column_stack([mean.value[parameter], mean.stderr[parameter]]),
         np.asarray(series.acquisition[method.axis], dtype=float),
-        signals,
+        np.abs(signals) if np.iscomplexobj(signals) else signals,
         clipped,
         clipped | ~_seen(method, series, mean.value[parameter]),
         *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
@@ -177,4 +180,5 @@ def _trace(method: Method, series: Series, values: dict[str, np.ndarray]) -> tup
     options = {k: v for k, v in method.options.items() if k not in ("robust", "noise")}
     acquisition = {k: v for k, v in series.acquisition.items() if np.ndim(v) == 0 or k == method.axis}
     bound = models.get(method.model).bind({**acquisition, method.axis: dense}, **options)
-    return dense, bound.predict(values)
+    curves = bound.predict(values)
+    return dense, np.abs(curves) if np.iscomplexobj(curves) else curves

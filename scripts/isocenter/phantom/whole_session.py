@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.phantom.complex_images import measure_complex
 from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
 from isocenter.phantom.hand_regions import DrawnVials
-from isocenter.phantom.library import Phantom, VialReference
+from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
@@ -26,6 +27,8 @@ from isocenter.volume import Series, Volume
 OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
                "x", "y", "z")  # fmt: skip
 
+_NO_REFERENCE = "no reference: vials are measured and shown, and nothing is calibrated;"
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -40,11 +43,12 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Acquired:
-    """One acquisition: its BIDS suffix, its number among those of its suffix, its images."""
+    """One acquisition: its BIDS suffix, its number among those of its suffix, its images, complex ones where known."""
 
     suffix: str
     run: int
     series: Series
+    phased: Series | None = None
 
 
 @dataclass
@@ -104,29 +108,30 @@ def measure_session(
     """
     result = SessionResult()
     # The request itself may be wrong: a serial or a temperature outside the tables raises here, before any work.
-    for quantity in {m.quantity for one in acquired for m in METHODS.get(one.suffix, ())}:
-        if _measures(phantom, quantity):
-            result.references[quantity] = phantom.reference(
-                quantity, conditions.serial, conditions.field_strength, conditions.temperature,
-                conditions.temperature_stderr,
-            )  # fmt: skip
+    for method in {m.quantity: m for one in acquired for m in METHODS.get(one.suffix, ())}.values():
+        if phantom.calibrates(method.quantity):
+            result.references[method.quantity] = _look_up(phantom, method.quantity, conditions)
+        elif phantom.shows(method.quantity):
+            result.references[method.quantity] = phantom.without_reference(method.quantity)
+            result.problems.append((method.title, f"{_NO_REFERENCE} {phantom.name} has no table for {method.quantity}"))
     regions = regions or {}
     if geometry_scans and set(result.references) - set(regions):
         on_progress("finding the phantom in the geometry scan")
         result.pose, problems = find_pose(phantom, geometry_scans)
         result.problems += problems
-    primary_done: set[str] = set()
+    primary_done: dict[str, str] = {}
     for one in sorted(acquired, key=lambda a: (list(METHODS).index(a.suffix) if a.suffix in METHODS else 99, a.run)):
         for method in METHODS.get(one.suffix, ()):
-            if method.quantity not in result.references:
+            if method.quantity not in result.references or (method.needs_phase and one.phased is None):
                 continue
-            is_first = method.quantity not in primary_done or one.run > 1
-            method = replace(method, is_primary=method.is_primary and (is_first or method is not FLIP_ANGLES))
+            is_first = primary_done.get(method.quantity, method.key) == method.key
+            may_calibrate = phantom.calibrates(method.quantity) and is_first
+            method = replace(method, is_primary=method.is_primary and may_calibrate)
             on_progress(f"{method.title}{f', run {one.run}' if one.run > 1 else ''}")
             try:
                 _measure_one(phantom, conditions, one, method, result, regions, threads)
                 if method.is_primary:
-                    primary_done.add(method.quantity)
+                    primary_done[method.quantity] = method.key
             except Exception as error:  # one method that fails must not stop the others
                 result.problems.append((f"{method.title}, {one.suffix} run {one.run}", str(error)))
     on_progress("calibrating")
@@ -134,6 +139,8 @@ def measure_session(
         result.table = pd.concat([_tabulate(r, phantom, conditions, result) for r in result.results], ignore_index=True)
     for key in dict.fromkeys(r.method.key for r in result.results):
         method = next(r.method for r in result.results if r.method.key == key)
+        if not phantom.calibrates(method.quantity):
+            continue
         rows = result.table[result.table["method"] == key]
         # A vial that the table leaves out is left out here too, so that page and calibration say the same.
         used = rows[rows["used"].astype(bool)]
@@ -141,21 +148,25 @@ def measure_session(
     return result
 
 
-def _measures(phantom: Phantom, quantity: str) -> bool:
-    return any(quantity in array["calibrates"] for array in phantom.definition["arrays"].values())
+def _look_up(phantom: Phantom, quantity: str, conditions: Conditions) -> list[VialReference]:
+    return phantom.reference(
+        quantity, conditions.serial, conditions.field_strength, conditions.temperature, conditions.temperature_stderr
+    )
 
 
 def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, regions, threads) -> None:
     reference = result.references[method.quantity]
     options = phantom.fit_options(method.quantity, conditions.temperature)
     method = replace(method, options={**method.options, **options})
-    drawn = regions.get(method.quantity)
+    order = phantom.order_of(method.quantity)
+    drawn = regions.get(method.quantity) or regions.get(order)
     geometry = find_geometry(phantom, method.quantity, is_drawn=drawn is not None)
-    # Diffusion repeats may be days apart in place; the plates of one exam are not.
-    key = f"{geometry.array} {one.run}" if one.suffix == "dwi" else geometry.array
+    key = _name_place(phantom, geometry, one, order, regions)
     if key not in result.places:
-        crude = None if drawn else fit_crude(one.series, method, threads)
-        result.places[key], problems = find_place(one.series, crude, geometry, reference, pose=result.pose, drawn=drawn)
+        crude = None if drawn else fit_crude(one.series, method, threads, geometry.sphere_diameter)
+        # Without values of their own the vials are told apart by those of the quantity that their array is made for.
+        known = reference if order == method.quantity else _look_up(phantom, order, conditions)
+        result.places[key], problems = find_place(one.series, crude, geometry, known, pose=result.pose, drawn=drawn)
         result.problems += problems
     place = result.places[key]
     reference = [r for r in reference if r.vial in place.locations.vials]
@@ -164,6 +175,8 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         t1 = known_t1(phantom, conditions.serial, conditions.field_strength, conditions.temperature, place)
         found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,
                                     threads=threads)  # fmt: skip
+    elif method.needs_phase:
+        found = measure_complex(method, one.phased, place.geometry, where, reference, run=one.run, threads=threads)
     else:
         found = measure_method(method, one.series, place.geometry, where, reference, run=one.run, threads=threads)
     if "inversion_efficiency" in found.extra:
@@ -175,6 +188,15 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         if with_field is not None:
             result.results.append(with_field)
             result._found_at[id(with_field)] = key
+
+
+def _name_place(phantom: Phantom, geometry: Geometry, one: Acquired, quantity: str, regions) -> str:
+    """Vials of an array lie at one place for all series, but where repeats or a person's files say otherwise."""
+    # Diffusion repeats may be days apart in place; the plates of one exam are not.
+    if one.suffix == "dwi":
+        return f"{geometry.array} {one.run}"
+    drawn = {id(own) for name, own in regions.items() if phantom.array(name) == geometry.array}
+    return f"{geometry.array} {quantity}" if len(drawn) > 1 else geometry.array
 
 
 def _correct_flip_angles(found: MethodResult, series: Series, centers: np.ndarray, reference) -> MethodResult | None:

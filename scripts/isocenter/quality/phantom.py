@@ -4,6 +4,8 @@ import math
 import statistics
 from typing import Any
 
+from isocenter.calibration.scale import scale_of
+from isocenter.calibration.scanners import list_curves
 from isocenter.quality.check import Check, make_check
 from isocenter.quality.values import as_number, as_text, format_value
 
@@ -17,15 +19,19 @@ _NO_UNIT = ("n_used", "slope", *MEDIANS)
 def check_phantom(vials: list[Row], calibrations: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[Check]:
     """The phantom's result per session and biomarker, and whether each calibration could be made."""
     checks = []
-    by_biomarker = {as_text(calibration.get("biomarker")): calibration for calibration in calibrations}
-    for biomarker, calibration in by_biomarker.items():
+    by_scanner = {
+        (as_text(calibration.get("biomarker")), scanner): curve
+        for calibration in calibrations
+        for scanner, curve in list_curves(calibration).items()
+    }
+    for (biomarker, scanner), calibration in by_scanner.items():
         checks.append(
             make_check(
                 not calibration.get("refused"),
                 severity="fail" if rules else "warn",
                 id="calibration",
                 group="phantom",
-                scope=biomarker,
+                scope=" ".join(filter(None, (biomarker, scanner))),
                 parameter=f"calibration of {biomarker}",
                 expected="made from the site's phantom",
                 found=_describe(calibration),
@@ -37,7 +43,8 @@ def check_phantom(vials: list[Row], calibrations: list[dict[str, Any]], rules: l
         key = tuple(as_text(row.get(name)) for name in ("phantom", "serial", "session", "biomarker"))
         sessions.setdefault(key, []).append(row)
     for (phantom, serial, session, biomarker), rows in sorted(sessions.items()):
-        found = compute_phantom_statistics(rows, by_biomarker.get(biomarker, {}))
+        own = by_scanner.get((biomarker, as_text(rows[0].get("scanner"))), by_scanner.get((biomarker, ""), {}))
+        found = compute_phantom_statistics(rows, own)
         for rule in rules:
             if biomarker not in rule.get("biomarkers", [biomarker]):
                 continue
@@ -124,15 +131,17 @@ def _describe(calibration: dict[str, Any]) -> str:
 def compute_phantom_statistics(rows: list[Row], calibration: dict[str, Any]) -> dict[str, float]:
     """The statistics that a phantom check may name, of the vials used in one session; NaN where none can be given.
 
-    Bias is before calibration, ``rms_percent_residual`` after it, both in percent of the reference.
+    Bias is before calibration, ``rms_percent_residual`` after it, both in percent of the reference; of shares, which
+    may be 0, in points.
     """
     used = [row for row in rows if _is_used(row)]
+    whole = scale_of(as_text(used[0].get("unit")) if used else "").whole
     pairs = [(as_number(row.get("measured")), as_number(row.get("reference"))) for row in used]
-    pairs = [(m, r) for m, r in pairs if math.isfinite(m) and math.isfinite(r) and r != 0]
-    bias = [100 * (measured - reference) / reference for measured, reference in pairs]
+    pairs = [(m, r) for m, r in pairs if math.isfinite(m) and math.isfinite(r) and (r != 0 or whole)]
+    bias = [100 * (measured - reference) / (whole or reference) for measured, reference in pairs]
     coefficients, factor = _coefficients_of(calibration, as_text(rows[0].get("session")) if rows else "")
     residual = [
-        100 * (sum(c * (factor * measured) ** k for k, c in enumerate(coefficients)) - reference) / reference
+        100 * (sum(c * (factor * measured) ** k for k, c in enumerate(coefficients)) - reference) / (whole or reference)
         for measured, reference in pairs
         if coefficients
     ]

@@ -6,11 +6,21 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scale import scale_of
+from isocenter.phantom.library import NO_REFERENCE
 from isocenter.phantom.vial_fits import Method
 from isocenter.quality.check import Check, make_check
 
 #: Bias of a vial, and error of a calibration, that a scanner may have [%]; the same band as on a site's page.
 TOLERANCE = 5.0
+#: Of shares, in points: of the 5.6 % of fat from which a liver counts as fatty (Szczepaniak 2005, doi
+#: 10.1152/ajpendo.00064.2004) a scanner should not take up half.
+TOLERANCE_IN_POINTS = 2.5
+
+
+def tolerance_of(unit: str) -> float:
+    """The tolerance for values in `unit` [%, of shares in points]."""
+    return TOLERANCE if scale_of(unit).is_relative else TOLERANCE_IN_POINTS
 
 
 def check_session(
@@ -36,7 +46,19 @@ def check_session(
                 remedy="look at the series; check the phantom, its serial number and which plate the slices cut",
             )
         )  # fmt: skip
+    for key, method in methods_without_reference(methods, calibrations).items():
+        n_valued, n_vials = _count_values(table, key)
+        checks.append(
+            make_check(
+                # Beside what can be judged it is for information; alone it leaves the session without an answer.
+                bool(primary), severity="warn", id=f"reference_{key}", group="phantom", scope=method.title,
+                parameter="reference", expected="a table of the phantom for this quantity",
+                found=f"none; {n_valued} of {n_vials} vials have a value",
+                remedy="compare the values with earlier sessions of the same phantom",
+            )
+        )  # fmt: skip
     for key, method in primary.items():
+        tolerance, word = tolerance_of(method.unit), shown_points(method.unit)
         rows = table[table["method"] == key]
         used = rows[rows["used"].astype(bool)]
         calibration = calibrations[key]
@@ -51,33 +73,55 @@ def check_session(
         bias = float(used["bias_percent"].abs().max()) if len(used) else float("nan")
         checks.append(
             make_check(
-                bias <= TOLERANCE, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
-                expected=f"at most {TOLERANCE:g} %", found=f"{bias:.1f} % ({len(used)} of {len(rows)} vials used)",
+                bias <= tolerance, severity="warn", id=f"accuracy_{key}", parameter="largest bias of a vial used",
+                expected=f"at most {tolerance:g} {word}", found=f"{bias:.1f} {word} ({len(used)} of {len(rows)} used)",
                 remedy="calibrate with the vials of this session; check the temperature of the phantom",
-                tolerance=TOLERANCE, unit="percent", **words,
+                tolerance=tolerance, unit="percent", **words,
             )
         )  # fmt: skip
         left = float(calibration.checks.get("loo_rms_percent", float("nan")))
         checks.append(
             make_check(
-                left <= TOLERANCE, severity="fail", id=f"prediction_{key}",
+                left <= tolerance, severity="fail", id=f"prediction_{key}",
                 parameter="error that calibration leaves, each vial predicted from the others",
-                expected=f"at most {TOLERANCE:g} % rms", found=f"{left:.1f} %",
+                expected=f"at most {tolerance:g} {word} rms", found=f"{left:.1f} {word}",
                 remedy="find the vials that do not follow the line; check serial number and temperature",
-                tolerance=TOLERANCE, unit="percent", **words,
+                tolerance=tolerance, unit="percent", **words,
             )
         )  # fmt: skip
     return checks
 
 
+def methods_without_reference(methods: Iterable[Method], calibrations: Mapping[str, Calibration]) -> dict[str, Method]:
+    """By their keys the ways to measure what the phantom has no reference for."""
+    return {method.key: method for method in methods if method.key not in calibrations}
+
+
+def _count_values(table: pd.DataFrame, key: str) -> tuple[int, int]:
+    """How many vials of a way to measure have a value that the acquisition can see, and how many there are."""
+    rows = table[table["method"] == key]
+    return int((rows["measured"].notna() & (rows["flag"] == NO_REFERENCE)).sum()), len(rows)
+
+
+def shown_points(unit: str) -> str:
+    """The word behind an error of values in `unit`."""
+    return "%" if scale_of(unit).is_relative else "points"
+
+
 def describe_session(methods: Iterable[Method], table: pd.DataFrame, checks: Iterable[Check]) -> str:
     """One sentence a way to measure that calibrates, and what failed."""
     parts = []
-    for method in {method.key: method for method in methods if method.is_primary}.values():
+    for method in {method.key: method for method in methods}.values():
         rows = table[table["method"] == method.key]
         used = rows[rows["used"].astype(bool)]
-        if len(used):
+        if (rows["flag"] == NO_REFERENCE).any():
+            n_valued, n_vials = _count_values(table, method.key)
+            parts.append(f"{method.title}: {n_valued} of {n_vials} vials have a value, without a reference.")
+        elif method.is_primary and len(used):
             rms = float(np.sqrt((used["bias_percent"] ** 2).mean()))
-            parts.append(f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} % rms from the reference.")
+            word = shown_points(method.unit)
+            parts.append(
+                f"{method.title}: {len(used)} of {len(rows)} vials used, {rms:.1f} {word} rms from the reference."
+            )
     failed = [f"{c.scope}: {c.parameter}" for c in checks if c.verdict == "fail"]
     return " ".join(parts + ([f"Failed: {'; '.join(failed)}."] if failed else [])) or "Nothing could be measured."

@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+from isocenter.calibration.scanners import list_curves
 from isocenter.figures.control import draw_control_chart
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
@@ -103,7 +104,12 @@ def form_table(trial: Trial, site: str, biomarker: str) -> Table:
     unit, factor = shown_unit(calibration.get("unit"))
     scales = (factor, 1.0, 1.0 / factor if factor else 1.0)
     rows = []
-    for form, tried in ((calibration.get("checks") or {}).get("forms") or {}).items():
+    every = [
+        (f"{form}, {scanner}" if scanner else form, tried)
+        for scanner, curve in list_curves(calibration).items()
+        for form, tried in ((curve.get("checks") or {}).get("forms") or {}).items()
+    ]
+    for form, tried in every:
         coefficients, errors = (list(tried.get(key) or []) for key in ("coefficients", "stderr"))
         cells = [
             Cell(f"{format_number(c * s)} ± {format_number(e * s)}" if e else format_number(c * s))

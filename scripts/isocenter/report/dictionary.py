@@ -19,7 +19,8 @@ TABLES = {
     "qualification": "The decision of each primary metric.",
     "sensitivity": "The decision under other analyses.",
     "vials": "One row a vial and phantom session: reference, measured, bias.",
-    "calibrations": "One row a site and biomarker: reference = intercept + slope · measured (+ curvature · measured²).",
+    "calibrations": "One row a site and biomarker, and a scanner where there are several: reference = intercept + "
+    "slope · measured (+ curvature · measured²).",
     "control": "One row a scanner, biomarker, quantity and phantom session: the control charts.",
     "checks": "One row an onboarding check.",
     "motion": "One row an aligned series: how far the head moved.",
@@ -164,7 +165,7 @@ COLUMNS = {
     "reference": ("as unit", "reference value at the temperature of the day"),
     "reference_stderr": ("as unit", "its standard error"),
     "measured": ("as unit", "measured, before calibration"),
-    "bias_percent": ("%", "100 · (measured − reference) / reference"),
+    "bias_percent": ("%", "100 · (measured − reference) / reference; of values in percent the difference, in points"),
     "flag": ("", "what is wrong with the vial; ok when nothing"),
     "used": ("", "whether the vial entered the calibration"),
     "intercept_stderr": ("as unit", "its standard error"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from isocenter.calibration.scanners import list_curves
 from isocenter.entities import RunKey
 from isocenter.io.tables import read_table
 
@@ -192,7 +193,12 @@ def _shims(paths: list[Path] | tuple[Path, ...], trial: Trial) -> pd.DataFrame:
 
 def _calibration_table(calibrations: dict[tuple[str, str], dict[str, Any]]) -> pd.DataFrame:
     rows = []
-    for (site, biomarker), c in sorted(calibrations.items()):
+    every = [
+        (site, biomarker, scanner, curve)
+        for (site, biomarker), content in sorted(calibrations.items())
+        for scanner, curve in list_curves(content).items()
+    ]
+    for site, biomarker, scanner, c in every:
         coefficients = list(c.get("coefficients") or [])
         errors = [_root(c.get("covariance"), i) for i in range(len(coefficients))]
         low, high = [*(c.get("valid_range") or []), None, None][:2]
@@ -219,6 +225,7 @@ def _calibration_table(calibrations: dict[tuple[str, str], dict[str, Any]]) -> p
                 "dates": ", ".join(map(str, c.get("dates") or [])),
                 "refused": bool(c.get("refused", False)),
                 "reason": c.get("reason") or "",
+                "scanner": scanner,
             }
         )
     return pd.DataFrame(rows)

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.calibration.scale import scale_of
 from isocenter.figures.palette import Style
-from isocenter.figures.phantom import draw_vial_bias
+from isocenter.figures.phantom import draw_vial_bias, shown_bias
 from isocenter.figures.vial_curves import draw_comparison, draw_residuals, draw_vial_curve
 from isocenter.io.nifti import write_bytes
 from isocenter.phantom.measure import FLAGS
 from isocenter.phantom.vial_fits import MethodResult
+from isocenter.quality.phantom_session import shown_points, tolerance_of
 from isocenter.report.figure import Figure
 from isocenter.report.tabulate import Cell, number_cell, table_of, verdict_cell
 from isocenter.report.wording import format_number, shorten, shown_unit
@@ -22,6 +24,8 @@ from isocenter.report.wording import format_number, shorten, shown_unit
 _AXES = {"InversionTime": ("inversion time [ms]", 1e3), "EchoTime": ("echo time [ms]", 1e3),
          "FlipAngle": ("flip angle [deg]", 1.0), "DiffusionBValue": ("b-value [s/mm²]", 1.0)}  # fmt: skip
 _STYLES = (("#0072b2", "circle"), ("#d55e00", "square"), ("#009e73", "triangle"), ("#6a3d9a", "diamond"))
+_FORMULA = {True: "100 · (measured − reference) / reference", False: "measured − reference, both in percent"}
+_NOTHING_TO_COMPARE = "The phantom has no reference for this quantity: there is nothing to hold it against."
 _WORDS = {"pass": "pass", "warn": "pass with warnings", "fail": "fail", "none": "for comparison"}
 
 
@@ -42,7 +46,6 @@ class PageContent:
     scans: list[dict[str, Any]] = field(default_factory=list)
     scanner_maps: list[dict[str, Any]] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    tolerance: float = 5.0
     made: str = ""
 
 
@@ -103,17 +106,21 @@ def _rows(content: PageContent, result: MethodResult) -> pd.DataFrame:
     return table[(table["method"] == result.method.key) & (table["run"] == result.run)]
 
 
-def _error(row, both: bool = True) -> float:
-    """The 95 % half-width of the bias [%]: of the measurement and the reference together."""
+def _error(row) -> float:
+    """The 95 % half-width of the bias [%, of shares in points]: of the measurement and the reference together."""
+    scale = scale_of(str(row["unit"]))
+    if not scale.is_relative:
+        return float(1.96 * 100 * np.hypot(row["stderr"], row["reference_stderr"]) / scale.whole)
     own = row["stderr"] / row["measured"]
-    other = row["reference_stderr"] / row["reference"] if both else 0.0
+    other = row["reference_stderr"] / row["reference"]
     return float(1.96 * 100 * (row["measured"] / row["reference"]) * np.hypot(own, other))
 
 
 def _method(content: PageContent, result: MethodResult) -> dict[str, Any]:
     method, rows = result.method, _rows(content, result)
     unit, factor = shown_unit(method.unit)
-    calibration = content.calibrations[method.key]
+    calibration = content.calibrations.get(method.key)
+    tolerance, word = tolerance_of(method.unit), shown_points(method.unit)
     label = (
         f"{method.title}, run {result.run}"
         if sum(r.method.key == method.key for r in content.results) > 1
@@ -126,11 +133,11 @@ def _method(content: PageContent, result: MethodResult) -> dict[str, Any]:
     return {
         "anchor": f"{method.key}-{result.run}", "short": short,
         "title": label, "state": state, "word": _WORDS[state], "notes": result.notes,
-        "caption": f"{len(used)} of {len(rows)} vials used; rms bias of those {format_number(rms, 2)} %. ± is one "
+        "caption": f"{len(used)} of {len(rows)} vials used; rms bias of those {format_number(rms, 2)} {word}. ± is one "
         "standard uncertainty.",
         "table": _vial_table(rows, unit, factor),
-        "bias": _bias_figure(rows, calibration, content.tolerance, unit, factor, label),
-        "residuals": _residual_figure(rows, calibration, content.tolerance, unit, factor, label),
+        "bias": _bias_figure(rows, calibration, tolerance, unit, factor, label),
+        "residuals": _residual_figure(rows, calibration, tolerance, unit, factor, label),
         "calibration": _calibration_sentence(calibration, unit, factor),
         "forms": _form_table(calibration, unit, factor),
         "curves": _curves(result, rows, unit, factor), "is_open": True,
@@ -152,15 +159,16 @@ def _vial_table(rows: pd.DataFrame, unit: str, factor: float):
                 number_cell(str(r["vial"]), r["vial"]),
                 _pair(factor * r["reference"], factor * r["reference_stderr"], digits),
                 _pair(factor * r["measured"], factor * r["stderr"], own),
-                number_cell(f"{format_number(r['bias_percent'], 1)} ± {format_number(_error(r), 1)}" if finite else "–",
-                            r["bias_percent"]),
+                number_cell(f"{format_number(r['bias_percent'], 1)} ± {format_number(_error(r), 1)}"
+                            if np.isfinite(r["bias_percent"]) else "–", r["bias_percent"]),
                 _pair(factor * r["voxel_measured"], factor * r["voxel_stderr"], own),
                 _pair(factor * r["mean_measured"], factor * r["mean_stderr"], own),
                 Cell(str(r["flag"]).replace("_", " "), state="pass" if r["used"] else "warn"),
                 Cell(f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else "used"),
             ]
         )  # fmt: skip
-    columns = ["Vial", f"Reference ± u [{unit}]", f"Measured ± u [{unit}]", "Bias ± 95 % [%]",
+    bias = "Bias ± 95 % [points]" if unit == "%" else "Bias ± 95 % [%]"
+    columns = ["Vial", f"Reference ± u [{unit}]", f"Measured ± u [{unit}]", bias,
                f"By voxels ± u [{unit}]", f"By mean signal ± u [{unit}]", "Flag", "What it means"]  # fmt: skip
     return table_of("vials", columns, out, empty="No vial was measured.")
 
@@ -179,59 +187,75 @@ def _pair(value: float, error: float, digits: int) -> Cell:
     return number_cell(f"{format_number(value, digits)}{own}", value)
 
 
-def _bias_figure(rows, calibration: Calibration, tolerance: float, unit: str, factor: float, label: str) -> Figure:
+def _bias_figure(
+    rows, calibration: Calibration | None, tolerance: float, unit: str, factor: float, label: str
+) -> Figure:
     vials = [
         {
             "reference": factor * r["reference"], "bias": r["bias_percent"], "error": _error(r), "session": "1",
             "used": bool(r["used"]), "label": str(r["vial"]),
             "title": f"vial {r['vial']}: {factor * r['measured']:.4g} {unit} for {factor * r['reference']:.4g} {unit}",
         }
-        for _, r in rows.iterrows() if np.isfinite(r["measured"])
+        for _, r in rows.iterrows() if np.isfinite(r["bias_percent"])
     ]  # fmt: skip
+    scale, word = scale_of(str(rows["unit"].iloc[0])), "Percent bias" if unit != "%" else "Bias in points"
     curve = []
-    if calibration.form != "none" and calibration.valid_range:
-        for m in np.geomspace(*calibration.valid_range, 40):
+    if calibration is not None and calibration.form != "none" and calibration.valid_range:
+        for m in (np.geomspace if scale.is_relative else np.linspace)(*calibration.valid_range, 40):
             c = float(calibration.apply(np.array(m), np.array(0.0))[0])
-            curve.append((factor * c, 100 * (m / c - 1)))
+            curve.append((factor * c, 100 * scale.error(m, c)))
     used = [abs(v["bias"]) for v in vials if v["used"]]
-    alt = f"Bias per vial of {label}: {len(used)} vials used, largest {max(used, default=float('nan')):.1f} %"
+    largest = f"largest {max(used, default=float('nan')):.1f} {shown_bias(unit)}"
+    alt = f"Bias per vial of {label}: {len(used)} vials used, {largest}"
     return Figure(
         f"Bias against the reference: {label}", alt,
-        f"Percent bias of every vial (n = {len(used)} used of {len(rows)}) with 95 % intervals of measurement and "
-        f"reference; the band is ± {tolerance:g} %, the dashed line is what the calibration takes away.",
-        "100 · (measured − reference) / reference, the reference at the phantom's temperature.",
+        f"{word} of every vial (n = {len(used)} used of {len(rows)}) with 95 % intervals of measurement and "
+        f"reference; the band is ± {tolerance:g} {shown_bias(unit)}, the dashed line is what the calibration takes "
+        "away.",
+        f"{_FORMULA[scale.is_relative]}, the reference at the phantom's temperature.",
         "Intervals that reach the band, and no slope from short to long values.",
         "Errors that phantom and scanner share, such as a temperature that was not measured.",
         svg=draw_vial_bias(vials, curve, tolerance, unit, {"1": Style("#0072b2", "circle")}, alt) if vials else "",
-        empty="No vial was measured.",
+        empty=_NOTHING_TO_COMPARE if rows["measured"].notna().any() else "No vial was measured.",
     )  # fmt: skip
 
 
-def _residual_figure(rows, calibration: Calibration, tolerance: float, unit: str, factor: float, label: str) -> Figure:
-    points = []
+def _residual_figure(
+    rows, calibration: Calibration | None, tolerance: float, unit: str, factor: float, label: str
+) -> Figure:
+    points, scale = [], scale_of(str(rows["unit"].iloc[0]))
+    if calibration is None:
+        title = f"What calibration leaves: {label}"
+        return Figure(title, title, "", "", "", "", svg="", empty=_NOTHING_TO_COMPARE)
     for _, r in rows.iterrows():
-        if not np.isfinite(r["measured"]):
+        if not np.isfinite(r["bias_percent"]):
             continue
         value, error, _ = calibration.apply(np.array(r["measured"]), np.array(r["stderr"]))
-        total = 1.96 * 100 * np.hypot(float(error) / r["reference"], r["reference_stderr"] / r["reference"])
-        points.append({"reference": factor * r["reference"], "residual": 100 * (float(value) / r["reference"] - 1),
+        size = float(scale.size(r["reference"]))
+        total = 1.96 * 100 * np.hypot(float(error) / size, r["reference_stderr"] / size)
+        residual = 100 * float(scale.error(float(value), r["reference"]))
+        points.append({"reference": factor * r["reference"], "residual": residual,
                        "error": float(total), "vial": int(r["vial"]), "used": bool(r["used"])})  # fmt: skip
     loo = calibration.checks.get("loo_rms_percent", float("nan"))
     after = (
         "as measured (no calibration)" if calibration.form == "none" else f"after the {calibration.form} calibration"
     )
-    alt = f"Residuals of the calibration of {label}: leave-one-out error {loo:.2f} %"
+    alt = f"Residuals of the calibration of {label}: leave-one-out error {loo:.2f} {shown_bias(unit)}"
     return Figure(
         f"What calibration leaves: {label}", alt,
-        f"Percent residual of every vial {after}, with 95 % intervals of measurement, calibration and reference.",
-        f"Errors in both variables, weighted; each vial predicted from the others gives {format_number(loo, 2)} % rms.",
+        f"{'Percent residual' if scale.is_relative else 'Residual in points'} of every vial {after}, with 95 % "
+        "intervals of measurement, calibration and reference.",
+        f"Errors in both variables, weighted; each vial predicted from the others gives {format_number(loo, 2)} "
+        f"{shown_bias(unit)} rms.",
         "Residuals inside their intervals, without a pattern from short to long values.",
         "How the scanner reads values beyond the vials.",
         svg=draw_residuals(points, tolerance, unit, alt) if points else "", empty="No vial was measured.",
     )  # fmt: skip
 
 
-def _calibration_sentence(c: Calibration, unit: str, factor: float) -> str:
+def _calibration_sentence(c: Calibration | None, unit: str, factor: float) -> str:
+    if c is None:
+        return "None: the phantom has no reference for this quantity. Values are what the scanner read."
     if c.refused:
         return f"Refused: {shorten(c.reason, 300)}. Values stay as measured."
     if c.form == "none":
@@ -247,21 +271,23 @@ def _calibration_sentence(c: Calibration, unit: str, factor: float) -> str:
     low, high = (factor * v for v in c.valid_range)
     return (
         f"{c.form.capitalize()}: reference = {' + '.join(parts)}, from {c.n_vials} vials, valid from {low:.4g} to "
-        f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} % rms."
+        f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} "
+        f"{shown_bias(unit)} rms."
     )
 
 
-def _form_table(c: Calibration, unit: str, factor: float):
+def _form_table(c: Calibration | None, unit: str, factor: float):
     scale = (factor, 1.0, 1.0 / factor)
     rows = []
-    for form, tried in (c.checks.get("forms") or {}).items():
+    for form, tried in ((c.checks.get("forms") if c else None) or {}).items():
         numbers = " + ".join(
             f"{v * s:.4g} ± {e * s:.2g}"
             for v, e, s in zip(tried.get("coefficients", []), tried.get("stderr", []), scale, strict=False)
         ).replace("-", "−")
         loo = tried.get("loo_rms_percent")
         rows.append([form, numbers, number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
-    columns = ["Form", f"Coefficients ± standard error [{unit}, 1, 1/{unit}]", "Leave-one-out rms [%]", "Taken or not"]
+    terms = f"Coefficients ± standard error [{unit}, 1, 1/{unit}]"
+    columns = ["Form", terms, f"Leave-one-out rms [{shown_bias(unit)}]", "Taken or not"]
     return table_of("forms", columns, rows, is_simple=True, empty="No form was tried.")
 
 
@@ -288,8 +314,9 @@ def _comparisons(content: PageContent) -> list[dict[str, Any]]:
     out = []
     for quantity in dict.fromkeys(r.method.quantity for r in content.results):
         group = [r for r in content.results if r.method.quantity == quantity]
-        if len(group) < 2:
+        if len(group) < 2 or not any(_rows(content, r)["reference"].notna().any() for r in group):
             continue
+        word = shown_points(group[0].method.unit)
         unit, factor = shown_unit(group[0].method.unit)
         series, rows = [], []
         for r, (color, shape) in zip(group, _STYLES * 4, strict=False):
@@ -306,15 +333,16 @@ def _comparisons(content: PageContent) -> list[dict[str, Any]]:
             rows.append([title, r.method.model, number_cell(str(len(used)), len(used)),
                          *(number_cell(format_number(f, 2), f) for f in figures)])  # fmt: skip
         alt = f"Bias of {quantity} per vial by {len(group)} methods"
-        columns = ["Method", "Model", "Vials used", "Mean bias [%]", "Rms bias [%]", "Largest [%]"]
+        figures = (f"{name} [{word}]" for name in ("Mean bias", "Rms bias", "Largest"))
+        columns = ["Method", "Model", "Vials used", *figures]
         figure = Figure(
             f"{quantity} by {len(group)} ways", alt,
-            f"Percent bias of every vial by each way to measure {quantity}; hollow marks are left out of the "
-            "calibration, and what lies beyond 40 % stands at the edge.",
-            "100 · (measured − reference) / reference, before any calibration.",
+            f"{'Percent bias' if word == '%' else 'Bias in points'} of every vial by each way to measure {quantity}; "
+            f"hollow marks are left out of the calibration, and what lies beyond 40 {word} stands at the edge.",
+            f"{_FORMULA[word == '%']}, before any calibration.",
             "The method that calibrates lies in the band over the whole range.",
             "Which method suits tissue, where more than one compartment decays.",
-            svg=draw_comparison(series, content.tolerance, unit, alt), is_wide=True,
+            svg=draw_comparison(series, tolerance_of(group[0].method.unit), unit, alt), is_wide=True,
         )  # fmt: skip
         out.append({"heading": f"{quantity}: methods compared", "figure": figure, "caption": f"{quantity} by method",
                     "table": table_of("methods", columns, rows, is_simple=True)})  # fmt: skip

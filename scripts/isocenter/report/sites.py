@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pandas as pd
+
+from isocenter.calibration.scale import scale_of
+from isocenter.calibration.scanners import list_curves
 from isocenter.figures.palette import site_styles, state_of
 from isocenter.figures.phantom import draw_vial_bias
 from isocenter.report.control import form_table, list_control_figures
@@ -46,7 +50,7 @@ def site_context(
         "to_change": _change_table(verdict),
         "counts": {k: int(v) for k, v in (verdict.get("counts") or {}).items()},
         "checks": _check_table("checks", checks),
-        "vials": [_vial_figure(trial, site, name) for name in _calibrated(trial, site)],
+        "vials": [f for name in _calibrated(trial, site) for f in _vial_figures(trial, site, name)],
         "vial_tables": [(name, _vial_table(trial, site, name)) for name in _calibrated(trial, site)],
         "pictures": pictures,
         "pages": pages,
@@ -132,14 +136,27 @@ def _tolerance(trial: Trial, biomarker: str) -> float:
     return float(value) if isinstance(value, (int, float)) else DEFAULT_TOLERANCE
 
 
-def _vial_figure(trial: Trial, site: str, biomarker: str) -> Figure:
-    vials, unit = [], ""
+def _vial_figures(trial: Trial, site: str, biomarker: str) -> list[Figure]:
+    """One figure a scanner: each has its own curve."""
+    curves = list_curves(trial.calibrations.get((site, biomarker), {}))
     rows = trial.rows("vials", site=site, biomarker=biomarker)
+    return [
+        _vial_figure(trial, site, biomarker, rows[rows["scanner"] == scanner] if scanner else rows, curve, scanner)
+        for scanner, curve in curves.items()
+    ]
+
+
+def _vial_figure(
+    trial: Trial, site: str, biomarker: str, rows: pd.DataFrame, calibration: dict[str, Any], scanner: str
+) -> Figure:
+    vials, unit = [], ""
+    where = f"{site}, {scanner}" if scanner else site
     for index, v in rows.iterrows():
         unit, factor = shown_unit(v.get("unit"))
         reference, measured = times(v["reference"], factor), times(v["measured"], factor)
         bias = times(v["bias_percent"], 1)
-        error = 100 * 1.96 * times(v["stderr"], factor) / reference if reference else float("nan")
+        whole = scale_of(str(v.get("unit"))).whole or reference
+        error = 100 * 1.96 * times(v["stderr"], factor) / whole if whole else float("nan")
         used = is_used(v)
         why = "" if used else f"; left out: {shorten(v.get('reason') or v['flag'], 80)}"
         vials.append(
@@ -157,14 +174,13 @@ def _vial_figure(trial: Trial, site: str, biomarker: str) -> Figure:
         )
     tolerance = _tolerance(trial, biomarker)
     n_used = sum(v["used"] for v in vials)
-    calibration = trial.calibrations.get((site, biomarker), {})
     references = sorted(v["reference"] for v in vials if v["reference"] == v["reference"])
     curve = _taken_away(calibration, references, unit)
     biases = [abs(v["bias"]) for v in vials if v["used"] and v["bias"] == v["bias"]]
     worst = format_number(max(biases), 1) if biases else "–"
-    alt = f"Percent bias of {biomarker} per vial at {site}: {n_used} vials used, largest bias {worst} %"
+    alt = f"Percent bias of {biomarker} per vial at {where}: {n_used} vials used, largest bias {worst} %"
     return Figure(
-        f"{biomarker} of the phantom against its reference",
+        f"{biomarker} of the phantom against its reference" + (f", {scanner}" if scanner else ""),
         alt,
         f"Percent bias of each vial before calibration (n = {n_used} used of {len(vials)}), over all "
         f"phantom sessions, reference in {unit} on a log axis; bars: ±1.96 standard errors "
@@ -193,7 +209,8 @@ def _taken_away(calibration: dict[str, Any], references: list[float], unit: str)
     grid = [low * (high / low) ** (i / 40) for i in range(41)] if low > 0 else references
     # The measured value that the curve turns into r, on its rising branch.
     squares = [(r, c1 * c1 + 4 * c2 * (r - c0)) for r in grid]
-    return [(r, 100 * (2 * (r - c0) / (c1 + d**0.5) - r) / r) for r, d in squares if d >= 0]
+    whole = scale_of(str(calibration.get("unit"))).whole
+    return [(r, 100 * (2 * (r - c0) / (c1 + d**0.5) - r) / (whole or r)) for r, d in squares if d >= 0]
 
 
 def _vial_table(trial: Trial, site: str, biomarker: str) -> Table:
@@ -239,7 +256,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
         low, high = (times(c[n], factor) for n in ("valid_low", "valid_high"))
         rows.append(
             [
-                Cell(str(c["biomarker"])),
+                Cell(" ".join(filter(None, (str(c["biomarker"]), str(c["scanner"]))))),
                 Cell("refused" if refused else "applied", state="fail" if refused else "pass"),
                 Cell(str(c["form"])),
                 number_cell(f"{intercept} {unit}", c["intercept"], href),

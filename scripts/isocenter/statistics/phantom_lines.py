@@ -30,7 +30,16 @@ class PhantomLine:
 
 def check_vials(vials: pd.DataFrame, field_of_site: dict[str, float]) -> pd.DataFrame:
     """The usable vials with text labels, numbers, and the field strength of their site [T]."""
-    columns = {"site": "", "session": "", "vial": "", "biomarker": "", "unit": "", "flag": "ok", "used": True}
+    columns = {
+        "site": "",
+        "scanner": "",
+        "session": "",
+        "vial": "",
+        "biomarker": "",
+        "unit": "",
+        "flag": "ok",
+        "used": True,
+    }
     table = vials.copy()
     for column, default in columns.items():
         table[column] = table[column] if column in table.columns else default
@@ -66,6 +75,12 @@ def assess_phantoms(vials: pd.DataFrame, *, with_calibrated: bool) -> list[Phant
 
 def _cross_calibrate(rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     """(n,) values of each fold calibrated on the other folds, and flags."""
+    if rows["scanner"].nunique() > 1:  # scanners are calibrated one by one
+        calibrated, flags = pd.Series(np.nan, index=rows.index), []
+        for _, own in rows.groupby("scanner", sort=True):
+            calibrated[own.index], more = _cross_calibrate(own)
+            flags += more
+        return calibrated.to_numpy(float), list(dict.fromkeys(flags))
     by = "session" if rows["session"].nunique() > 1 else "vial"
     flags = [f"leave_one_{by}_out"]
     calibrated = rows["measured"].to_numpy(float).copy()
