@@ -54,11 +54,13 @@ def align_series(
         return
     log.info("%s for %s: %s; %s", method, model, "; ".join(found.alignment.used), found.note)
     table = dict(found.table)
+    before, after = found.medians
+    # Of the whole series, so that the table of motion says by itself what the alignment did.
+    table |= {"residual_before": before, "residual_after": after}
     write_table(
         motion, pd.DataFrame({"volume": table.pop("volume"), **varying_values(moved.acquisition, moved.n), **table})
     )
     write_bytes(figure, picture)
-    before, after = found.medians
     sidecar = {
         "Sources": name_sources(series),
         "Alignment": method,

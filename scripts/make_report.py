@@ -26,6 +26,7 @@ def make_report(
     pulses: Ins = (),
     shims: Ins = (),
     distortions: Ins = (),
+    alignments: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -54,6 +55,7 @@ def make_report(
         pulses,
         shims,
         distortions,
+        alignments,
     )
     write_report(trial, report)
 

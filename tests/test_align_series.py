@@ -56,6 +56,8 @@ def test_motion_table_says_what_moved(aligned):
     np.testing.assert_allclose(table["InversionTime"], INVERSION_TIMES)
     assert list(table["used"]) == ["registered"] * 7 + ["reference"]
     assert table["framewise_displacement_mm"].iloc[0] == 0
+    assert (table["residual_after"] < table["residual_before"]).all()
+    assert table[["residual_before", "residual_after"]].nunique().tolist() == [1, 1]
     # The turns are small: the skew part of the matrix is the turn, whatever the order about the axes.
     turns = np.degrees([[m[2, 1], m[0, 2], m[1, 0]] for m in motions])
     np.testing.assert_allclose(table[["rx_deg", "ry_deg", "rz_deg"]], turns, atol=0.35)

@@ -220,6 +220,16 @@ def test_site_page_shows_the_field(built):
     assert len(read_table(built[2] / "tables" / "shim.tsv"))
 
 
+def test_site_page_shows_the_series_that_moved_the_most(built):
+    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8"))
+    for words in ("Residual before [a.u.]", "27.4", "After [a.u.]", "7.30", "Motion in IRT1", "_IRT1_motion.png"):
+        assert words in text, words
+    motion = read_table(built[2] / "tables" / "motion.tsv", text=("participant_id", "session", "run"))
+    most = motion[motion["site"] == "siteB"].sort_values("max_displacement_mm", ascending=False).iloc[:3]
+    names = [f"siteB_sub-{m.participant_id}_ses-{m.session}_run-{m.run}_IRT1_motion.png" for m in most.itertuples()]
+    assert sorted(p.name for p in (built[2] / "figures").glob("siteB_*_motion.png")) == sorted(names)
+
+
 def test_methods_say_what_ran_with_doi(built):
     text = html.unescape((built[2] / "methods.html").read_text(encoding="utf-8"))
     for words in (

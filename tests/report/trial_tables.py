@@ -94,7 +94,7 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
     write_table(root / layout.PLAUSIBILITY, check_order(measurements, parameters))
     paths["tables"].append(root / layout.PLAUSIBILITY)
     for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls", "shims",
-                 "distortions"):  # fmt: skip
+                 "distortions", "alignments"):  # fmt: skip
         paths[kind] = []
     for site in [] if is_empty else sites:
         _write_site(root, site, rng, paths)
@@ -409,10 +409,15 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
                         "displacement_mm": rng.random(8),
                         "framewise_displacement_mm": rng.random(8),
                         "used": ["registered"] * 7 + ["left out: motion beyond 30 mm"],
+                        "residual_before": 27.4,
+                        "residual_after": 7.3,
                     }
                 ),
             )
             paths["motions"].append(path)
+            path = root / layout.fill(layout.MOTION_FIGURE, **where, suffix="IRT1")
+            path.write_bytes(_PICTURE)
+            paths["alignments"].append(path)
             path = root / layout.fill(layout.SHIM, **where, map="B0map")
             figures = {"n_voxels": 51234, "median": 4.2, "sd": 27.31, "range": 88.8, "fwhm": 47.9, "reason": ""}
             lost = {"reason": "Two echoes without phase"}

@@ -22,6 +22,9 @@ rule make_report:
         distortions=lambda wildcards: after_every_intake().per_corrected(
             layout.DISTORTION_FIGURE
         ),
+        alignments=lambda wildcards: after_every_intake().per_aligned(
+            layout.MOTION_FIGURE
+        ),
     output:
         report=layout.REPORT,
     log:

@@ -214,6 +214,8 @@ COLUMNS = {
     "n_volumes": ("count", "volumes of the series"),
     "max_displacement_mm": ("mm", "how far the head's surface moved at most"),
     "max_framewise_displacement_mm": ("mm", "largest step between volumes"),
+    "residual_before": ("a.u.", "median over the object of what the model's fit to the volumes as measured leaves"),
+    "residual_after": ("a.u.", "the same once they are aligned"),
     "n_left_in_place": ("count", "volumes whose registration was not believed"),
     "n_left_out": ("count", "volumes that moved too far to be used"),
 }

@@ -33,7 +33,7 @@ class Trial:
     ``vials``, ``control``, ``calibrations``, ``checks``, ``motion``, ``shim``), row numbers as index
     verdicts : the onboarding verdict of each site · maps : (run, map name) → path · labels : run → folder ·
     pictures : (run, map name) → path of the located vials · pages : run of a phantom → path of its page ·
-    distortions : (run, suffix) → path of the picture of a corrected series ·
+    distortions, alignments : (run, suffix) → path of the picture of a corrected, an aligned series ·
     pulses : (site, biomarker) → the choice of pulses with its candidates ·
     sources : table → its file, copied as it is · problems : what could not be read, one sentence each
     """
@@ -47,6 +47,7 @@ class Trial:
     pictures: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     pages: dict[RunKey, Path] = field(default_factory=dict)
     distortions: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
+    alignments: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     pulses: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -80,6 +81,7 @@ def read_trial(
     settings: dict[str, Any], controls: list[Path] | tuple[Path, ...] = (),
     pages: list[Path] | tuple[Path, ...] = (), pulses: list[Path] | tuple[Path, ...] = (),
     shims: list[Path] | tuple[Path, ...] = (), distortions: list[Path] | tuple[Path, ...] = (),
+    alignments: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -109,6 +111,8 @@ def read_trial(
         trial.pictures[run_of(path), name.group(1) if name else "map"] = Path(path)
     for path in distortions:
         trial.distortions[run_of(path), Path(path).stem.rsplit("_", 1)[-1]] = Path(path)
+    for path in alignments:
+        trial.alignments[run_of(path), _aligned_series(path)] = Path(path)
     for path in pages:
         trial.pages[run_of(path)] = Path(path)
     for path in pulses:
@@ -156,6 +160,11 @@ def _pool(parts: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def _aligned_series(path: str | Path) -> str:
+    found = re.search(r"aligned_([A-Za-z0-9]+)_motion", Path(path).name)
+    return found.group(1) if found else ""
+
+
 def _motion(paths: list[Path], trial: Trial) -> pd.DataFrame:
     """One row a series: the largest displacements, and the volumes whose registration was not believed."""
     rows = []
@@ -164,12 +173,14 @@ def _motion(paths: list[Path], trial: Trial) -> pd.DataFrame:
         if not len(table):
             continue
         row = {"site": key.site, "participant_id": key.participant, "session": key.session, "run": key.run}
-        found = re.search(r"aligned_([A-Za-z0-9]+)_motion", Path(path).name)
-        row["series"] = found.group(1) if found else ""
+        row["series"] = _aligned_series(path)
         row["n_volumes"] = len(table)
         for column in ("displacement_mm", "framewise_displacement_mm"):
             if column in table:
                 row[f"max_{column}"] = float(table[column].abs().max())
+        for column in ("residual_before", "residual_after"):
+            if column in table:
+                row[column] = float(table[column].iloc[0])
         if "used" in table:
             words = table["used"].astype(str)
             row["n_left_in_place"] = int(words.str.startswith("left in place").sum())

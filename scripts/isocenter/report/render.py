@@ -13,6 +13,7 @@ import isocenter
 from isocenter.figures.palette import VERDICTS
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
+from isocenter.report.alignments import copy_alignments
 from isocenter.report.field_maps import copy_distortions
 from isocenter.report.gather import Trial
 from isocenter.report.methods import methods_context, run_facts
@@ -52,7 +53,8 @@ def write_report(trial: Trial, index: Path) -> None:
         mosaics = write_mosaics(trial, site, folder)
         pictures, pages = copy_vial_pictures(trial, site, folder), copy_phantom_pages(trial, site, folder)
         distortions = copy_distortions(trial, site, folder)
-        sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions)
+        alignments = copy_alignments(trial, site, folder)
+        sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
     metrics = list_metrics(trial)
     common = {
         "title": shorten(trial.settings.get("trial", "Trial"), 90),

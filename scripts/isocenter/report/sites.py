@@ -32,6 +32,7 @@ def site_context(
     pictures: list[Figure],
     pages: list[tuple[str, str]],
     distortions: list[Figure],
+    alignments: list[Figure],
 ) -> dict[str, Any]:
     """What ``sites/<site>.html`` shows; the figures and `pages` are written beside it already."""
     verdict = trial.verdicts.get(site, {})
@@ -65,6 +66,7 @@ def site_context(
         "doubts": [shorten(doubt, 400) for doubt in list_doubts(trial, site)],
         "shim": shim_table(trial, site),
         "distortions": distortions,
+        "alignments": alignments,
         "needs": _needs_of_site(trial, site),
     }
 
@@ -328,6 +330,7 @@ def _motion_table(trial: Trial, site: str) -> Table:
 
 def _motion_word(column: str) -> str:
     words = column.replace("max_", "largest ").replace("n_left_", "volumes left ").replace("_", " ")
+    words = words.replace("residual before", "residual before [a.u.]").replace("residual after", "after [a.u.]")
     return words.replace(" mm", " [mm]").capitalize()
 
 
