@@ -84,7 +84,8 @@ def measure(folder, maps, gradients):
     z = np.indices(SHAPE)[2]
     write_image(labels / "T2starmap_dseg.nii.gz", np.where(z < 4, 1, np.where(z > 5, 2, 0)).astype(np.uint8), AFFINE)
     write_table(labels / "labels.tsv", pd.DataFrame({"index": [1, 2], "name": ["low", "high"]}))
-    write_json(labels / "outcome.json", {"Outcome": None})
+    came = {"T2starmap": {"Erosion": "none", "TransformHash": "0e1f"}}
+    write_json(labels / "outcome.json", {"Outcome": None, "Labels": came})
     extract_rois(
         *([path] for path in maps), labels, gradients=gradients, table=folder / "t.tsv", exclusions=folder / "e.tsv",
         biomarkers=["T2star"], rois={"T2star": ["low", "high"]}, site="a", scanner="s", participant_id="1",

@@ -65,7 +65,9 @@ def write_tissue(folder, gain):
     labels = folder / "labels"
     write_image(labels / "T1map_dseg.nii.gz", np.ones(value.shape, np.uint8), np.eye(4))
     write_table(labels / "labels.tsv", pd.DataFrame({"index": [1], "name": ["tissue"]}))
-    write_json(labels / "outcome.json", {"Outcome": None})
+    write_json(
+        labels / "outcome.json", {"Outcome": None, "Labels": {"T1map": {"Erosion": "none", "TransformHash": "0e1f"}}}
+    )
     return paths, labels
 
 
