@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
@@ -82,3 +83,21 @@ def show_fit(outcome) -> None:
     console.print(f"Voxels: {', '.join(shares)}; masked {outcome.flags['masked']}", highlight=False, soft_wrap=True)
     if outcome.outlier_share is not None:
         console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
+
+
+def draw_trace(node) -> Tree:
+    """The tree of what a number was made from; single DICOM files are counted only."""
+    words = [(node.what, "bold"), f"  {node.path}" if node.path else ""]
+    words += [f"  {node.sha256}" if node.sha256 else "", f"  [{node.state}]" if node.state else ""]
+    tree = Tree(Text.assemble(*words), guide_style="dim")
+    for key, value in node.facts.items():
+        if value not in ("", "n/a", None, [], {}):
+            tree.add(Text(f"{key}: {'; '.join(value) if _is_texts(value) else value}", style="dim"))
+    for source in node.sources:
+        if source.what != "DICOM file":
+            tree.add(draw_trace(source))
+    return tree
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
