@@ -51,12 +51,10 @@ def stamp_outputs(
     if not images:
         return
     files = {name_source(path): path for source in sources for path in list_files(source)}
-    generated = {"Name": "Isocenter", "Version": __version__, "Description": step, "CodeDigest": code}
-    generated["EnvironmentLockSHA256"] = environment_digest()
     made = {
         "Sources": list(files),
         "SourceHashes": {uri: file_digest(path) for uri, path in files.items()},
-        "GeneratedBy": [{key: value for key, value in generated.items() if value}],
+        "GeneratedBy": [describe_making(step, code)],
     }
     acquired = read_acquisition(primary)
     lead = _read(images[0])
@@ -67,6 +65,13 @@ def stamp_outputs(
             sidecar |= {"Levels": {str(int(flag)): flag.name.lower() for flag in Flag}}
         added = {} if "Outcome" in lead else {**acquired, **shared}
         write_json(sidecar_path(path), {**added, **sidecar, **made})
+
+
+def describe_making(what: str, code: str) -> dict[str, str]:
+    """An entry of ``GeneratedBy``: our version, what was done, digests of the code and of the environment's lock."""
+    made = {"Name": "Isocenter", "Version": __version__, "Description": what, "CodeDigest": code}
+    made["EnvironmentLockSHA256"] = environment_digest()
+    return {key: value for key, value in made.items() if value}
 
 
 def read_acquisition(images: Sequence[Path]) -> dict[str, Any]:
