@@ -3,7 +3,6 @@
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
@@ -85,19 +84,25 @@ def show_fit(outcome) -> None:
         console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
 
 
-def draw_trace(node) -> Tree:
-    """The tree of what a number was made from; single DICOM files are counted only."""
-    words = [(node.what, "bold"), f"  {node.path}" if node.path else ""]
-    words += [f"  {node.sha256}" if node.sha256 else "", f"  [{node.state}]" if node.state else ""]
-    tree = Tree(Text.assemble(*words), guide_style="dim")
-    for key, value in node.facts.items():
-        if value not in ("", "n/a", None, [], {}):
-            tree.add(Text(f"{key}: {'; '.join(value) if _is_texts(value) else value}", style="dim"))
-    for source in node.sources:
-        if source.what != "DICOM file":
-            tree.add(draw_trace(source))
-    return tree
+def draw_trace(node) -> str:
+    """The tree of what a number was made from, hashes whole; single DICOM files are counted only."""
+    return "\n".join(_draw_node(node))
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _draw_node(node) -> list[str]:
+    state = f" ({node.state})" if node.state else ""
+    details = [f"sha256 {node.sha256}{state}"] if node.sha256 else [state.strip()] if state else []
+    facts = {key: value for key, value in node.facts.items() if value not in ("", "n/a", None, [], {})}
+    if facts:
+        details.append("; ".join(f"{key}: {_in_words(value)}" for key, value in facts.items()))
+    below = [source for source in node.sources if source.what != "DICOM file"]
+    lines = [f"{node.what}  {node.path}".rstrip(), *(f"{'│' if below else ' '}  {line}" for line in details)]
+    for source in below:
+        first, *others = _draw_node(source)
+        is_last = source is below[-1]
+        lines += [f"{'└─' if is_last else '├─'} {first}", *(f"{' ' if is_last else '│'}  {line}" for line in others)]
+    return lines
+
+
+def _in_words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -23,6 +23,8 @@ from isocenter.stamps import find_source
 KEYS = ("site", "participant_id", "session", "run", "biomarker", "roi")
 #: What a sidecar says of a step that is told on the way.
 _FACTS = ("Model", "Options", "Units", "Alignment", "AlignmentNote", "LentMaps", "Pulses", "MagneticFieldStrength")
+#: And of who made it: the key of ``GeneratedBy``, and the word for it here.
+_MADE = {"Description": "step", "Version": "version", "CodeDigest": "code", "EnvironmentLockSHA256": "environment lock"}
 _CURVE = ("form", "coefficients", "covariance", "valid_range", "n_vials", "dates", "refused", "reason", "rule")
 
 
@@ -118,10 +120,11 @@ class _Tracer:
         if not path.name.endswith(".nii.gz") or not sidecar_path(image).is_file():
             return node
         sidecar = read_sidecar(image)
-        if "SourceSeriesInstanceUID" in sidecar:
+        if path.is_relative_to(layout.fill(layout.BIDS, site=self.site)):
             return self._end_at_series(node, path, sidecar)
         node.facts = {key: sidecar[key] for key in _FACTS if key in sidecar}
-        node.facts |= {f"GeneratedBy{key}": value for key, value in (sidecar.get("GeneratedBy") or [{}])[0].items()}
+        made = (sidecar.get("GeneratedBy") or [{}])[0]
+        node.facts |= {word: made[key] for key, word in _MADE.items() if key in made}
         hashes = sidecar.get("SourceHashes", {})
         for uri in sidecar.get("Sources", []):
             source = find_source(uri, self.site)
@@ -167,11 +170,11 @@ class _Tracer:
         """A raw file: the DICOM series behind it, by its intake row, with the hash of each file."""
         name = path.relative_to(layout.fill(layout.BIDS, site=self.site)).as_posix()
         scan = self.series.get(name, {})
-        uids = sidecar["SourceSeriesInstanceUID"]
+        uids = sidecar.get("SourceSeriesInstanceUID", [])  # raw data that came as BIDS name no series
         for uid in dict.fromkeys(uids if isinstance(uids, list) else [uids]):
             series = Node("series", facts={"series_uid": uid})
             series.facts |= {key: scan[key] for key in ("suffix", "scanner", "disposition") if scan}
-            series.facts |= {"files": sidecar["SourceFiles"], "files_sha256": sidecar["SourceSHA256"]}
+            series.facts |= {"files": sidecar.get("SourceFiles"), "files_sha256": sidecar.get("SourceSHA256")}
             series.sources = [Node("DICOM file", sha256=digest) for digest in self.dicom.get(uid, [])]
             node.sources.append(series)
         return node
@@ -192,10 +195,11 @@ class _Tracer:
         if not path.is_file():
             return {}
         found: dict[str, set[str]] = {}
-        for _, _, images, *_ in json.loads(path.read_text(encoding="utf-8"))["files"].values():
-            for image in images:
-                values = dict(zip(IMAGE_FIELDS, image, strict=False))
-                found.setdefault(values["series_uid"], set()).add(values["sha256"])
+        for _size, _time, packed in json.loads(path.read_text(encoding="utf-8"))["files"].values():
+            if packed is None:  # a file that is none of ours
+                continue
+            image = dict(zip(IMAGE_FIELDS, packed[0], strict=True))
+            found.setdefault(image["series_uid"], set()).add(image["sha256"])
         return {uid: sorted(digests) for uid, digests in found.items()}
 
 

@@ -111,7 +111,7 @@ def test_a_source_that_changed_since_is_exit_1(copy_of_small):
     raw.write_bytes(raw.read_bytes() + b"\0")
     ended = call("trace", copy_of_small, *NUMBER)
     assert ended.exit_code == 1
-    assert "[changed since]" in ended.output
+    assert "(changed since)" in ended.output
 
 
 @pytest.mark.parametrize(
