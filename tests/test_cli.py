@@ -24,7 +24,7 @@ def test_version():
 
 def test_help_names_every_command():
     text = call("--help").stdout
-    for command in ("run", "demo", "simulate", "status", "check-site", "stats"):
+    for command in ("run", "demo", "simulate", "status", "check-site", "stats", "verify", "trace"):
         assert command in text
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isocenter import __version__, models
+from isocenter import models
 from isocenter.errors import ConfigError, explain
 from isocenter.io.nifti import read_series, read_volume, write_bytes
 from isocenter.io.series import name_sources, output_prefix, write_series
 from isocenter.io.tables import write_table
 from isocenter.motion import varying_values
 from isocenter.named_options import resolve_names
+from isocenter.provenance import code_digest, file_digest
 from isocenter.registration import METHODS, MOTION_LIMIT, align_judged
+from isocenter.stamps import describe_making
 
 
 @dataclass
@@ -101,7 +103,8 @@ def align_files(
         "ResidualBefore": before,
         "ResidualAfter": after,
         "ReferenceVolume": found.alignment.reference,
-        "GeneratedBy": [{"Name": "Isocenter", "Version": __version__, "Description": "isocenter align"}],
+        "SourceHashes": {uri: file_digest(path) for uri, path in zip(name_sources(niftis), niftis, strict=True)},
+        "GeneratedBy": [describe_making("isocenter align", code_digest("isocenter/align_command", models=(model,)))],
     }
     write_series(paths[0], found.series, sidecar)
     table = dict(found.table)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from isocenter import __version__, layout
+from isocenter.audit_cli import add_commands
 from isocenter.errors import IsocenterError
 from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
 
@@ -85,14 +86,14 @@ def check_site(
 ) -> None:
     """Give the onboarding verdict of one site: exit 0 when it passes, 1 when it fails."""
     from isocenter.overview import read_verdict
-    from isocenter.runner import run_workflow
+    from isocenter.recorded_run import run_recorded
 
     os.chdir(_trial(directory))
     plan = _plan()
     if site not in plan.sites:
         raise IsocenterError(f"Unknown site {site!r}; known: {', '.join(plan.sites) or 'none'}; see sites/")
     target = layout.fill(layout.VERDICT, site=site)
-    outcome = run_workflow(Path.cwd(), cores=cores, options=[str(target)])
+    outcome = run_recorded(Path.cwd(), cores=cores, options=[str(target)])
     if outcome.returncode:
         _explain_failure(outcome)
         raise typer.Exit(2)
@@ -271,7 +272,7 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
 
 
 def _run(cores: int, options: list[str]) -> int:
-    from isocenter.runner import run_workflow
+    from isocenter.recorded_run import run_recorded
 
     _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
     with _progress() as progress:
@@ -281,7 +282,7 @@ def _run(cores: int, options: list[str]) -> int:
             progress.update(task, completed=now.done, total=now.total or None, description=now.text[:70])
 
         try:
-            outcome = run_workflow(Path.cwd(), cores=cores, options=options, on_progress=show)
+            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=show)
         except KeyboardInterrupt:
             errors.print("Stopped; the next run goes on from here")
             return 130
@@ -405,6 +406,9 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
     if show:
         console.print(f"isocenter {__version__}")
         raise typer.Exit
+
+
+add_commands(app)
 
 
 def main() -> None:

@@ -40,6 +40,10 @@ class TableError(IsocenterError):
     """A table lacks columns, has wrong values, or contradicts itself."""
 
 
+class AuditError(IsocenterError):
+    """The audit trail cannot be read or continued."""
+
+
 class IsocenterWarning(UserWarning):
     """A thing worth saying that does not stop the work; an error in tests."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isocenter import __version__, models
+from isocenter import models
 from isocenter.documents import read_value
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, SidecarError, explain
@@ -29,6 +29,8 @@ from isocenter.models import Bound, Model
 from isocenter.models.dynamic_series import REGION
 from isocenter.models.r2_prime import subtract_r2
 from isocenter.named_options import resolve_names
+from isocenter.provenance import code_digest, file_digest
+from isocenter.stamps import describe_making, read_acquisition
 from isocenter.volume import ParameterMap, Series
 
 #: Suffixes of BIDS for parameters; any other parameter has its own name with "map", listed in .bidsignore.
@@ -329,8 +331,12 @@ def _describe(bound: Bound, acquired: Series, niftis: Sequence[Path], words: dic
     for name, (option, _, _) in _HELPERS.items():
         if option in words and name in sidecar:
             sidecar[name] = words[option]
-    generated = {"Name": "Isocenter", "Version": __version__, "Description": f"isocenter fit {bound.model.name}"}
-    return {**sidecar, "GeneratedBy": [generated]}
+    code = code_digest("isocenter/fit_command", models=(bound.model.name,))
+    made = {
+        "SourceHashes": {path.name: file_digest(path) for path in niftis},
+        "GeneratedBy": [describe_making(f"isocenter fit {bound.model.name}", code)],
+    }
+    return {**read_acquisition(niftis), **sidecar, **made}
 
 
 def _write(
@@ -356,7 +362,7 @@ def _write(
         extra["outliers"] = (found.outliers, "1", words)
     for name, (values, unit, words) in extra.items():
         path = out / f"{start}desc-{name}_{suffixes[0]}.nii.gz"
-        fields = {key: sidecar[key] for key in ("Model", "Options", "Sources", "GeneratedBy")}
+        fields = {key: sidecar[key] for key in ("Model", "Options", "Sources", "SourceHashes", "GeneratedBy")}
         write_image(path, values, acquired.affine, {"Description": words, "Units": unit, **fields})
         files.append(path)
     picture = out / f"{start}{suffixes[0]}.png"

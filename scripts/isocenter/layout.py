@@ -84,6 +84,15 @@ QUALIFICATION = f"{TRIAL}/qualification.tsv"
 REPORT = f"{RESULTS}/report/index.html"
 LOGS = f"{RESULTS}/logs"
 
+# The audit trail --------------------------------------------------------------------------------------
+AUDIT = f"{RESULTS}/audit"
+AUDIT_LOG = f"{AUDIT}/log.jsonl"
+#: Number and SHA-256 of the log's last line.
+AUDIT_HEAD = f"{AUDIT}/head.txt"
+MANIFEST = f"{AUDIT}/manifest.tsv"
+#: How the results stood when a run began; there only until the run is recorded.
+OPEN_RUN = f"{AUDIT}/open.json"
+
 #: The tables that the statistics step writes beside `MEASUREMENTS`, by name (columns in `statistics`).
 STATISTICS_TABLES = (
     "accounting",

@@ -14,6 +14,8 @@ PACKAGE = "isocenter"
 #: Files of a package that its code reads: page templates, styles, citations.
 DATA_SUFFIXES = frozenset({".html", ".css", ".js", ".tsv"})
 SCRIPTS = Path(__file__).resolve().parent.parent
+#: The exact versions of all packages, with their hashes.
+LOCK = SCRIPTS.parent / "requirements.lock"
 
 
 @cache
@@ -81,7 +83,13 @@ def tree_digest(folder: Path) -> str:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def environment_digest() -> str:
+    """SHA-256 of the lock of the environment; "" where the code is installed without it."""
+    return file_digest(LOCK) if LOCK.is_file() else ""
 
 
 def text_digest(text: str) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from isocenter.errors import ConfigError, IsocenterError
+from isocenter.provenance import code_digest
+from isocenter.stamps import stamp_outputs
 
 In = Annotated[Path, "input"]
 Ins = Annotated[list[Path], "inputs"]
@@ -81,6 +83,7 @@ def _run_in_rule(function: Callable, job: Any) -> None:
         arguments[THREADS] = job.threads
     try:
         function(**arguments)
+        _stamp(function, arguments, job.params.get("code", ""))
     except IsocenterError as error:
         log.error("%s: %s", type(error).__name__, error)
         raise SystemExit(1) from error
@@ -89,12 +92,27 @@ def _run_in_rule(function: Callable, job: Any) -> None:
         raise
 
 
+def _stamp(function: Callable, arguments: dict[str, Any], code: str) -> None:
+    """Complete the sidecars of what a step wrote; its first input is what it worked on."""
+    found = roles(function)
+    inputs = [_as_list(arguments.get(name)) for name in found["input"]]
+    outputs = [path for name in found["output"] for path in _as_list(arguments.get(name))]
+    sources = [path for paths in inputs for path in paths]
+    stamp_outputs(function.__name__, inputs[0] if inputs else [], sources, outputs, code=code)
+
+
+def _as_list(value: Any) -> list[Path]:
+    return [] if value is None else [value] if isinstance(value, Path) else list(value)
+
+
 def _run_from_command_line(function: Callable, argv: list[str]) -> int:
     _log_to(None)
     arguments = vars(_parser(function).parse_args(argv))
     debug = arguments.pop("debug")
     try:
         function(**arguments)
+        models = tuple(filter(None, [arguments.get("model")]))
+        _stamp(function, arguments, code_digest(function.__name__, models=models))
     except IsocenterError as error:
         if debug:
             raise

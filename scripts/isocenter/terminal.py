@@ -82,3 +82,27 @@ def show_fit(outcome) -> None:
     console.print(f"Voxels: {', '.join(shares)}; masked {outcome.flags['masked']}", highlight=False, soft_wrap=True)
     if outcome.outlier_share is not None:
         console.print(f"Weighed down: {100 * outcome.outlier_share:.2f} % of the samples", highlight=False)
+
+
+def draw_trace(node) -> str:
+    """The tree of what a number was made from, hashes whole; single DICOM files are counted only."""
+    return "\n".join(_draw_node(node))
+
+
+def _draw_node(node) -> list[str]:
+    state = f" ({node.state})" if node.state else ""
+    details = [f"sha256 {node.sha256}{state}"] if node.sha256 else [state.strip()] if state else []
+    facts = {key: value for key, value in node.facts.items() if value not in ("", "n/a", None, [], {})}
+    if facts:
+        details.append("; ".join(f"{key}: {_in_words(value)}" for key, value in facts.items()))
+    below = [source for source in node.sources if source.what != "DICOM file"]
+    lines = [f"{node.what}  {node.path}".rstrip(), *(f"{'│' if below else ' '}  {line}" for line in details)]
+    for source in below:
+        first, *others = _draw_node(source)
+        is_last = source is below[-1]
+        lines += [f"{'└─' if is_last else '├─'} {first}", *(f"{' ' if is_last else '│'}  {line}" for line in others)]
+    return lines
+
+
+def _in_words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -79,7 +79,7 @@ def test_the_choice_travels_with_the_map(session):
     assert sidecar["Options"]["profile"] == "slr"
     assert sidecar["Options"]["time_bandwidth"] == [5.0, 5.0]
     assert sidecar["Pulses"]["From"] == "phantom"
-    assert sidecar["Sources"][-1] == "T2_pulses.json"
+    assert sidecar["Sources"][-1] == "bids:site:phantom/T2_pulses.json"
     content = json.loads((session.directory / layout.fill(layout.TRAINS, site="real", biomarker="T2")).read_text())
     residual = {one["profile"]: one["residual"] for one in reversed(content["choices"][0]["candidates"])}
     assert residual["slr"] < 0.4 * residual["none"]
