@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from isocenter.dicom.group import Member
-from isocenter.dicom.pixels import stored_ceiling
+from isocenter.dicom.pixels import name_syntax, stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
 from isocenter.errors import DicomError, explain
@@ -91,7 +91,8 @@ def _convert_apart(acquisition: AcquisitionSet, source: Path) -> dict[float, Con
 def _convert_together(acquisition: AcquisitionSet, values: list[float], source: Path) -> dict[float, Converted]:
     files = sorted(set().union(*(_files_of(acquisition.volumes[value]) for value in values)))
     n_slices = len(acquisition.volumes[values[0]])
-    volumes = [volume for made in _run_converter(files, source) for volume in _split(*made, n_slices)]
+    syntaxes = {m.image.syntax for value in values for m in acquisition.volumes[value]}
+    volumes = [volume for made in _run_converter(files, source, syntaxes) for volume in _split(*made, n_slices)]
     return {value: _pick(volumes, acquisition.volumes[value], acquisition.suffix, value) for value in values}
 
 
@@ -109,7 +110,7 @@ class _Raw:
     readout: dict[str, Any]
 
 
-def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image, dict[str, Any]]]:
+def _run_converter(files: list[str], source: Path, syntaxes: set[str]) -> list[tuple[nib.Nifti1Image, dict[str, Any]]]:
     """The images that dcm2niix makes of files below `source`, each with its `READOUT`."""
     with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
         staged, out = Path(folder, "in"), Path(folder, "out")
@@ -129,8 +130,9 @@ def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image
             raise DicomError(
                 explain(
                     "dcm2niix made no image of the series",
-                    found=f"exit status {done.returncode}, {len(files)} files",
-                    remedy="send the series again, uncompressed",
+                    found=f"exit status {done.returncode}, {len(files)} files in transfer syntax "
+                    f"{', '.join(map(name_syntax, sorted(syntaxes)))}",
+                    remedy="send the series again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1)",
                 )
             )
         images = []
@@ -141,7 +143,10 @@ def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image
 
 
 def _read_readout(sidecar: Path) -> dict[str, Any]:
-    known = json.loads(sidecar.read_text(encoding="utf-8", errors="replace")) if sidecar.is_file() else {}
+    try:  # texts of the header stand in it with their control characters
+        known = json.loads(sidecar.read_text(encoding="utf-8", errors="replace"), strict=False)
+    except (OSError, ValueError):
+        return {}
     return {key: known[key] for key in READOUT if key in known}
 
 

@@ -1,10 +1,10 @@
 """Files become series: by Series Instance UID, each image once, damaged ones set apart."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isocenter.dicom.describe import Description, describe_series
-from isocenter.dicom.headers import Frame, Image
+from isocenter.dicom.headers import SEND_AGAIN, Frame, Image
 
 #: Positions [mm] and direction cosines closer than this are the same: headers round differently.
 POSITION_STEP = 0.05
@@ -97,9 +97,9 @@ def group_series(images: list[Image], source: Path) -> tuple[list[Series], list[
         members, broken = by_series.get(uid, []), damaged.get(uid, [])
         try:
             description = describe_series(source / (members or broken)[0].relative)
-        except Exception:  # only damaged files are left, and not even their header can be described
-            if members:
-                raise
+        except Exception as error:  # damaged files alone are in `strays` already
+            problem = f"The header of the series cannot be described ({type(error).__name__}): it is damaged"
+            strays += [replace(image, problem=problem, action=SEND_AGAIN) for image in members]
             continue
         series.append(Series(uid, members, description, broken, conflicts.get(uid, [])))
     return series, duplicates, strays

@@ -82,7 +82,7 @@ def read_images(source: Path, index: dict[str, Any]) -> tuple[list[Image], dict[
         else:
             image = read_image(found)
             entry = [found.size, found.mtime_ns, _pack(image)]
-        if not found.is_outside:
+        if not found.problem:
             entries[key] = entry
         if image is not None:
             images.append(image)

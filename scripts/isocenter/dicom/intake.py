@@ -121,7 +121,7 @@ def take_in(
         )
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
-        result.exclusions.append(_exclusion_row(name, row, redactor.redact(paths[0]), reason, image.action))
+        result.exclusions.append(_exclusion_row(name, row, redactor.redact_path(paths[0]), reason, image.action))
     write_dataset(bids, name, roster.table, {acquisition.suffix for acquisition in sets if acquisition.files})
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
@@ -346,7 +346,7 @@ def _is_of(series: Series, members: list[Member]) -> bool:
 def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates: str) -> dict[str, Any]:
     place = places.get(copy.uid, Place())
     acquisition = by_series.get(copy.uid)
-    folder = copy.images[0].relative
+    folder = redactor.redact_path(copy.images[0].relative)
     is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
     return dict.fromkeys(SCAN_COLUMNS, None) | {
         "series_uid": copy.uid,
@@ -356,7 +356,7 @@ def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates
         "run": acquisition.run if acquisition else "",
         "suffix": acquisition.suffix if acquisition else "",
         "disposition": str(Disposition.IGNORED),
-        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {redactor.redact(folder)} on)",
+        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {folder} on)",
         "action": "Nothing: the first copy is used",
         "n_files": len(copy.images),
         "day": place.day,
