@@ -2,12 +2,17 @@
 
 import csv
 import os
+import re
 
 import pytest
-from dicom.bad_inputs import CASES, DOCUMENTS, FORMULA, write_bad
+from dicom import bad_values
+from dicom.bad_files import DOCUMENTS
+from dicom.bad_inputs import CASES, write_bad
 from dicom.small import header, uid, write_classic
 from dicom.test_recognize import INVERSIONS
 
+assert bad_values  # each module of cases enters its own
+FORMULA = re.compile(r"^[=+@\t\r]|^-[^0-9.]")
 GOOD = uid("series", "good", "PAT-0042", "20250310", "101500")
 BAD = uid("series", "bad", "PAT-0042", "20250310", "120000")
 

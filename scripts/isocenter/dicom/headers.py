@@ -75,7 +75,10 @@ class Frame:
 
 @dataclass
 class Image:
-    """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable."""
+    """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
+
+    path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
+    """
 
     relative: str
     sha256: str
@@ -94,6 +97,7 @@ class Image:
     serial: str = ""
     syntax: str = ""
     frames: list[Frame] = field(default_factory=list)
+    path: Path = Path()
 
 
 def digest_patient(patient_id: str) -> str:
@@ -117,7 +121,10 @@ def read_image(found: Found) -> Image | None:
     """Read one file of the source tree; None for a table of contents (DICOMDIR)."""
     # Values are judged here, one by one, where they are used: pydicom's own complaints would fill the log.
     with disable_value_validation():
-        return _read_image(found)
+        image = _read_image(found)
+    if image is not None:
+        image.path = found.path
+    return image
 
 
 def _read_image(found: Found) -> Image | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: Files that systems, not scanners, put beside images. A DICOMDIR is a table of contents, not an image.
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "lockfile", ".gitkeep", ".gitignore"})
-JUNK_FOLDERS = frozenset({"__macosx", ".git", "$recycle.bin", "system volume information"})
+JUNK_FOLDERS = frozenset({"__macosx", ".git", "$recycle.bin", "system volume information", ".unpacked"})
 #: macOS writes a resource fork of every file on foreign disks under this prefix.
 JUNK_PREFIX = "._"
 #: No DICOM file is larger: the lengths of its elements are 32-bit numbers [bytes].
@@ -59,6 +59,12 @@ def _look_at(path: Path, relative: str, root: Path) -> Found:
         problem = f"The file is larger than any DICOM file can be: {status.st_size} bytes"
         return Found(path, relative, 0, 0, problem, "Nothing, if it holds no images; otherwise send them one by one")
     return Found(path, relative, status.st_size, status.st_mtime_ns)
+
+
+def is_junk_path(relative: str) -> bool:
+    """Whether a path, with forward slashes, is one that `walk_tree` passes by."""
+    *folders, name = relative.split("/")
+    return _is_junk(name) or any(folder.lower() in JUNK_FOLDERS for folder in folders)
 
 
 def _is_junk(name: str) -> bool:
