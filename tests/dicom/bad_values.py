@@ -101,8 +101,7 @@ enter_alike(
 
 @case(r"\(0018,0081\)")
 def echo_time_is_text(site, paths):
-    with disable_value_validation():
-        set_elements(paths[0], EchoTime="1234")
+    set_elements(paths[0], EchoTime="1234")
     swap_bytes(paths[0], b"\x18\x00\x81\x00DS\x04\x001234", b"\x18\x00\x81\x00DS\x04\x00soon")
 
 

@@ -179,9 +179,7 @@ class _Budget:
     def spend(self, count: int) -> None:
         self.left -= count
         if self.left < 0:
-            raise _RefusedError(
-                f"The archive unpacks to more than {self.limit} bytes, far more than images of its size do"
-            )
+            raise _RefusedError(f"The archive unpacks to more than {self.limit} bytes: no images do")
 
 
 class _Counted:

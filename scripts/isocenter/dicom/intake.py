@@ -388,10 +388,9 @@ def _identifying(one: Series) -> set[str]:
 
 def _merge_alike(strays: list[Image]) -> list[tuple[list[str], Image]]:
     """Files with a problem, those of one content together: exports put the same note beside every series."""
-    groups: dict[tuple[str, str], list[Image]] = {}
+    groups: dict[tuple, list[Image]] = {}
     for image in strays:
-        key = (image.sha256 or image.relative, image.problem)
-        groups.setdefault(key, []).append(image)
+        groups.setdefault((image.sha256 or image.relative, image.problem), []).append(image)
     return [([image.relative for image in group], group[0]) for group in groups.values()]
 
 
