@@ -97,8 +97,9 @@ def _take_in_site(
     prefix = f"{layout.SESSION_FOLDER}/{{folder}}/{layout.PREFIX}"
     description, roster = read_document(site, "site"), read_roster(participants, sessions)
     wanted = suffixes or list(SUFFIXES)
+    unpacked = Path(site).parent / layout.UNPACKED
     return take_in(
-        source, bids, description, roster, known, prefix=prefix, dates=dates, suffixes=wanted, by_date=by_date
+        source, unpacked, bids, description, roster, known, prefix=prefix, dates=dates, suffixes=wanted, by_date=by_date
     )
 
 

@@ -47,4 +47,8 @@ def test_a_new_file_changes_the_tree(tmp_path):
     assert provenance.tree_digest(tmp_path) == before
     (tmp_path / "b").write_text("2")
     assert provenance.tree_digest(tmp_path) != before
+    with open(bytes(tmp_path) + b"/caf\xe9", "wb"):
+        pass
+    (tmp_path / "nowhere").symlink_to(tmp_path / "never")
+    assert len(provenance.tree_digest(tmp_path)) == 12
     assert provenance.tree_digest(tmp_path / "absent") == provenance.tree_digest(tmp_path / "also_absent")

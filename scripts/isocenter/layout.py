@@ -27,6 +27,9 @@ SENT_STRUCTURAL = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_T1
 #: Where a person puts the vials of a phantom (a table, regions.schema.yaml); they are then not searched.
 HAND_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_vials.tsv"
 
+#: Beside site.yaml: what came out of archives, which holds names as the DICOM does and so stays out of the results.
+UNPACKED = ".unpacked"
+
 # Per site -------------------------------------------------------------------------------------------
 SITE = f"{RESULTS}/sites/{{site}}"
 SCANS = f"{SITE}/intake/scans.tsv"

@@ -77,7 +77,8 @@ def tree_digest(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             status = path.stat()
-            digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            told = f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            digest.update(told.encode("utf-8", "surrogatepass"))  # a name need not be UTF-8
     return digest.hexdigest()[:12]
 
 

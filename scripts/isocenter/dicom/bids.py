@@ -72,7 +72,6 @@ def name_phase(acquisition: AcquisitionSet, name: str) -> str:
 def write_volumes(
     acquisition: AcquisitionSet,
     names: dict[float, str],
-    source: Path,
     bids: Path,
     scanner: str,
     known: dict[str, Any],
@@ -91,7 +90,7 @@ def write_volumes(
         entry = known.get(name)
         # An index of before has no readout.
         if not (entry and entry["key"] == keys[name] and _size(bids / name) == entry["size"] and "readout" in entry):
-            converted = convert_set(acquisition, source)
+            converted = convert_set(acquisition)
             break
     entries = {}
     for name, values in files.items():
@@ -120,7 +119,7 @@ def write_volumes(
     if acquisition.phases:
         part = replace(acquisition, volumes=acquisition.phases, phases={}, part="phase")
         renamed = {value: name_phase(acquisition, names[value]) for value in acquisition.phases}
-        entries |= write_volumes(part, renamed, source, bids, scanner, known)
+        entries |= write_volumes(part, renamed, bids, scanner, known)
     return entries
 
 

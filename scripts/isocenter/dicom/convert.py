@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from isocenter.dicom.group import Member
-from isocenter.dicom.pixels import stored_ceiling
+from isocenter.dicom.pixels import name_syntax, stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
 from isocenter.errors import DicomError, explain
@@ -57,13 +57,13 @@ def converter_version() -> str:
     return dcm2niix.__version__
 
 
-def convert_set(acquisition: AcquisitionSet, source: Path) -> dict[float, Converted]:
+def convert_set(acquisition: AcquisitionSet) -> dict[float, Converted]:
     """Every volume of a set, by acquisition value. Raises DicomError when dcm2niix and the headers disagree."""
     try:
         # One call for the whole set is many times faster; the volumes are told apart by their very pixels.
-        converted = _convert_together(acquisition, list(acquisition.volumes), source)
+        converted = _convert_together(acquisition, list(acquisition.volumes))
     except DicomError:
-        converted = _convert_apart(acquisition, source)
+        converted = _convert_apart(acquisition)
     saturated = _has_saturation(acquisition)
     return {
         value: Converted(
@@ -77,21 +77,23 @@ def convert_set(acquisition: AcquisitionSet, source: Path) -> dict[float, Conver
     }
 
 
-def _convert_apart(acquisition: AcquisitionSet, source: Path) -> dict[float, Converted]:
+def _convert_apart(acquisition: AcquisitionSet) -> dict[float, Converted]:
     """One call per volume, so that dcm2niix has nothing to tell apart; needs values that do not share files."""
     files = [_files_of(members) for members in acquisition.volumes.values()]
     if sum(map(len, files)) != len(set().union(*files)):
-        return _convert_together(acquisition, list(acquisition.volumes), source)
+        return _convert_together(acquisition, list(acquisition.volumes))
     converted = {}
     for value in acquisition.volumes:
-        converted |= _convert_together(acquisition, [value], source)
+        converted |= _convert_together(acquisition, [value])
     return converted
 
 
-def _convert_together(acquisition: AcquisitionSet, values: list[float], source: Path) -> dict[float, Converted]:
-    files = sorted(set().union(*(_files_of(acquisition.volumes[value]) for value in values)))
+def _convert_together(acquisition: AcquisitionSet, values: list[float]) -> dict[float, Converted]:
+    members = [member for value in values for member in acquisition.volumes[value]]
+    files = dict(sorted((member.image.relative, member.image.path) for member in members))
     n_slices = len(acquisition.volumes[values[0]])
-    volumes = [volume for made in _run_converter(files, source) for volume in _split(*made, n_slices)]
+    syntaxes = {member.image.syntax for member in members}
+    volumes = [volume for made in _run_converter(list(files.values()), syntaxes) for volume in _split(*made, n_slices)]
     return {value: _pick(volumes, acquisition.volumes[value], acquisition.suffix, value) for value in values}
 
 
@@ -109,14 +111,14 @@ class _Raw:
     readout: dict[str, Any]
 
 
-def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image, dict[str, Any]]]:
-    """The images that dcm2niix makes of files below `source`, each with its `READOUT`."""
+def _run_converter(files: list[Path], syntaxes: set[str]) -> list[tuple[nib.Nifti1Image, dict[str, Any]]]:
+    """The images that dcm2niix makes of `files`, each with its `READOUT`."""
     with tempfile.TemporaryDirectory(prefix="isocenter-intake-") as folder:
         staged, out = Path(folder, "in"), Path(folder, "out")
         staged.mkdir()
         out.mkdir()
-        for number, relative in enumerate(files):
-            (staged / f"{number:06d}").symlink_to((source / relative).resolve())
+        for number, path in enumerate(files):
+            (staged / f"{number:06d}").symlink_to(path.resolve())
         command = [dcm2niix.bin, *OPTIONS, "--ignore_trigger_times", "-o", str(out), str(staged)]
         try:
             done = subprocess.run(
@@ -129,8 +131,9 @@ def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image
             raise DicomError(
                 explain(
                     "dcm2niix made no image of the series",
-                    found=f"exit status {done.returncode}, {len(files)} files",
-                    remedy="send the series again, uncompressed",
+                    found=f"exit status {done.returncode}, {len(files)} files in transfer syntax "
+                    f"{', '.join(map(name_syntax, sorted(syntaxes)))}",
+                    remedy="send the series again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1)",
                 )
             )
         images = []
@@ -141,7 +144,10 @@ def _run_converter(files: list[str], source: Path) -> list[tuple[nib.Nifti1Image
 
 
 def _read_readout(sidecar: Path) -> dict[str, Any]:
-    known = json.loads(sidecar.read_text(encoding="utf-8", errors="replace")) if sidecar.is_file() else {}
+    try:  # texts of the header stand in it with their control characters
+        known = json.loads(sidecar.read_text(encoding="utf-8", errors="replace"), strict=False)
+    except (OSError, ValueError):
+        return {}
     return {key: known[key] for key in READOUT if key in known}
 
 

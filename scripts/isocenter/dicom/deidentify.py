@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 #: Shorter pieces of a name would blot out half of every path.
 SHORTEST_PIECE = 3
+#: What a spreadsheet takes for the start of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@")
 BLOT = "[withheld]"
 
 
@@ -20,6 +22,11 @@ class Redactor:
         pieces = {piece for piece in pieces if len(piece) >= SHORTEST_PIECE and piece not in kept}
         longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+
+    def redact_path(self, path: str) -> str:
+        """A path as it stands in a table: redacted, one line of plain text, and no formula to a spreadsheet."""
+        told = "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in path)
+        return self.redact(f"./{told}" if told[:1] in FORMULA_STARTS else told)
 
     def redact(self, text: str) -> str:
         """`text` with every identifying piece replaced."""

@@ -1,10 +1,9 @@
 """Files become series: by Series Instance UID, each image once, damaged ones set apart."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from isocenter.dicom.describe import Description, describe_series
-from isocenter.dicom.headers import Frame, Image
+from isocenter.dicom.headers import SEND_AGAIN, Frame, Image
 
 #: Positions [mm] and direction cosines closer than this are the same: headers round differently.
 POSITION_STEP = 0.05
@@ -66,7 +65,7 @@ class Duplicate:
     first_copy: str
 
 
-def group_series(images: list[Image], source: Path) -> tuple[list[Series], list[Duplicate], list[Image]]:
+def group_series(images: list[Image]) -> tuple[list[Series], list[Duplicate], list[Image]]:
     """Series in the order of their UID, duplicates, and files that belong to no series.
 
     A file that cannot be used is in the last list, and in its series' `damaged` unless an intact twin of it arrived.
@@ -96,10 +95,10 @@ def group_series(images: list[Image], source: Path) -> tuple[list[Series], list[
     for uid in sorted(set(by_series) | set(damaged)):
         members, broken = by_series.get(uid, []), damaged.get(uid, [])
         try:
-            description = describe_series(source / (members or broken)[0].relative)
-        except Exception:  # only damaged files are left, and not even their header can be described
-            if members:
-                raise
+            description = describe_series((members or broken)[0].path)
+        except Exception as error:  # damaged files alone are in `strays` already
+            problem = f"The header of the series cannot be described ({type(error).__name__}): it is damaged"
+            strays += [replace(image, problem=problem, action=SEND_AGAIN) for image in members]
             continue
         series.append(Series(uid, members, description, broken, conflicts.get(uid, [])))
     return series, duplicates, strays

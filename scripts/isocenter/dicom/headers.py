@@ -6,6 +6,7 @@ when they are needed, so that the index under ``results/`` holds neither.
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
@@ -21,10 +23,18 @@ from isocenter.dicom.values import Header, read_clock, read_number, read_numbers
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
 from isocenter.dicom.walk import Found
+from isocenter.errors import DicomError
 from isocenter.units import seconds_from_milliseconds
 
+#: How far into a file its meta header may reach [bytes].
+LONGEST_META = 2**20
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 SEND_AGAIN = "Send the file again from the scanner or the picture archive"
+#: A transfer syntax that inflates to any size as soon as pydicom opens the file.
+DEFLATED = re.compile(rb"\x02\x00\x10\x00UI..1\.2\.840\.10008\.1\.2\.1\.99", re.DOTALL)
+SEND_UNCOMPRESSED = "Send it again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1)"
+#: Digits and dots by the standard; de-identified files have letters too. What could be a path or formula is none.
+UID_PATTERN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 LEAVE_OUT = "Nothing, if it belongs to no series; otherwise send the image again as DICOM"
 
 
@@ -65,7 +75,10 @@ class Frame:
 
 @dataclass
 class Image:
-    """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable."""
+    """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
+
+    path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
+    """
 
     relative: str
     sha256: str
@@ -79,7 +92,12 @@ class Image:
     n_columns: int = 0
     bits_stored: int = 0
     is_signed: bool = False
+    n_samples: int = 1
+    n_frames: int = 1
+    serial: str = ""
+    syntax: str = ""
     frames: list[Frame] = field(default_factory=list)
+    path: Path = Path()
 
 
 def digest_patient(patient_id: str) -> str:
@@ -93,6 +111,8 @@ def read_header(path: Path, blob: bytes | None = None) -> tuple[Dataset, int]:
     if blob[128:132] != b"DICM" and not _begins_like_dataset(blob):
         raise ValueError("no DICOM")
     file = io.BytesIO(blob)
+    if DEFLATED.search(blob, 0, LONGEST_META):
+        raise DicomError("Transfer Syntax (0002,0010) is 1.2.840.10008.1.2.1.99 (deflated), which is not read")
     dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     return dataset, file.tell()
 
@@ -101,15 +121,15 @@ def read_image(found: Found) -> Image | None:
     """Read one file of the source tree; None for a table of contents (DICOMDIR)."""
     # Values are judged here, one by one, where they are used: pydicom's own complaints would fill the log.
     with disable_value_validation():
-        return _read_image(found)
+        image = _read_image(found)
+    if image is not None:
+        image.path = found.path
+    return image
 
 
 def _read_image(found: Found) -> Image | None:
-    if found.is_outside:
-        return Image(
-            found.relative, "", "A link that leads out of the site's source folder was not followed",
-            "Copy the images themselves into the folder",
-        )  # fmt: skip
+    if found.problem:
+        return Image(found.relative, "", found.problem, found.action)
     try:
         blob = found.path.read_bytes()
     except OSError as error:
@@ -121,6 +141,8 @@ def _read_image(found: Found) -> Image | None:
         dataset, offset = read_header(found.path, blob)
     except ValueError:
         return Image(found.relative, digest, "This is no DICOM file", LEAVE_OUT)
+    except DicomError as error:
+        return Image(found.relative, digest, str(error), SEND_UNCOMPRESSED)
     except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
         return Image(
             found.relative,
@@ -148,32 +170,41 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
         series_uid=read_text(header, "SeriesInstanceUID"),
         patient=digest_patient(read_text(header, "PatientID")),
         time=_read_time(header),
+        serial=read_text(header, "DeviceSerialNumber"),
+        syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
         image.problem = f"The file is truncated or incomplete: {missing} is missing in its header"
         image.action = SEND_AGAIN
         return image
+    for name in ("series_uid", "sop_uid"):
+        if not UID_PATTERN.fullmatch(getattr(image, name)):
+            tag = "Series Instance UID (0020,000E)" if name == "series_uid" else "SOP Instance UID (0008,0018)"
+            image.problem, image.action = f"{tag} is no UID", SEND_AGAIN
+            image.sop_uid = image.series_uid = ""
+            return image
     if "Rows" not in dataset and read_text(header, "Modality") != "MR":
         return image  # a report, a protocol, raw data: an object without pixels, and rightly so
     image.n_rows = int(read_number(header, "Rows") or 0)
     image.n_columns = int(read_number(header, "Columns") or 0)
     image.bits_stored = int(read_number(header, "BitsStored") or 16)
     image.is_signed = read_number(header, "PixelRepresentation") == 1.0
+    image.n_samples = int(read_number(header, "SamplesPerPixel") or 1)
     if enhanced.is_enhanced(dataset):
         views: list[Header] = list(enhanced.iterate_frames(dataset))
     else:
         views = [header]
-    n_frames = int(read_number(header, "NumberOfFrames") or 1)
+    n_frames = image.n_frames = int(read_number(header, "NumberOfFrames") or 1)
     report = report_pixels(blob, offset, dataset, n_frames)
     if not report.problem and not report.total:
         report = _decode(blob, dataset, n_frames) or report
-    image.problem, image.action = report.problem, SEND_AGAIN if report.problem else ""
+    image.problem, image.action = report.problem, (report.action or SEND_AGAIN) if report.problem else ""
     if n_frames != len(views):
         if enhanced.is_enhanced(dataset):
             image.problem = f"The file says it has {n_frames} frames and describes {len(views)}"
             image.action = SEND_AGAIN
-        views = views[:n_frames]  # several frames without a description: kept as one plane, refused later
+        views = views[: max(n_frames, 0)]  # several frames without a description: kept as one plane, refused later
     image.frames = [_read_frame(view) for view in views]
     for index, frame in enumerate(image.frames):
         if report.total:
@@ -213,8 +244,13 @@ def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
     """Statistics of compressed pixels where pydicom can decode them, else None: then nothing is verified."""
     try:
         stored = pydicom.dcmread(io.BytesIO(blob), force=True).pixel_array
-    except Exception:  # no decoder is installed for this transfer syntax
-        return None
+    except Exception as error:
+        if dataset.file_meta.TransferSyntaxUID != RLELossless:
+            return None  # no decoder is installed for this transfer syntax, or none for so many bits
+        return PixelReport(
+            f"Transfer Syntax (0002,0010) {RLELossless} (RLE) is claimed, and the pixel data (7FE0,0010) cannot be "
+            f"decoded ({type(error).__name__}): they are damaged"
+        )
     if stored.size % n_frames or stored.dtype.kind not in "iu":
         return None
     ceiling = stored_ceiling(int(dataset.BitsStored), stored.dtype.kind == "i")

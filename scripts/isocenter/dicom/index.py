@@ -7,6 +7,7 @@ their ID, and it holds no date.
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 import pandas as pd
 import pydicom
 
+from isocenter.dicom.archives import expand, is_archive, remove_others
 from isocenter.dicom.headers import Frame, Image, read_image
-from isocenter.dicom.walk import walk_tree
+from isocenter.dicom.walk import Found, walk_tree
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
 
 FRAME_FIELDS = tuple(f.name for f in fields(Frame))
-IMAGE_FIELDS = tuple(f.name for f in fields(Image) if f.name not in ("relative", "frames"))
+IMAGE_FIELDS = tuple(f.name for f in fields(Image) if f.name not in ("relative", "frames", "path"))
 
 
 def digest_code() -> str:
@@ -69,24 +71,44 @@ def write_table_if_changed(path: Path, table: pd.DataFrame) -> None:
         write_if_changed(path, made.read_bytes())
 
 
-def read_images(source: Path, index: dict[str, Any]) -> tuple[list[Image], dict[str, Any]]:
-    """All files below `source`, from the index where size and time stamp agree; and the entries of the next index."""
+def read_images(source: Path, index: dict[str, Any], unpacked: Path) -> tuple[list[Image], dict[str, Any]]:
+    """All files below `source`, from the index where size and time stamp agree; and the entries of the next index.
+
+    unpacked : the folder for what comes out of archives; it holds names and dates as the DICOM does
+    """
     known = index["files"]
     entries: dict[str, Any] = {}
     images = []
-    for found in walk_tree(source):
-        key = hashlib.sha256(found.relative.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    for found in _walk_archives(source, known, entries, unpacked):
+        key = _key(found)
         entry = known.get(key)
         if entry and entry[:2] == [found.size, found.mtime_ns]:
-            image = _unpack(found.relative, entry[2])
+            image = _unpack(found, entry[2])
         else:
             image = read_image(found)
             entry = [found.size, found.mtime_ns, _pack(image)]
-        if not found.is_outside:
+        if not found.problem:
             entries[key] = entry
         if image is not None:
             images.append(image)
     return images, entries
+
+
+def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> Iterator[Found]:
+    digests = set()
+    for found in walk_tree(source):
+        if found.problem or not is_archive(found.relative):
+            yield found
+            continue
+        key = f"archive-{_key(found)}"
+        files, entries[key] = expand(found, known.get(key), unpacked)
+        digests.add(entries[key][2])
+        yield from files
+    remove_others(unpacked, digests)
+
+
+def _key(found: Found) -> str:
+    return hashlib.sha256(found.relative.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _pack(image: Image | None) -> list[Any] | None:
@@ -96,11 +118,11 @@ def _pack(image: Image | None) -> list[Any] | None:
     return [[getattr(image, name) for name in IMAGE_FIELDS], frames]
 
 
-def _unpack(relative: str, packed: list[Any] | None) -> Image | None:
+def _unpack(found: Found, packed: list[Any] | None) -> Image | None:
     if packed is None:
         return None
     values, frames = packed
-    image = Image(relative, **dict(zip(IMAGE_FIELDS, values, strict=True)))
+    image = Image(found.relative, **dict(zip(IMAGE_FIELDS, values, strict=True)), path=found.path)
     for row in frames:
         frame = Frame(*row)
         for name in ("position", "orientation", "spacing"):

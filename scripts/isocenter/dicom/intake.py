@@ -67,6 +67,7 @@ class Place:
 
 def take_in(
     source: Path,
+    unpacked: Path,
     bids: Path,
     site: dict[str, Any],
     roster: Roster,
@@ -77,14 +78,15 @@ def take_in(
     suffixes: Collection[str] = tuple(SUFFIXES),
     by_date: bool = False,
 ) -> Intake:
-    """Take in everything below `source`; `index` is that of the last run, empty the first time.
+    """Take in everything below `source`; `index` is that of the last run, empty the first time;
+    archives are unpacked below `unpacked`.
 
     `prefix` is the layout's pattern of a run's files below the BIDS root, with {participant}, {session}, {folder} and
     {run}; `suffixes` are the series to convert, and any other is ignored. With `by_date` each row tells the
     days since the site's first phantom session, which a calibration by date needs.
     """
-    images, entries = read_images(source, index)
-    series, duplicates, strays = group_series(images, source)
+    images, entries = read_images(source, index, unpacked)
+    series, duplicates, strays = group_series(images)
     redactor = Redactor(
         {text for one in series for text in _identifying(one)} | roster.identifiers(), keep=roster.labels()
     )
@@ -101,9 +103,9 @@ def take_in(
     if by_date:
         _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
-    _convert_sets(sets, recognized, source, bids, site, prefix, index, result)
+    _convert_sets(sets, recognized, bids, site, prefix, index, result)
     scans = _take_geometry(series, recognized, places)
-    _convert_geometry(scans, recognized, source, bids, site, prefix, index, result)
+    _convert_geometry(scans, recognized, bids, site, prefix, index, result)
     by_series = {one.uid: acquisition for acquisition in [*sets, *scans] for one in acquisition.series}
     name = site["site"]
     for one in series:
@@ -116,12 +118,12 @@ def take_in(
         result.scans.append(row)
         result.exclusions.append(_exclusion_row(name, row, copy.uid, row["reason"], row["action"]))
     for paths, image in _merge_alike(strays):
-        reason = image.problem + (
-            f" (nor are {len(paths) - 1} more files of the same content)" if len(paths) > 1 else ""
-        )
+        more = f" (nor are {len(paths) - 1} more files of the same content)" if len(paths) > 1 else ""
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
-        result.exclusions.append(_exclusion_row(name, row, redactor.redact(paths[0]), reason, image.action))
+        result.exclusions.append(
+            _exclusion_row(name, row, redactor.redact_path(paths[0]), image.problem + more, image.action)
+        )
     write_dataset(bids, name, roster.table, {acquisition.suffix for acquisition in sets if acquisition.files})
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
@@ -217,14 +219,14 @@ def _number_runs(
     return sets
 
 
-def _convert_sets(sets, recognized, source, bids, site, prefix, index, result) -> None:
+def _convert_sets(sets, recognized, bids, site, prefix, index, result) -> None:
     for acquisition in sets:
         if not acquisition.volumes:
             continue
         scanner, _ = find_scanner(acquisition.used[0], site)
         try:
             names = name_volumes(acquisition, prefix)
-            entries = write_volumes(acquisition, names, source, bids, scanner, index["volumes"])
+            entries = write_volumes(acquisition, names, bids, scanner, index["volumes"])
         except Exception as error:  # one series that cannot be converted must not stop the others
             exclusion = Exclusion.from_error(STAGE, error)
             acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
@@ -249,7 +251,7 @@ def _take_geometry(
     return scans
 
 
-def _convert_geometry(scans, recognized, source, bids, site, prefix, index, result) -> None:
+def _convert_geometry(scans, recognized, bids, site, prefix, index, result) -> None:
     count: dict[tuple[str, str], int] = {}
     for scan in scans:
         one = scan.series[0]
@@ -258,7 +260,7 @@ def _convert_geometry(scans, recognized, source, bids, site, prefix, index, resu
         scanner, _ = find_scanner(one, site)
         try:
             names = name_geometry(scan, prefix, count[visit])
-            entries = write_volumes(scan, names, source, bids, scanner, index["volumes"])
+            entries = write_volumes(scan, names, bids, scanner, index["volumes"])
         except Exception as error:  # the vials are then sought in the series to be measured
             reason = Exclusion.from_error(STAGE, error).reason
             recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{REASON}; not converted: {reason}", NOT_NEEDED)
@@ -346,7 +348,7 @@ def _is_of(series: Series, members: list[Member]) -> bool:
 def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates: str) -> dict[str, Any]:
     place = places.get(copy.uid, Place())
     acquisition = by_series.get(copy.uid)
-    folder = copy.images[0].relative
+    folder = redactor.redact_path(copy.images[0].relative)
     is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
     return dict.fromkeys(SCAN_COLUMNS, None) | {
         "series_uid": copy.uid,
@@ -356,7 +358,7 @@ def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates
         "run": acquisition.run if acquisition else "",
         "suffix": acquisition.suffix if acquisition else "",
         "disposition": str(Disposition.IGNORED),
-        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {redactor.redact(folder)} on)",
+        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {folder} on)",
         "action": "Nothing: the first copy is used",
         "n_files": len(copy.images),
         "day": place.day,
@@ -386,10 +388,9 @@ def _identifying(one: Series) -> set[str]:
 
 def _merge_alike(strays: list[Image]) -> list[tuple[list[str], Image]]:
     """Files with a problem, those of one content together: exports put the same note beside every series."""
-    groups: dict[tuple[str, str], list[Image]] = {}
+    groups: dict[tuple, list[Image]] = {}
     for image in strays:
-        key = (image.sha256 or image.relative, image.problem)
-        groups.setdefault(key, []).append(image)
+        groups.setdefault((image.sha256 or image.relative, image.problem), []).append(image)
     return [([image.relative for image in group], group[0]) for group in groups.values()]
 
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 PIXEL_DATA = (0x7FE0, 0x0010)
 #: A length that is not known beforehand: compressed pixel data, up to a delimiter.
 UNDEFINED_LENGTH = 0xFFFFFFFF
+#: Pixels are decompressed in memory: no more than this [bytes], and no more times their size unless they are small.
+LARGEST_UNPACKED, HIGHEST_RATIO, SMALL = 2**31, 1000, 2**26
+UNPACKED = "Send it again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1), from the scanner or archive"
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 
 
@@ -24,6 +28,12 @@ class PixelReport:
     maximum: tuple[int, ...] = ()
     total: tuple[int, ...] = ()
     at_ceiling: tuple[int, ...] = ()
+    action: str = ""
+
+
+def name_syntax(syntax: str) -> str:
+    """A transfer syntax by its UID and name."""
+    return f"{syntax or '(none)'} ({UID(syntax).name})" if syntax else "(none)"
 
 
 def stored_ceiling(bits_stored: int, is_signed: bool) -> int:
@@ -34,6 +44,11 @@ def stored_ceiling(bits_stored: int, is_signed: bool) -> int:
 def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> PixelReport:
     """Hold the pixel data of the file `blob` against its header; `offset` is where the element begins."""
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if syntax and syntax.type != "Transfer Syntax":
+        return PixelReport(f"Transfer Syntax (0002,0010) is {syntax[:64]}, which DICOM does not know", action=UNPACKED)
+    said = f"Transfer Syntax (0002,0010) says {syntax} ({syntax.name})" if syntax else ""
+    if syntax and dataset.original_encoding[0] != syntax.is_implicit_VR:
+        return PixelReport(f"{said}, and the elements are written in another", action=UNPACKED)
     is_implicit = bool(syntax is None or syntax.is_implicit_VR)
     order = ">" if syntax is not None and not syntax.is_little_endian else "<"
     head = blob[offset : offset + 12]
@@ -46,17 +61,26 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> 
     else:
         return PixelReport("The file is truncated at the start of its pixel data (7FE0,0010)")
     present = len(blob) - start
-    if length == UNDEFINED_LENGTH:
-        if blob.rfind(SEQUENCE_DELIMITER, start) < 0:
-            return PixelReport(f"The file is truncated: its compressed pixel data has no end after {present} bytes")
-        return PixelReport("")
+    is_compressed = bool(syntax and syntax.is_encapsulated)
+    if is_compressed != (length == UNDEFINED_LENGTH):
+        how = "not compressed" if is_compressed else "compressed"
+        return PixelReport(f"{said}, and the pixel data (7FE0,0010) is {how}", action=UNPACKED)
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         bits = int(dataset.BitsAllocated)
         samples = int(dataset.get("SamplesPerPixel") or 1)
+        bits_stored = int(dataset.get("BitsStored", bits))
     except (AttributeError, TypeError, ValueError):
         return PixelReport("The image size (Rows, Columns, Bits Allocated) is missing in the header")
+    if not 0 < bits_stored <= bits:
+        return PixelReport(f"Bits Stored (0028,0101) is {bits_stored}, of {bits} that are allocated")
     expected = n_frames * rows * columns * samples * bits // 8
+    if is_compressed:
+        if blob.rfind(SEQUENCE_DELIMITER, start) < 0:
+            return PixelReport(f"The file is truncated: its compressed pixel data has no end after {present} bytes")
+        if expected <= 0 or expected > LARGEST_UNPACKED or expected > max(HIGHEST_RATIO * present, SMALL):
+            return PixelReport(f"{said}: {present} bytes of it cannot hold the {expected} bytes of the image's size")
+        return PixelReport("")
     if min(length, present) < expected or expected <= 0:
         return PixelReport(
             f"The file is truncated: its pixel data (7FE0,0010) should hold {expected} bytes, "
@@ -67,7 +91,7 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> 
     is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
     kind = np.dtype(f"{order}{'i' if is_signed else 'u'}{bits // 8}")
     stored = np.frombuffer(blob, kind, n_frames * rows * columns, start).reshape(n_frames, rows * columns)
-    return summarize(stored, stored_ceiling(int(dataset.get("BitsStored") or bits), is_signed))
+    return summarize(stored, stored_ceiling(bits_stored, is_signed))
 
 
 def summarize(stored: np.ndarray, ceiling: int) -> PixelReport:

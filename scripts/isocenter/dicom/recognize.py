@@ -9,6 +9,7 @@ from typing import Any
 
 from isocenter.dicom.gradient_echoes import recognize_families
 from isocenter.dicom.group import Member, Series, plane_keys
+from isocenter.dicom.plausible import ASK_ABOUT_VALUES, find_absurdity
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, count, ignore, quarantine
 from isocenter.dicom.site_rules import apply_rules
 from isocenter.dicom.suffixes import SUFFIXES
@@ -183,7 +184,9 @@ def _check_files(series: Series, suffix: str) -> Recognition | None:
         if None in (member.frame.position, member.frame.orientation, member.frame.spacing):
             return quarantine(
                 suffix,
-                "Image Position (0020,0032), Image Orientation (0020,0037) or Pixel Spacing (0028,0030) is missing",
+                "Image Position (0020,0032), Image Orientation (0020,0037) or Pixel Spacing (0028,0030) is missing or "
+                "no place",
                 "Send the series again as the scanner made it",
             )
-    return None
+    absurdity = find_absurdity(series)
+    return quarantine(suffix, absurdity, ASK_ABOUT_VALUES) if absurdity else None

@@ -3,6 +3,7 @@
 Without a site there are no participants and no runs to name: series become acquisitions, in the order of time.
 """
 
+import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,9 +67,16 @@ def read_session(
 
     Raises DicomError when there is no MR image, or when images of several days stand there.
     """
+    with tempfile.TemporaryDirectory(prefix="isocenter-unpacked-") as folder:
+        return _read_session(source, suffixes, Path(folder, "archives"), on_progress)
+
+
+def _read_session(
+    source: Path, suffixes: Collection[str], unpacked: Path, on_progress: Callable[[str], None]
+) -> Session:
     on_progress("reading DICOM")
-    images, _ = read_images(source, {"files": {}, "volumes": {}})
-    series, _, strays = group_series(images, source)
+    images, _ = read_images(source, {"files": {}, "volumes": {}}, unpacked)
+    series, _, strays = group_series(images)
     recognized = recognize_all(series, suffixes)
     for uid, kept in find_copies(series).items():
         recognized[uid] = Recognition(
@@ -113,8 +121,8 @@ def read_session(
             continue
         on_progress(f"converting {acquisition.suffix}")
         try:
-            converted = _convert(acquisition, source)
-            phased = _convert_phase(acquisition, converted, source)
+            converted = _convert(acquisition)
+            phased = _convert_phase(acquisition, converted)
         except Exception as error:  # one series that cannot be converted must not stop the others
             exclusion = Exclusion.from_error("intake", error)
             acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
@@ -125,14 +133,14 @@ def read_session(
         session.acquisitions.append(
             Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids, phased)
         )
-    _read_beside(series, recognized, source, session)
+    _read_beside(series, recognized, session)
     session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
     return session
 
 
-def _convert(acquisition: AcquisitionSet, source: Path) -> ImageSeries:
+def _convert(acquisition: AcquisitionSet) -> ImageSeries:
     """The volumes of a set as one series with its merged sidecar."""
-    volumes = convert_set(acquisition, source)
+    volumes = convert_set(acquisition)
     sidecars = [build_sidecar(acquisition, value, volume, "") for value, volume in volumes.items()]
     merged = merge_sidecars(sidecars, acquisition.kind.key)
     known = {key: np.asarray(value) if _is_numbers(value) else value for key, value in merged.items()}
@@ -140,11 +148,11 @@ def _convert(acquisition: AcquisitionSet, source: Path) -> ImageSeries:
     return _stack(list(volumes.values()), known)
 
 
-def _convert_phase(acquisition: AcquisitionSet, magnitude: ImageSeries, source: Path) -> ImageSeries | None:
+def _convert_phase(acquisition: AcquisitionSet, magnitude: ImageSeries) -> ImageSeries | None:
     """The images of a set complex; None where no phase belongs to them."""
     if not acquisition.phases:
         return None
-    volumes = convert_set(replace(acquisition, volumes=acquisition.phases, phases={}, part="phase"), source)
+    volumes = convert_set(replace(acquisition, volumes=acquisition.phases, phases={}, part="phase"))
     radians = np.stack([volume.data for volume in volumes.values()], axis=-1).astype(float)
     return replace(magnitude, data=(magnitude.data * np.exp(1j * radians)).astype(np.complex64))
 
@@ -159,7 +167,7 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
 
 
-def _read_beside(series: list[Series], recognized: dict[str, Recognition], source: Path, session: Session) -> None:
+def _read_beside(series: list[Series], recognized: dict[str, Recognition], session: Session) -> None:
     """What helps beside the quantitative series: the scan of the geometry, and the scanner's own ADC maps."""
     for one in sorted(series, key=lambda s: (s.time, s.uid)):
         about, known = one.description, recognized[one.uid]
@@ -170,7 +178,7 @@ def _read_beside(series: list[Series], recognized: dict[str, Recognition], sourc
         if not (is_map or is_geometry):
             continue
         try:
-            image = _convert_one(one, recognized[one.uid], source)
+            image = _convert_one(one, recognized[one.uid])
         except DicomError as error:
             recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; not converted: {error}", "")
             continue
@@ -182,10 +190,10 @@ def _read_beside(series: list[Series], recognized: dict[str, Recognition], sourc
             recognized[one.uid] = Recognition("", Disposition.USED, REASON, "")
 
 
-def _convert_one(one: Series, known: Recognition, source: Path) -> ImageSeries:
+def _convert_one(one: Series, known: Recognition) -> ImageSeries:
     """A series of one value as it is, by the same way as any other."""
     whole = as_one_volume(one) if known.suffix == "" and one.description.is_3d else as_one_volume(one, "dwi")
-    return _stack(list(convert_set(whole, source).values()), {"AcquisitionTimeOfDay": one.time})
+    return _stack(list(convert_set(whole).values()), {"AcquisitionTimeOfDay": one.time})
 
 
 def _describe_scanner(one: Series) -> dict[str, str]:

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median_low
 
 from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys, split_families
+from isocenter.dicom.pixels import name_syntax
+from isocenter.dicom.plausible import COSINE_TOLERANCE
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition
 from isocenter.dicom.suffixes import SUFFIXES, Convertible
 from isocenter.entities import Disposition
 
 #: Values that agree to this many digits (times [s] to a microsecond) are the same.
 VALUE_DIGITS = 6
+#: How far planes of a stack may be out of step: headers round positions [mm] and directions.
+GAP_TOLERANCE, GAP_SHARE = 0.1, 0.02
 #: Seconds.
 DAY = 86_400.0
 SEND_WHOLE = "Send the series again whole from the scanner or the picture archive"
@@ -247,7 +252,31 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     if len(shapes) > 1:
         one.reject(Disposition.QUARANTINED, f"Images of unlike size stand in one set: {sorted(shapes)}", SEND_WHOLE)
         return
+    disorder = find_disorder(next(iter(volumes.values())), [m for members in volumes.values() for m in members])
+    if disorder:
+        one.reject(Disposition.QUARANTINED, disorder, SEND_WHOLE)
+        return
     one.volumes = {value: sorted(volumes[value], key=slice_position) for value in sorted(volumes)}
+    unread = {m.image.syntax for members in volumes.values() for m in members if m.frame.total is None}
+    if unread and not one.note:
+        names = ", ".join(map(name_syntax, sorted(unread)))
+        one.note = f"Converted without a second look at the pixels: no decoder here for transfer syntax {names}"
+
+
+def find_disorder(volume: list[Member], members: list[Member]) -> str:
+    """Why the planes of a set are no stack: turned against one another, or with gaps; "" when they are one."""
+    first = members[0].frame.orientation
+    turned = [m for m in members if max(map(abs, map(float.__sub__, m.frame.orientation, first))) > COSINE_TOLERANCE]
+    if turned:
+        return f"Planes of unlike orientations stand in one set: {len(turned)} of {len(members)} are turned"
+    places = sorted(slice_position(member) for member in volume)
+    gaps = [b - a for a, b in pairwise(places)]
+    if gaps and max(gaps) - min(gaps) > max(GAP_TOLERANCE, GAP_SHARE * min(gaps)):
+        return (
+            f"The slices are unevenly spaced, by {min(gaps):g} to {max(gaps):g} mm: some are missing, or stacks of "
+            "several places stand in one series"
+        )
+    return ""
 
 
 def _fill_phases(one: AcquisitionSet) -> None:

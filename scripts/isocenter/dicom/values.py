@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from pydicom.multival import MultiValue
 
+#: A position [mm] or direction beyond this is damage, and would overflow what is computed from it.
+LARGEST = 1e6
+
 
 class Header(Protocol):
     """What values are read from: a pydicom Dataset, or one frame of an enhanced one."""
@@ -34,7 +37,7 @@ def as_number(value: Any) -> float | None:
 
 
 def read_numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Exactly `count` finite numbers of an element, else None."""
+    """Exactly `count` numbers of an element, none beyond `LARGEST`, else None."""
     value = header.get(keyword)
     if value is None or isinstance(value, (str, bytes)):
         return None
@@ -42,7 +45,7 @@ def read_numbers(header: Header, keyword: str, count: int) -> tuple[float, ...] 
         numbers = tuple(float(v) for v in value)
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+    return numbers if len(numbers) == count and all(abs(number) <= LARGEST for number in numbers) else None
 
 
 def read_text(header: Header, keyword: str) -> str:
@@ -105,6 +108,7 @@ def as_seconds(text: str) -> float | None:
     """A DICOM time ``HHMMSS.FFFFFF`` [s after midnight]."""
     digits = text.split("+")[0].split("-")[0]
     try:
-        return int(digits[:2]) * 3600.0 + int(digits[2:4]) * 60.0 + float(digits[4:] or 0)
+        seconds = int(digits[:2]) * 3600.0 + int(digits[2:4]) * 60.0 + float(digits[4:] or 0)
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None

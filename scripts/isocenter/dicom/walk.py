@@ -1,30 +1,38 @@
 """Every file below a folder, in one order, whatever its name; what an operating system left there is passed by."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 #: Files that systems, not scanners, put beside images. A DICOMDIR is a table of contents, not an image.
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "lockfile", ".gitkeep", ".gitignore"})
-JUNK_FOLDERS = frozenset({"__macosx", ".git", "$recycle.bin", "system volume information"})
+JUNK_FOLDERS = frozenset({"__macosx", ".git", "$recycle.bin", "system volume information", ".unpacked"})
 #: macOS writes a resource fork of every file on foreign disks under this prefix.
 JUNK_PREFIX = "._"
+#: No DICOM file is larger: the lengths of its elements are 32-bit numbers [bytes].
+LARGEST_FILE = 2**32
+COPY_INSTEAD = "Copy the images themselves into the folder"
 
 
 @dataclass(frozen=True)
 class Found:
-    """One file: where it is, and its path below the source folder with forward slashes."""
+    """One file: where it is, and its path below the source folder with forward slashes.
+
+    problem, action : why it is not read, and what to do about it; "" when it is
+    """
 
     path: Path
     relative: str
     size: int
     mtime_ns: int
-    is_outside: bool = False
+    problem: str = ""
+    action: str = ""
 
 
 def walk_tree(root: Path) -> Iterator[Found]:
-    """All files below `root`, sorted by path. Links that leave the tree come with ``is_outside`` set."""
+    """All files below `root`, sorted by path. What must not be read (links that leave the tree) says why."""
     root = root.resolve()
     paths = []
     for folder, folders, names in os.walk(root):
@@ -33,12 +41,30 @@ def walk_tree(root: Path) -> Iterator[Found]:
         # A linked folder is not walked (it may lead anywhere, or in circles), but it is not passed over in silence.
         paths += [Path(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
     for path in sorted(paths):
-        relative = path.relative_to(root).as_posix()
-        if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root)):
-            yield Found(path, relative, 0, 0, is_outside=True)
-            continue
+        yield _look_at(path, path.relative_to(root).as_posix(), root)
+
+
+def _look_at(path: Path, relative: str, root: Path) -> Found:
+    try:
         status = path.stat()
-        yield Found(path, relative, status.st_size, status.st_mtime_ns)
+        is_outside = path.is_symlink() and not path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a link to nothing, or in a circle
+        return Found(path, relative, 0, 0, "A link that leads nowhere", COPY_INSTEAD)
+    if is_outside or (path.is_symlink() and stat.S_ISDIR(status.st_mode)):
+        problem = "A link that leads out of the site's source folder, or to a folder, was not followed"
+        return Found(path, relative, 0, 0, problem, COPY_INSTEAD)
+    if not stat.S_ISREG(status.st_mode):
+        return Found(path, relative, 0, 0, "This is no plain file but a pipe, socket or device", "Remove it")
+    if status.st_size > LARGEST_FILE:
+        problem = f"The file is larger than any DICOM file can be: {status.st_size} bytes"
+        return Found(path, relative, 0, 0, problem, "Nothing, if it holds no images; otherwise send them one by one")
+    return Found(path, relative, status.st_size, status.st_mtime_ns)
+
+
+def is_junk_path(relative: str) -> bool:
+    """Whether a path, with forward slashes, is one that `walk_tree` passes by."""
+    *folders, name = relative.split("/")
+    return _is_junk(name) or any(folder.lower() in JUNK_FOLDERS for folder in folders)
 
 
 def _is_junk(name: str) -> bool:

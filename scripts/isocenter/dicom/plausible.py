@@ -1,0 +1,64 @@
+"""Values of a header that no scan can have: found before anything is computed from them."""
+
+from isocenter.dicom.group import Series
+from isocenter.dicom.headers import Frame, Image
+
+ASK_ABOUT_VALUES = "Send the series again as the scanner made it; values are never mended here"
+#: Field of a frame: its element, the least and the largest value that a scan of a body or phantom may have, its unit.
+RANGES = {
+    "echo_time": ("Echo Time (0018,0081)", 0.0, 10.0, "s"),
+    "repetition_time": ("Repetition Time (0018,0080)", 0.0, 120.0, "s"),
+    "inversion_time": ("Inversion Time (0018,0082)", 0.0, 60.0, "s"),
+    "flip_angle": ("Flip Angle (0018,1314)", 0.0, 360.0, "deg"),
+    "b_value": ("Diffusion b-value (0018,9087)", 0.0, 1e5, "s/mm²"),
+    "slope": ("Rescale Slope (0028,1053), or the vendor's own", -1e9, 1e9, ""),
+    "intercept": ("Rescale Intercept (0028,1052), or the vendor's own", -1e12, 1e12, ""),
+}
+#: Pixels [mm] of a microscope and of a survey of the whole body, with room on both sides.
+SPACING = (1e-3, 100.0)
+#: T. Old headers of one vendor give gauss.
+FIELD = (1e-3, 30.0)
+#: How far directions may be from unit length and a right angle: headers round to three digits at worst.
+COSINE_TOLERANCE = 0.01
+
+
+def find_absurdity(series: Series) -> str:
+    """Why the values of a series cannot be believed, naming the element; "" when they can."""
+    field = series.description.field_strength
+    if field is not None and not FIELD[0] <= field <= FIELD[1]:
+        return f"Magnetic Field Strength (0018,0087) is {field:g} T"
+    serials = {image.serial for image in series.images}
+    if len(serials) > 1:
+        return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
+    for image in series.images:
+        problem = _judge_image(image) or next(filter(None, map(_judge_frame, image.frames)), "")
+        if problem:
+            return problem
+    return ""
+
+
+def _judge_image(image: Image) -> str:
+    if image.n_samples != 1:
+        return f"Samples per Pixel (0028,0002) is {image.n_samples}: a color image has no signal"
+    if image.n_frames != len(image.frames):
+        return f"A file holds {image.n_frames} frames and does not say what each of them is"
+    return ""
+
+
+def _judge_frame(frame: Frame) -> str:
+    for name, (element, least, largest, unit) in RANGES.items():
+        value = getattr(frame, name)
+        if value is not None and not least <= value <= largest:
+            return f"{element} is {value:g} {unit}".strip()
+    if frame.spacing and not all(SPACING[0] <= step <= SPACING[1] for step in frame.spacing):
+        return f"Pixel Spacing (0028,0030) is {frame.spacing[0]:g} × {frame.spacing[1]:g} mm"
+    if frame.orientation and not _is_frame_of_axes(frame.orientation):
+        return "Image Orientation (0020,0037) is no pair of directions at a right angle"
+    return ""
+
+
+def _is_frame_of_axes(orientation: tuple[float, ...]) -> bool:
+    row, column = orientation[:3], orientation[3:]
+    lengths = [sum(cosine**2 for cosine in axis) ** 0.5 for axis in (row, column)]
+    angle = sum(a * b for a, b in zip(row, column, strict=True))
+    return abs(angle) <= COSINE_TOLERANCE and all(abs(length - 1) <= COSINE_TOLERANCE for length in lengths)
