@@ -6,26 +6,29 @@ from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
 from isocenter.fitting.both_sides import make_notes, widen
 from isocenter.fitting.passes import check_solution, settle, start_amplitudes
-from isocenter.fitting.problem import make_solution
+from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
 from isocenter.models.compiled import kernel, vector_kernel
 
 _OK = int(Flag.OK)
+#: By how much less an M-estimate on the edge must leave than one inside: half of what it is for sums of squares.
+_EDGE = 2.0
 
 
 @kernel
 def finish_planar(
-    evaluate, report, problem, direction, sides, signal, theta, scale, sigma, kind, values, errors, flag, rms, outliers,
-    freedom,
+    evaluate, report, problem, direction, sides, signal, theta, starts, scale, sigma, kind, values, errors, flag, rms,
+    outliers, freedom,
 ):  # fmt: skip
     """As `passes.finish_voxels`, of signals (v, n) whose samples can all be used and keep their signs.
 
     direction, sides : of the `plane`; standard errors are those of `sides` where there are any
+    starts : (v, k, 2) of robust fits, which of them leads to the lowest M-estimate is theirs; NaN for none
     """
     n = signal.shape[1]
     p, q = 2, problem.grid_basis.shape[0]
-    solution = make_solution(p, q, n)
+    solution, trial = make_solution(p, q, n), make_solution(p, q, n)
     ones, weight, signed = np.ones(n), np.empty(n), np.empty(n)
     curves, work = np.empty((3, n)), np.empty((3, n))
     normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
@@ -36,7 +39,12 @@ def finish_planar(
         for j in range(p):
             solution.theta[j] = theta[v, j]
         is_finite = True
-        is_converged = settle_plane(problem, y, weight, solution, scale[v], kind, curves, work, small)
+        if kind:
+            is_converged = settle_lowest(
+                problem, y, weight, solution, trial, starts[v], scale[v], kind, curves, work, small
+            )
+        else:
+            is_converged = settle_plane(problem, y, weight, solution, scale[v], kind, curves, work, small)
         if not is_converged:
             # Back to the start, and the slow way.
             for j in range(p):
@@ -61,6 +69,34 @@ def finish_planar(
             place, amplitudes = solution.theta, solution.amplitudes
             widen(sides, direction, padded, mean, n, place, amplitudes, variance, free, covariance, notes)
             report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
+
+
+@vector_kernel
+def settle_lowest(problem, y, weight, solution, trial, starts, scale, kind, curves, work, small):
+    """Write the lowest M-estimate from any of the starts (k, 2); returns whether one was reached.
+
+    All are measured on the same scale (Yohai's MM-estimate, of several optima the lowest).
+    """
+    lowest = np.inf
+    for k in range(starts.shape[0]):
+        if not np.isfinite(starts[k, 0]):
+            break
+        for j in range(2):
+            trial.theta[j] = min(max(float(starts[k, j]), problem.lower[j]), problem.upper[j])
+        if not settle_plane(problem, y, weight, trial, scale, kind, curves, work, small):
+            continue
+        residual = work[0]
+        level = trial.amplitudes[1] if trial.amplitudes.size == 2 else 0.0
+        for i in range(y.size):
+            residual[i] = y[i] - trial.amplitudes[0] * trial.basis[0, i] - level
+        total = weigh_all(residual, scale, kind, weight, work[1])
+        for j in range(2):
+            if trial.theta[j] <= problem.lower[j] or trial.theta[j] >= problem.upper[j]:
+                total += _EDGE
+        if total < lowest:
+            lowest = total
+            copy_solution(solution, trial)
+    return lowest < np.inf
 
 
 @vector_kernel
