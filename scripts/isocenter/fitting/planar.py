@@ -55,7 +55,8 @@ class Planar(Direct):
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
         """First pass over a batch: adds theta (v, 2), negative, scale and converged (v,), and starts.
 
-        starts : (v, _MOST_CANDIDATES, 2), of robust fits: all sides' optima, the first of them theta; NaN for none
+        starts : (v, k, 2), of robust fits: the optima of all sides without the sample that stands off the most, and the
+        best one of all samples, from which the M-estimate is sought; NaN for none
         """
         complete = work.count == work.y.shape[1]
         if complete.all():
@@ -65,7 +66,7 @@ class Planar(Direct):
             super().start(work, is_robust)
         work.converged = np.zeros(len(work.y), dtype=bool)
         # Single precision will do for starts, which are kept for all voxels until the scale is known.
-        work.starts = np.full((len(work.y), _MOST_CANDIDATES if is_robust else 0, 2), np.nan, np.float32)
+        work.starts = np.full((len(work.y), _MOST_CANDIDATES + 1 if is_robust else 0, 2), np.nan, np.float32)
         rows = np.flatnonzero(complete)
         if rows.size:
             block = slice(None) if rows.size == len(work.y) else rows
@@ -236,9 +237,36 @@ def start_planar(
                     for i in range(n):
                         absolute[i] = abs(y[i] - predict_sample(solution, i))
                     scale[v] = estimate_scale(absolute, n, p + q)
+        if is_robust and has_directions:
+            # The sample that a node fits worst may be a sound one; this optimum has them all.
+            s, shift = find_highest(heights, levels)
+            for j in range(p):
+                place[j] = (nodes[s, j] + shift * (nodes[1, j] - nodes[0, j]) - lower[j]) / half[j]
+            _, is_reached = climb(direction, padded, -1, 1.0, place, sums, rows)
+            if is_reached:
+                for j in range(p):
+                    starts[v, _MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]
+
+
+@vector_kernel
+def find_highest(heights, levels):
+    """The node of the level with the highest top, and where that is, in nodes from it."""
+    size = heights.size // levels
+    best, shift, highest = 0, 0.0, -1.0
+    for first in range(0, heights.size, size):
+        s = first
+        for k in range(first + 1, first + size):
+            if abs(heights[k]) > abs(heights[s]):
+                s = k
+        t, top = 0.0, heights[s]
+        if first + 1 < s < first + size - 2:
+            t, top = interpolate_top(heights, s)
+        if abs(top) > highest:
+            best, shift, highest = s, t, abs(top)
+    return best, shift
 
 
 @vector_kernel

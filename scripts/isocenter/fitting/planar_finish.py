@@ -80,7 +80,7 @@ def settle_lowest(problem, y, weight, solution, trial, starts, scale, kind, curv
     lowest = np.inf
     for k in range(starts.shape[0]):
         if not np.isfinite(starts[k, 0]):
-            break
+            continue
         for j in range(2):
             trial.theta[j] = min(max(float(starts[k, j]), problem.lower[j]), problem.upper[j])
         if not settle_plane(problem, y, weight, trial, scale, kind, curves, work, small):
