@@ -92,8 +92,8 @@ class Planar(Direct):
             else:
                 finish_planar(
                     self.evaluate, self.report, self.problem, self.direction, self.sides, part.y, part.theta,
-                    part.starts, part.scale, part.known, kind, part.values, part.errors, part.flag, part.rms, part.outliers,
-                    part.freedom,
+                    part.starts, part.scale, part.known, kind, part.values, part.errors, part.flag, part.rms,
+                    part.outliers, part.freedom,
                 )  # fmt: skip
             _put_back(work, block, part, _FINISHED)
 
