@@ -237,15 +237,15 @@ def start_planar(
                     for i in range(n):
                         absolute[i] = abs(y[i] - predict_sample(solution, i))
                     scale[v] = estimate_scale(absolute, n, p + q)
-        if is_robust and has_directions:
+        if is_robust:
             # The sample that a node fits worst may be a sound one; this optimum has them all.
             s, shift = find_highest(heights, levels)
             for j in range(p):
                 place[j] = (nodes[s, j] + shift * (nodes[1, j] - nodes[0, j]) - lower[j]) / half[j]
-            _, is_reached = climb(direction, padded, -1, 1.0, place, sums, rows)
-            if is_reached:
-                for j in range(p):
-                    starts[v, _MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
+            if has_directions:
+                climb(direction, padded, -1, 1.0, place, sums, rows)
+            for j in range(p):
+                starts[v, _MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]

@@ -32,30 +32,18 @@ def finish_planar(
     n = signal.shape[1]
     p, q = 2, problem.grid_basis.shape[0]
     solution, trial = make_solution(p, q, n), make_solution(p, q, n)
-    ones, weight, signed = np.ones(n), np.empty(n), np.empty(n)
-    curves, work = np.empty((3, n)), np.empty((3, n))
+    room = make_room(p + q, n)
+    weight, work = room[0], room[4]
     normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
-    small = make_small(p + q)
     notes, padded = make_notes(sides), np.zeros(n + -n % 4)
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):
             solution.theta[j] = theta[v, j]
-        is_finite = True
-        if kind:
-            is_converged = settle_lowest(
-                problem, y, weight, solution, trial, starts[v], scale[v], kind, curves, work, small
-            )
-        else:
-            is_converged = settle_plane(problem, y, weight, solution, scale[v], kind, curves, work, small)
-        if not is_converged:
-            # Back to the start, and the slow way.
-            for j in range(p):
-                solution.theta[j] = theta[v, j]
-            for i in range(n):
-                signed[i] = y[i]
-            start_amplitudes(evaluate, problem, signed, ones, weight, solution, kind)
-            is_finite, is_converged = settle(evaluate, problem, y, signed, ones, weight, solution, scale[v], kind)
+        is_finite, is_converged = True, True
+        is_found = kind > 0 and settle_best(evaluate, problem, y, starts[v], scale[v], kind, solution, trial, room)
+        if not is_found:
+            is_finite, is_converged = settle_one(evaluate, problem, y, scale[v], kind, solution, room)
         for j in range(p):
             theta[v, j] = solution.theta[j]
         rms[v], outliers[v], freedom[v], variance = estimate_covariance(
@@ -74,16 +62,39 @@ def finish_planar(
             report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
 
 
-@vector_kernel
-def settle_lowest(problem, y, weight, solution, trial, starts, scale, kind, curves, work, small):
+@kernel
+def make_room(z, n):
+    """Scratch of `settle_one` for z parameters and n samples."""
+    return np.empty(n), np.ones(n), np.empty(n), np.empty((3, n)), np.empty((3, n)), make_small(z)
+
+
+@kernel
+def settle_one(evaluate, problem, y, scale, kind, solution, room):
+    """Move `solution` to the M-estimate (or least squares) of y (n,): whether it is finite, and has converged."""
+    weight, ones, signed, curves, work, small = room
+    first, second = solution.theta[0], solution.theta[1]
+    if settle_plane(problem, y, weight, solution, scale, kind, curves, work, small):
+        return True, True
+    # Back to the start, and the slow way.
+    solution.theta[0], solution.theta[1] = first, second
+    for i in range(y.size):
+        signed[i] = y[i]
+    start_amplitudes(evaluate, problem, signed, ones, weight, solution, kind)
+    return settle(evaluate, problem, y, signed, ones, weight, solution, scale, kind)
+
+
+@kernel
+def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room):
     """Write the best of the M-estimates from all starts (k, 2); returns whether one was reached."""
     lowest = np.inf
     for k in range(starts.shape[0]):
         if not np.isfinite(starts[k, 0]):
             continue
+        is_edge = False
         for j in range(2):
             trial.theta[j] = min(max(float(starts[k, j]), problem.lower[j]), problem.upper[j])
-        if not settle_plane(problem, y, weight, trial, scale, kind, curves, work, small):
+        is_finite, is_converged = settle_one(evaluate, problem, y, scale, kind, trial, room)
+        if not (is_finite and is_converged):
             continue
         level = trial.amplitudes[1] if trial.amplitudes.size == 2 else 0.0
         total = 0.0
@@ -93,8 +104,8 @@ def settle_lowest(problem, y, weight, solution, trial, starts, scale, kind, curv
             total += 1.0 - rest * rest * rest
         total *= _WIDE**2 / 6.0
         for j in range(2):
-            if trial.theta[j] <= problem.lower[j] or trial.theta[j] >= problem.upper[j]:
-                total += _EDGE
+            is_edge = is_edge or trial.theta[j] <= problem.lower[j] or trial.theta[j] >= problem.upper[j]
+        total += _EDGE if is_edge else 0.0
         if total < lowest:
             lowest = total
             copy_solution(solution, trial)
