@@ -79,7 +79,8 @@ class Planar(Direct):
 
     def finish(self, work: SimpleNamespace, kind: int) -> None:
         """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
-        is_found = work.scale > 0.0 if kind else work.converged
+        # Where standard errors hold both sides they do so for all complete trains: `fields.single` counts on it.
+        is_found = work.scale > 0.0 if kind else work.converged | (self.sides.step > 0.0)
         is_quick = (work.count == work.y.shape[1]) & is_found & (not self.separable.is_magnitude)
         self._prepare(work)
         for rows, is_quick_part in ((np.flatnonzero(is_quick), True), (np.flatnonzero(~is_quick), False)):
