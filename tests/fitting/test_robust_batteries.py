@@ -47,6 +47,12 @@ BATTERIES = {
         {"T2": (0.04, 0.15), "S0": (800.0, 1200.0)},
         "T2",
     ),
+    "T2 by phase graph, 32 echoes": (
+        "t2_extended_phase_graph",
+        {"EchoTime": [round(0.01 * k, 3) for k in range(1, 33)]},
+        {"T2": (0.04, 0.15), "B1": (0.8, 1.1), "S0": (800.0, 1200.0)},
+        "T2",
+    ),
     "ADC, 8 b-values": (
         "adc_monoexponential",
         {"DiffusionBValue": [0.0, 100.0, 200.0, 350.0, 500.0, 650.0, 800.0, 1000.0]},
@@ -55,12 +61,17 @@ BATTERIES = {
     ),
 }
 
+#: Of the model, where there are any.
+OPTIONS = {
+    "T2 by phase graph, 32 echoes": {"profile": "slr", "time_bandwidth": (5.0, 5.0), "thickness_ratio": 1.2},
+}
+
 
 @cache
 def draw(battery, amount):
     """Bound model, truth of the parameter, clean and corrupted noisy signals."""
     name, acquisition, limits, parameter = BATTERIES[battery]
-    bound = models.get(name).bind(acquisition)
+    bound = models.get(name).bind(acquisition, **OPTIONS.get(battery, {}))
     rng = np.random.default_rng(17)
     truth = {key: rng.uniform(*limit, VOXELS) for key, limit in limits.items()}
     signal = bound.predict(truth)

@@ -130,12 +130,12 @@ class Batches:
             work = self._gather(batch)
             engine.start(work, kind > 0)
             if kind:
-                kept[int(batch[0])] = (work.theta, work.negative, work.scale)
+                kept[int(batch[0])] = (work.theta, work.negative, work.scale, getattr(work, "starts", None))
                 return
             self._refine(engine, work, kind)
             if is_twice:
                 spread = np.where(work.flag == Flag.OK, work.rms * np.sqrt(work.count / work.freedom), np.nan)
-                kept[int(batch[0])] = (work.theta, work.negative, spread)
+                kept[int(batch[0])] = (work.theta, work.negative, spread, None)
                 return
             if is_rician:
                 engine.maximize(work)
@@ -145,13 +145,13 @@ class Batches:
         if not is_twice:
             return self.found
         # What only all voxels together tell: the usual scale of the residuals.
-        scales = np.concatenate([scale for _, _, scale in kept.values()]) if kept else np.array([])
+        scales = np.concatenate([scale for _, _, scale, _ in kept.values()]) if kept else np.array([])
         measured = scales[np.isfinite(scales)]
         usual = float(np.median(measured)) if measured.size else np.nan
 
         def end(batch: np.ndarray) -> None:
             work = self._gather(batch)
-            work.theta, work.negative, scale = kept.pop(int(batch[0]))
+            work.theta, work.negative, scale, work.starts = kept.pop(int(batch[0]))
             if is_rician:
                 work.known[:] = usual
                 engine.maximize(work)

@@ -22,8 +22,8 @@ from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
 from isocenter.models.compiled import vector_kernel
 
-#: Nodes on a level this far apart, and so many levels. Robust starts do not look between nodes: theirs cost more each.
-_SPACING, _ROBUST, _LEVELS = 0.28, 0.42, 14
+#: Nodes on a level this far apart, and so many levels.
+_SPACING, _LEVELS = 0.28, 14
 #: Levels from which an optimum is sought, at most.
 _MOST_CANDIDATES = 3
 #: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
@@ -35,7 +35,7 @@ _MOST_STEPS = 60
 #: the signal's sum of squares, which is what they are coarse by.
 _HOPELESS, _COARSE = 1.5, 5e-4
 #: What a batch holds for each of its voxels, by the pass that adds it.
-_STARTED = ("theta", "negative", "scale", "converged")
+_STARTED = ("theta", "negative", "scale", "converged", "starts")
 _FINISHED = ("values", "errors", "flag", "rms", "outliers", "freedom", "theta")
 
 
@@ -47,13 +47,17 @@ class Planar(Direct):
         lower, upper = np.array([separable.lower, separable.upper])
         n = separable.design.shape[1]
         self.flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
-        self.nodes = {False: lay_nodes(separable, self.flat, _SPACING), True: lay_nodes(separable, self.flat, _ROBUST)}
+        self.nodes = lay_nodes(separable, self.flat, _SPACING)
         self.direction, self.sides = plane.direction, plane.sides
         # Half a cell of the directions, along both coordinates.
         self.half = (upper - lower) / (2.0 * np.maximum(plane.direction.shape[:2], 1))
 
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
-        """First pass over a batch: adds theta (v, 2), negative, scale and converged (v,)."""
+        """First pass over a batch: adds theta (v, 2), negative, scale and converged (v,), and starts.
+
+        starts : (v, k, 2), of robust fits: the optima of all sides without the sample that stands off the most, and the
+        best one of all samples, from which the M-estimate is sought; NaN for none
+        """
         complete = work.count == work.y.shape[1]
         if complete.all():
             work.theta, work.negative = np.empty((len(work.y), 2)), np.zeros(len(work.y), np.int64)
@@ -61,19 +65,22 @@ class Planar(Direct):
         else:
             super().start(work, is_robust)
         work.converged = np.zeros(len(work.y), dtype=bool)
+        # Single precision will do for starts, which are kept for all voxels until the scale is known.
+        work.starts = np.full((len(work.y), _MOST_CANDIDATES + 1 if is_robust else 0, 2), np.nan, np.float32)
         rows = np.flatnonzero(complete)
         if rows.size:
             block = slice(None) if rows.size == len(work.y) else rows
-            theta, scale, converged = work.theta[block], work.scale[block], work.converged[block]
+            part = _select(work, block, _STARTED)
             start_planar(
-                self.evaluate, self.problem, _LEVELS, self.nodes[is_robust], self.flat, self.direction, self.half,
-                work.y[block], is_robust, theta, scale, converged,
+                self.evaluate, self.problem, _LEVELS, self.nodes, self.flat, self.direction, self.half, part.y,
+                is_robust, part.theta, part.scale, part.converged, part.starts,
             )  # fmt: skip
-            work.theta[block], work.scale[block], work.converged[block] = theta, scale, converged
+            _put_back(work, block, part, _STARTED)
 
     def finish(self, work: SimpleNamespace, kind: int) -> None:
         """Second pass: adds values, errors (v, r), flag, rms, outliers and freedom (v,)."""
-        is_found = work.scale > 0.0 if kind else work.converged
+        # Where standard errors hold both sides they do so for all complete trains: `fields.single` counts on it.
+        is_found = work.scale > 0.0 if kind else work.converged | (self.sides.step > 0.0)
         is_quick = (work.count == work.y.shape[1]) & is_found & (not self.separable.is_magnitude)
         self._prepare(work)
         for rows, is_quick_part in ((np.flatnonzero(is_quick), True), (np.flatnonzero(~is_quick), False)):
@@ -86,8 +93,8 @@ class Planar(Direct):
             else:
                 finish_planar(
                     self.evaluate, self.report, self.problem, self.direction, self.sides, part.y, part.theta,
-                    part.scale, part.known, kind, part.values, part.errors, part.flag, part.rms, part.outliers,
-                    part.freedom,
+                    part.starts, part.scale, part.known, kind, part.values, part.errors, part.flag, part.rms,
+                    part.outliers, part.freedom,
                 )  # fmt: skip
             _put_back(work, block, part, _FINISHED)
 
@@ -108,10 +115,13 @@ def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[n
 
 
 @vector_kernel
-def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged):
+def start_planar(
+    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts
+):  # fmt: skip
     """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
 
-    A robust start leaves out the sample without which the node fits best: see `robust_start`.
+    A robust start leaves out the sample without which the node fits best: see `robust_start`. Which side is the better
+    one the fit without that sample cannot tell, so all optima are noted for `finish_planar`: starts (v, k, 2).
     """
     nodes, unit, leverage = laid
     n = signal.shape[1]
@@ -127,7 +137,7 @@ def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal,
     weight = np.empty(n)
     absolute = np.empty(n)
     gram_inverse = np.empty((q, q))
-    place, sums, rows = np.empty(2), np.empty(64), np.empty((3, 8))
+    near, place, sums, rows = np.empty(5), np.empty(2), np.empty(64), np.empty((3, 8))
     has_directions = direction.size > 0
     lower = problem.lower
     for v in range(signal.shape[0]):
@@ -162,11 +172,17 @@ def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal,
             best_cost[m] = cost[s]
             best_node[m] = s
             best_shift[m] = 0.0
-            if not is_robust and first + 1 < s < first + size - 2:
-                best_shift[m], top = interpolate_top(heights, s)
-                best_cost[m] = total - top * top
+            if first + 1 < s < first + size - 2:
+                if is_robust:
+                    worst = find_worst(y, level, flat, heights, unit, leverage, s)
+                    rest = leave_out(y, total, level, flat, heights, unit, worst, s, near)
+                    best_shift[m], top = interpolate_top(near, 2)
+                    best_cost[m] = rest - top * top
+                else:
+                    best_shift[m], top = interpolate_top(heights, s)
+                    best_cost[m] = total - top * top
         found = np.inf
-        for _ in range(_MOST_CANDIDATES):
+        for turn in range(_MOST_CANDIDATES):
             chosen = -1
             for m in range(levels):
                 is_top = best_node[m] >= 0
@@ -178,13 +194,7 @@ def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal,
                 break
             s, shift = best_node[chosen], best_shift[chosen]
             best_node[chosen] = -1
-            worst, off = -1, -1.0
-            if is_robust:
-                for i in range(n):
-                    r = y[i] - level * flat[i] - heights[s] * unit[i, s]
-                    if r * r * leverage[i, s] > off:
-                        off = r * r * leverage[i, s]
-                        worst = i
+            worst = find_worst(y, level, flat, heights, unit, leverage, s) if is_robust else -1
             for i in range(n):
                 weight[i] = 1.0
             if worst >= 0:
@@ -214,6 +224,9 @@ def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal,
             for j in range(p):
                 if solution.theta[j] <= lower[j] or solution.theta[j] >= problem.upper[j]:
                     value *= 1.0 + _EDGE / (n - p - q)
+            if is_robust:
+                for j in range(p):
+                    starts[v, turn, j] = solution.theta[j]
             if value < found:
                 found = value
                 converged[v] = is_reached
@@ -225,9 +238,59 @@ def start_planar(evaluate, problem, levels, laid, flat, direction, half, signal,
                     for i in range(n):
                         absolute[i] = abs(y[i] - predict_sample(solution, i))
                     scale[v] = estimate_scale(absolute, n, p + q)
+        if is_robust:
+            # The sample that a node fits worst may be a sound one; this optimum has them all.
+            s, shift = find_highest(heights, levels)
+            for j in range(p):
+                place[j] = (nodes[s, j] + shift * (nodes[1, j] - nodes[0, j]) - lower[j]) / half[j]
+            if has_directions:
+                climb(direction, padded, -1, 1.0, place, sums, rows)
+            for j in range(p):
+                starts[v, _MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]
+
+
+@vector_kernel
+def find_highest(heights, levels):
+    """The node of the level with the highest top, and where that is, in nodes from it."""
+    size = heights.size // levels
+    best, shift, highest = 0, 0.0, -1.0
+    for first in range(0, heights.size, size):
+        s = first
+        for k in range(first + 1, first + size):
+            if abs(heights[k]) > abs(heights[s]):
+                s = k
+        t, top = 0.0, heights[s]
+        if first + 1 < s < first + size - 2:
+            t, top = interpolate_top(heights, s)
+        if abs(top) > highest:
+            best, shift, highest = s, t, abs(top)
+    return best, shift
+
+
+@vector_kernel
+def find_worst(y, level, flat, heights, unit, leverage, s):
+    """The sample without which node s fits best."""
+    worst, off = 0, -1.0
+    for i in range(y.size):
+        r = y[i] - level * flat[i] - heights[s] * unit[i, s]
+        if r * r * leverage[i, s] > off:
+            off = r * r * leverage[i, s]
+            worst = i
+    return worst
+
+
+@vector_kernel
+def leave_out(y, total, level, flat, heights, unit, worst, s, near):
+    """Write the heights of the five nodes around s without a sample; returns what the constant leaves of the others."""
+    free = 1.0 - flat[worst] ** 2
+    own = (y[worst] - level * flat[worst]) / free
+    for k in range(5):
+        e = unit[worst, s - 2 + k]
+        near[k] = (heights[s - 2 + k] - own * e) / np.sqrt(max(1.0 - e * e / free, 1e-9))
+    return total - level * level - own * own * free
 
 
 @vector_kernel
