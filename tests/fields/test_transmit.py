@@ -86,6 +86,15 @@ def test_t2_and_b1_of_a_head(snr):
         assert 0.93 <= coverage <= 0.97
 
 
+def test_robust_fits_of_a_head():
+    head = make_head(100, shape=(64, 64, 4))
+    found = fit_volume(head.bound, head.signal, mask=head.inside, spacing=head.spacing, robust="tukey")
+    for zone in (np.abs(head.b1 - 1) < 0.05, head.b1 < 0.92, head.b1 > 1.08):
+        bias, coverage = judge(head, found, zone)
+        assert abs(bias) < 0.005
+        assert 0.93 <= coverage <= 0.97
+
+
 def test_what_the_neighborhood_brings():
     """Single voxels cover, but scatter twice as far, and their bias is that of the side they land on."""
     head = make_head(100, shape=(64, 64, 2))
