@@ -177,7 +177,7 @@ def lock_zip(path, images):
 
 def cut_off(path, images):
     pack(images, path)
-    path.write_bytes(path.read_bytes()[:-600])
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
 
 
 def flip_bits(path, images):
@@ -187,7 +187,23 @@ def flip_bits(path, images):
     path.write_bytes(content)
 
 
+def flip_header(path, images):
+    pack(images, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"./a/image002") + 3] ^= 0x55
+    path.write_bytes(content)
+
+
+def cut_between_entries(path, images):
+    pack(images, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"./a/image005")])
+
+
 REFUSED = {
+    "header.tar": (flip_header, "damaged or cut off"),
+    "short.tar": (cut_between_entries, "damaged or cut off"),
+    "cut.tar": (cut_off, "damaged or cut off"),
     "bomb.zip": (bomb_zip, "unpacks to more than"),
     "bomb.tar.gz": (bomb_tar, "unpacks to more than"),
     "locked.zip": (lock_zip, "locked by a password"),

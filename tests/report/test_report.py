@@ -122,6 +122,7 @@ def test_the_flow_names_reasons_where_they_arose(built):
 def test_foreign_text_is_escaped_everywhere_and_never_a_target(built):
     front = (built[2] / "index.html").read_text(encoding="utf-8")
     assert html.escape(HOSTILE) in front.replace("&#34;", "&quot;")
+    assert html.escape("dicom/<scr") in front  # a file may be called anything
     for page in pages(built[2]):
         text = page.read_text(encoding="utf-8")
         assert "<script>alert" not in text, page

@@ -206,7 +206,7 @@ def _exclusions(sites) -> pd.DataFrame:
             "The schedule plans this visit, but no data arrived",
             "Ask the site",
         ),
-        ("siteC", "", "", "", "", "dicom/junk.txt", "intake", "This is no DICOM file", "Send the original DICOM"),
+        ("siteC", "", "", "", "", f"dicom/{HOSTILE}", "intake", "This is no DICOM file", "Send the original DICOM"),
         (
             "siteA",
             "T02",

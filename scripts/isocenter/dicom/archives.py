@@ -186,12 +186,21 @@ class _Counted:
     """A stream of bytes that spends a budget: headers of a tar count too."""
 
     def __init__(self, file: BinaryIO, budget: _Budget):
-        self._file, self._budget = file, budget
+        self._file, self._budget, self._last = file, budget, b""
 
     def read(self, size: int) -> bytes:
         content = self._file.read(size)
         self._budget.spend(len(content))
+        self._last = (self._last + content)[-tarfile.BLOCKSIZE :]
         return content
+
+    def finish(self) -> None:
+        """Read to the end, where gzip's checksum stands: a tar whose header is damaged looks as if it ended there."""
+        while rest := self.read(CHUNK):
+            if rest.strip(b"\0"):
+                raise _RefusedError("The archive is damaged or cut off: what follows an entry cannot be read")
+        if self._last != bytes(tarfile.BLOCKSIZE):
+            raise _RefusedError("The archive is damaged or cut off: it has no end")
 
 
 def _iterate_zip(path: Path, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
@@ -213,7 +222,7 @@ def _iterate_tar(path: Path, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
     open_it = open if path.name.lower().endswith(".tar") else gzip.open
     # The stream and what is written of it both count: a hole in a sparse entry is not in the stream.
     budget.limit, budget.left = 2 * budget.limit, 2 * budget.left
-    with open_it(path, "rb") as raw, tarfile.open(fileobj=_Counted(raw, budget), mode="r|") as archive:
+    with open_it(path, "rb") as raw, tarfile.open(fileobj=(stream := _Counted(raw, budget)), mode="r|") as archive:
         for member in archive:
             if member.isdir():
                 continue
@@ -222,6 +231,7 @@ def _iterate_tar(path: Path, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
             else:
                 yield member.name, LINK if member.issym() or member.islnk() else "An entry that is no plain file", None
             archive.members = []  # or all headers of a large archive stay in memory
+        stream.finish()
 
 
 LINK = "A link within an archive was not followed"
