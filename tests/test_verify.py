@@ -219,3 +219,15 @@ def test_accepting_is_an_override_with_a_reason(trial):
     entry = audit.read_log(trial)[-1]
     assert (entry.kind, entry.who, entry.why) == ("override", "A. Turing", "A typing error was mended")
     assert TABLE in entry.what
+
+
+def test_accepting_without_a_reason_is_refused(trial):
+    (trial / TABLE).write_text("value\n1.2\n")
+    assert "no reason" in str(call(trial, "--accept", " ").exception)
+    assert found(trial) == [(TABLE, "changed")]
+
+
+def test_results_of_an_earlier_version_can_be_recorded_first(tmp_path):
+    put(tmp_path, FILES)
+    assert call(tmp_path, "--accept", "Made before there was a trail").exit_code == 0
+    assert audit.read_log(tmp_path)[0].what == "first record of 4 results, as they are"

@@ -27,8 +27,9 @@ def verify(
     directory: Directory = Path("."),
     head: Annotated[str, typer.Option(help="A head that was noted earlier: it must still be in the log.")] = "",
     accept: Annotated[
-        str, typer.Option(metavar="REASON", help="Take the results as they are now; the reason goes into the log.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="REASON", help="Take the results as they are now; the reason goes into the log."),
+    ] = None,
     by: Annotated[str, typer.Option(help="Who accepts, if not the user of the operating system.")] = "",
 ) -> None:
     """Hold every result against the audit trail: exit 1 when one was changed, is missing or extra."""
@@ -43,10 +44,10 @@ def verify(
                 remedy="go to the trial's folder, or name it with --directory; isocenter run makes its results",
             )
         )
-    if accept:
+    if accept is not None:
         entry = accept_results(directory, accept, by)
-        console.print(f"{entry.who} {entry.what}; entry {entry.number} of the log", soft_wrap=True, highlight=False)
-    with Progress(console=console, transient=True) as progress:
+        console.print(f"{entry.who}: {entry.what}; entry {entry.number} of the log", soft_wrap=True, highlight=False)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("hashing results", total=None)
         found = verify_command.verify(
             directory, head=head, on_progress=lambda done, total: progress.update(task, completed=done, total=total)

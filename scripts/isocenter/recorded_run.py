@@ -49,14 +49,16 @@ def record_run(directory: Path, before: dict[str, tuple[int, int]], what: str) -
 
 
 def accept_results(directory: Path, why: str, who: str = "") -> audit.Entry:
-    """Take the results as they are now, on a person's word: an override, with the number of files that differed."""
+    """Take the results as they are now, on a person's word: an override that names the files that differed."""
     if not why.strip():
         raise audit.AuditError("An acceptance has no reason; what to do: say why the results are right as they are")
-    old = read_manifest(directory) or {}
+    old = read_manifest(directory)
     new = update_manifest(directory, {}, adopt_all=True)
-    changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-    names = ", ".join(changed[:20]) + (", …" if len(changed) > 20 else "")
-    what = f"accepted {len(changed)} of {len(new)} results as they are: {names or 'none differed'}"
+    if old is None:
+        what = f"first record of {len(new)} results, as they are"
+    else:
+        changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+        what = f"accepted {len(changed)} of {len(new)} results as they are: {', '.join(changed) or 'none differed'}"
     return audit.append_entry(directory, "override", what, why=why, who=who, digests=find_digests(directory))
 
 

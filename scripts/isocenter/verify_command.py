@@ -9,7 +9,12 @@ from isocenter.errors import AuditError, explain
 from isocenter.manifest import read_manifest, take_snapshot
 from isocenter.provenance import file_digest
 
-_MEND = "delete it and run again, bring it back from a copy, or accept it with a reason"
+#: What to do about a result, by what is wrong with it.
+_MEND = {
+    "changed": "bring it back from a copy, or delete it and run again; or accept it with a reason",
+    "missing": "bring it back from a copy, or run again; or accept with a reason that it is gone",
+    "extra": "take it elsewhere, or accept it with a reason",
+}
 _TRAIL = "bring the audit folder back from a copy; its files are never edited"
 
 
@@ -62,13 +67,13 @@ def verify(
     present = take_snapshot(directory)
     for path in sorted(present.keys() - manifest.keys()):
         size = f"{present[path][0]} bytes"
-        findings.append(Finding(path, "extra", "no such file: no recorded run wrote it", size, _MEND))
+        findings.append(Finding(path, "extra", "no such file: no recorded run wrote it", size, _MEND["extra"]))
     for number, (path, row) in enumerate(manifest.items(), start=1):
         if path not in present:
-            findings.append(Finding(path, "missing", f"{row.size} bytes, {row.sha256}", "no file", _MEND))
+            findings.append(Finding(path, "missing", f"{row.size} bytes, {row.sha256}", "no file", _MEND["missing"]))
         elif (found := file_digest(directory / path)) != row.sha256:
             sizes = (f"{size} bytes, {digest}" for size, digest in ((row.size, row.sha256), (present[path][0], found)))
-            findings.append(Finding(path, "changed", *sizes, _MEND))
+            findings.append(Finding(path, "changed", *sizes, _MEND["changed"]))
         on_progress(number, len(manifest))
     n_entries = (directory / layout.AUDIT_LOG).read_bytes().count(b"\n") if _has_log(directory) else 0
     is_open = (directory / layout.OPEN_RUN).is_file()
