@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import pydicom
 import pytest
@@ -30,14 +30,19 @@ CAREFUL = settings(
 @cache
 def seeds() -> dict[str, bytes]:
     """Good files of every kind."""
-    folder = Path(mkdtemp(prefix="isocenter-fuzz-"))
-    classic = write_classic(folder / "classic", header("se", ScanningSequence="SE"), ECHOES[:1], n_slices=1)[0]
-    philips = header(manufacturer="Philips Medical Systems")
-    multi = write_enhanced(folder / "enhanced", philips, [10.0, 20.0, 30.0], kind="SE", n_slices=1)
-    packed = pydicom.dcmread(classic)
-    packed.compress(RLELossless)
-    packed.save_as(folder / "packed")
-    return {"classic": classic.read_bytes(), "enhanced": multi.read_bytes(), "packed": (folder / "packed").read_bytes()}
+    with TemporaryDirectory(prefix="isocenter-fuzz-") as name:
+        folder = Path(name)
+        classic = write_classic(folder / "classic", header("se", ScanningSequence="SE"), ECHOES[:1], n_slices=1)[0]
+        philips = header(manufacturer="Philips Medical Systems")
+        multi = write_enhanced(folder / "enhanced", philips, [10.0, 20.0, 30.0], kind="SE", n_slices=1)
+        packed = pydicom.dcmread(classic)
+        packed.compress(RLELossless)
+        packed.save_as(folder / "packed")
+        return {
+            "classic": classic.read_bytes(),
+            "enhanced": multi.read_bytes(),
+            "packed": (folder / "packed").read_bytes(),
+        }
 
 
 @pytest.fixture
