@@ -13,7 +13,7 @@ from isocenter.models.compiled import kernel, vector_kernel
 
 _OK = int(Flag.OK)
 #: M-estimates from several starts are told apart by a wider biweight: a sample that is thrown out counts as one that is
-#: 4 scales off. With the estimate's own, 2.7 scales, one train in fifty throws out its first echo, which tells B1.
+#: 4 scales off. With the estimate's own, 2.7 scales, too many trains throw out a sound echo that tells B1.
 _WIDE = 7.0
 #: By how much less an M-estimate on the edge must leave than one inside: half of what it is for sums of squares.
 _EDGE = 2.0
