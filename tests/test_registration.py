@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from simulated_brain import (
     AFFINE,
     INVERSION_TIMES,
@@ -36,6 +37,7 @@ from isocenter.registration import (
     transfer_tissues,
 )
 from isocenter.registration import series as series_module
+from isocenter.registration.engine import register_deformable
 from isocenter.tissues import TISSUES, divide_tissues, synthesize_contrast
 
 SCRIPTS = Path(loading.__file__).resolve().parents[2]
@@ -243,3 +245,18 @@ def test_something_that_is_no_head_is_refused(monkeypatch):
 def test_an_empty_map_is_refused():
     with pytest.raises(RegistrationError, match="too few voxels"):
         synthesize_contrast(np.full(SHAPE, np.nan), np.ones(SHAPE), "T1")
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 48, 24)])
+def test_a_known_shift_is_found_by_the_deformable_registration(shape):
+    """In mm along the grid's axes, from the fixed image to the moving one, and blind to the scale of intensities."""
+    rng = np.random.default_rng(0)
+    fixed = ndimage.gaussian_filter(rng.standard_normal(shape), 3)
+    fixed -= fixed.min()
+    shift = np.array([3.0, -2.0, 1.0][: len(shape)])
+    spacing = np.array([1.5, 1.5, 2.0][: len(shape)])
+    moving = ndimage.shift(1.7 * fixed, shift, order=3, mode="nearest")
+    moved = register_deformable(fixed, moving, spacing)
+    inside = (slice(8, -8),) * len(shape)
+    found = np.median(moved[inside].reshape(-1, len(shape)), axis=0)
+    np.testing.assert_allclose(found, shift * spacing, atol=0.3 * 1.5)

@@ -125,7 +125,7 @@ def hash_transform(shift: np.ndarray, paths: Sequence[str]) -> str:
             transform = ants.read_transform(path)
             parts = [transform.parameters, transform.fixed_parameters]
         else:
-            warp = ants.image_read(path)
+            warp = load_ants().image_read(path)
             parts = [warp.numpy(), warp.origin, warp.spacing, warp.direction]
         for part in parts:
             digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
@@ -193,6 +193,11 @@ def register_rigid(
         return read_matrix(paths[-1])
 
 
+def _on_grid(values: np.ndarray, spacing: np.ndarray):
+    """An ANTs image of 2 or 3 dimensions along the grid's own axes, spacing in mm; NaN becomes 0."""
+    return load_ants().from_numpy(np.ascontiguousarray(np.nan_to_num(values), np.float32), spacing=spacing.tolist())
+
+
 #: Within one slice, whose samples are few: all of them count.
 IN_PLANE = (Stage("Rigid[0.3]", "Mattes[{fixed},{moving},1,24]", (40, 30), shrink=(2, 1), sigmas=(5.0, 2.5), window=8),)
 
@@ -205,16 +210,17 @@ def register_rigid_plane(
     fixed, moving, mask : (x, y) arrays; the rest and the answer as in :func:`register_rigid`, without motion through
     the slice.
     """
-    ants = load_ants()
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
-
-    def image(values):
-        return ants.from_numpy(np.ascontiguousarray(np.nan_to_num(values), np.float32), spacing=spacing.tolist())
-
-    mask_image = None if mask is None else image(mask).clone("unsigned char")
+    mask_image = None if mask is None else _on_grid(mask, spacing).clone("unsigned char")
     with tempfile.TemporaryDirectory() as folder:
         paths = run_ants_registration(
-            image(fixed), image(moving), IN_PLANE, folder, initial="Identity", mask=mask_image, seed=seed
+            _on_grid(fixed, spacing),
+            _on_grid(moving, spacing),
+            IN_PLANE,
+            folder,
+            initial="Identity",
+            mask=mask_image,
+            seed=seed,
         )
         corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         moved = points_after(corners * spacing, paths[-1]) / spacing
@@ -254,18 +260,19 @@ def register_deformable(
     (x, y, 2) or (x, y, z, 3) array [mm, along the grid's axes]: where a point of `fixed` lies in `moving`, less the
     point.
     """
-    ants = load_ants()
-
-    def image(values):
-        return ants.from_numpy(np.ascontiguousarray(np.nan_to_num(values), np.float32), spacing=spacing.tolist())
-
-    mask_image = None if mask is None else image(mask).clone("unsigned char")
+    mask_image = None if mask is None else _on_grid(mask, spacing).clone("unsigned char")
     with tempfile.TemporaryDirectory() as folder:
         paths = run_ants_registration(
-            image(fixed), image(moving), BREATHING, folder, initial="Identity", mask=mask_image, seed=seed
+            _on_grid(fixed, spacing),
+            _on_grid(moving, spacing),
+            BREATHING,
+            folder,
+            initial="Identity",
+            mask=mask_image,
+            seed=seed,
         )
         points = np.moveaxis(np.indices(fixed.shape), 0, -1) * spacing
-        warp = ants.image_read(paths[0]).numpy()
+        warp = load_ants().image_read(paths[0]).numpy()
         return points_after(points + warp, paths[1]) - points
 
 
