@@ -54,25 +54,29 @@ def pool_measurements(
     plausibility: Out,
     sites: list,
     schedule: dict,
+    left_out: dict,
     suffixes: dict,
     parameters: dict,
 ) -> None:
     """Pool the trial's measurements.
 
-    `sites` is in the order of the per-site files; `suffixes` maps each biomarker to the series it is fitted to,
-    `parameters` to the parameter that it is (T1, T2 …), by which the order of tissues is checked.
+    `sites` is in the order of the per-site files; `left_out` has the decisions of people by site; `suffixes` maps each
+    biomarker to the series it is fitted to, `parameters` to the parameter that it is (T1, T2 …), by which the order of
+    tissues is checked.
     """
-    pooled = _pool(rois, COLUMNS)
-    left_out, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
+    pooled = trial_flow.drop_left_out(_pool(rois, COLUMNS), left_out)
+    lost, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
     for site, *paths in zip(sites, scans, intake_exclusions, vials, participants, strict=True):
         scan, unreadable, vial, people = (read_table(path, text=TEXT) for path in paths)
-        left_out += [
-            trial_flow.list_missing_visits(site, people.to_dict("records"), scan, schedule),
+        decisions = left_out.get(site, [])
+        lost += [
+            trial_flow.list_missing_visits(site, people.to_dict("records"), scan, schedule, decisions),
+            trial_flow.list_decisions(site, scan, decisions, suffixes),
             trial_flow.list_intake_exclusions(site, scan, unreadable),
             trial_flow.list_phantom_exclusions(site, vial),
         ]
         site_tables.append((site, scan, unreadable, vial))
-    excluded = pd.concat([t for t in left_out if len(t)] or left_out[:1], ignore_index=True)
+    excluded = pd.concat([t for t in lost if len(t)] or lost[:1], ignore_index=True)
     excluded = excluded.reindex(columns=list(EXCLUSION_COLUMNS)).sort_values(
         ["site", "stage", "participant_id", "session", "run", "biomarker", "series"], kind="stable"
     )

@@ -20,9 +20,9 @@ from isocenter import __version__, layout
 from isocenter.errors import AuditError, explain
 from isocenter.io.nifti import write_bytes
 
-KINDS = ("run", "exclusion", "override")
+KINDS = ("run", "exclusion", "override", "lock")
 #: Kinds that are a person's decision, and say in the person's words why.
-DECISIONS = ("exclusion", "override")
+DECISIONS = ("exclusion", "override", "lock")
 #: What stands for the line before the first.
 NOTHING_BEFORE = "0" * 64
 
@@ -86,7 +86,7 @@ def append_entry(
                 number=len(lines) + 1,
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
                 kind=kind,
-                who=who.strip() or _user(),
+                who=who.strip() or user_name(),
                 what=what,
                 why=why.strip(),
                 version=__version__,
@@ -191,7 +191,8 @@ def _digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of the operating system's user, or the number where there is no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container may know no name

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 done, and the answer is *fail*; 2 the request itself is wr
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from isocenter import __version__, layout
-from isocenter.audit_cli import add_commands
+from isocenter import __version__, audit_cli, decision_cli, layout
 from isocenter.errors import IsocenterError
 from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
 
@@ -75,7 +75,9 @@ def simulate(
 def status(directory: Directory = Path(".")) -> None:
     """Say where every site stands, what failed and why, and what to do next."""
     os.chdir(_trial(directory))
-    _show_status(limit=None)
+    from isocenter.status_view import show_status
+
+    show_status(_plan(), limit=None)
 
 
 @app.command("check-site")
@@ -275,6 +277,8 @@ def _run(cores: int, options: list[str]) -> int:
     from isocenter.recorded_run import run_recorded
 
     _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
+        signal.signal(number, signal.default_int_handler)
     with _progress() as progress:
         task = progress.add_task("planning", total=None)
 
@@ -294,7 +298,9 @@ def _run(cores: int, options: list[str]) -> int:
         _explain_failure(outcome)
         return 2 if outcome.is_locked else 1
     if not set(options) & {"-n", "--dry-run", "--dryrun"}:
-        _show_status(limit=12)
+        from isocenter.status_view import show_status
+
+        show_status(_plan(), limit=12)
     return 0
 
 
@@ -323,61 +329,6 @@ def _progress() -> Progress:
     )
 
 
-def _show_status(limit: int | None) -> None:
-    from isocenter.overview import STAGES, read_optional_rows, read_status
-
-    table = Table(title="Sites × stages (done/known)", title_justify="left")
-    table.add_column("site")
-    for stage in STAGES:
-        table.add_column(stage, justify="right")
-    for site in read_status(_plan()):
-        cells = []
-        for stage in STAGES:
-            counts = site.stages[stage]
-            cells.append("·" if counts is None else f"{counts[0]}/{counts[1]} {'✓' if counts[0] == counts[1] else '…'}")
-        if site.verdict:
-            cells[-1] = f"{VERDICT_MARK.get(site.verdict, '')} {site.verdict}"
-        table.add_row(site.site, *cells)
-    console.print(table)
-    _show_exclusions(read_optional_rows(layout.EXCLUSIONS), limit)
-    _show_verdicts(read_optional_rows(layout.QUALIFICATION))
-    if Path(layout.REPORT).is_file():
-        console.print(f"Report: {Path(layout.REPORT).resolve()}", soft_wrap=True, highlight=False)
-
-
-def _show_exclusions(rows: list[dict[str, str]], limit: int | None) -> None:
-    if not rows:
-        return
-    table = Table(title=f"Left out ({len(rows)})", title_justify="left")
-    for column in ("site", "who", "stage", "reason", "what to do"):
-        table.add_column(column, overflow="fold")
-    for row in rows[:limit]:
-        who = " ".join(row[c] for c in ("participant_id", "session", "run", "biomarker") if row[c] not in ("", "n/a"))
-        table.add_row(row["site"], who or row["series"], row["stage"], row["reason"], row["action"])
-    console.print(table)
-    if limit and len(rows) > limit:
-        console.print(f"… and {len(rows) - limit} more in {layout.EXCLUSIONS}")
-
-
-def _show_verdicts(rows: list[dict[str, str]]) -> None:
-    if not rows:
-        return
-    table = Table(title="Verdicts", title_justify="left")
-    for column in ("biomarker", "region", "verdict", "estimate", "upper 95 % bound", "delta"):
-        table.add_column(column)
-    for row in rows:
-        mark = VERDICT_MARK.get(row["verdict"], "")
-        table.add_row(
-            row["biomarker"],
-            row["roi"],
-            f"{mark} {row['verdict']}",
-            _short(row["estimate"]),
-            _short(row["upper95"]),
-            _short(row["delta"]),
-        )
-    console.print(table)
-
-
 def _show_checks(path: Path) -> None:
     import json
 
@@ -393,13 +344,6 @@ def _show_checks(path: Path) -> None:
     console.print(table)
 
 
-def _short(text: str) -> str:
-    try:
-        return f"{float(text):.3g}"
-    except ValueError:
-        return "–"
-
-
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
     """Multicenter quantitative MRI: from each site's DICOM to a qualification verdict."""
@@ -408,7 +352,8 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-add_commands(app)
+decision_cli.add_commands(app)
+audit_cli.add_commands(app)
 
 
 def main() -> None:

@@ -44,6 +44,10 @@ class AuditError(IsocenterError):
     """The audit trail cannot be read or continued."""
 
 
+class HeldError(IsocenterError):
+    """A trial is held by another command, or its data are locked."""
+
+
 class IsocenterWarning(UserWarning):
     """A thing worth saying that does not stop the work; an error in tests."""
 

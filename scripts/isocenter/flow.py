@@ -9,24 +9,34 @@ from typing import Any
 import pandas as pd
 
 from isocenter.entities import EXCLUSION_COLUMNS, Disposition, Kind
+from isocenter.left_out import find_decision, has_withdrawn
 
+#: Stage of what a person decided to leave out.
+DECIDE = "decide"
 #: Stages that an acquisition of a person goes through after intake, in order.
-STAGES = ("align", "fit", "regions", "calibrate")
+STAGES = (DECIDE, "align", "fit", "regions", "calibrate")
 
 FLOW_COLUMNS = ["site", "entity", "stage", "n_in", "n_ignored", "n_excluded", "n_out"]
 RUN = ["participant_id", "session", "run"]
 
 
 def list_missing_visits(
-    site: str, participants: Iterable[dict[str, str]], scans: pd.DataFrame, schedule: dict[str, Any]
+    site: str,
+    participants: Iterable[dict[str, str]],
+    scans: pd.DataFrame,
+    schedule: dict[str, Any],
+    left_out: Iterable[dict[str, str]] = (),
 ) -> pd.DataFrame:
     """Planned runs of which nothing arrived: one exclusion row each, stage ``schedule``.
 
-    `schedule` maps a kind to ``{"sessions": {"01": {"runs": 2}}}``; `scans` is the site's ``scans.tsv``.
+    `schedule` maps a kind to ``{"sessions": {"01": {"runs": 2}}}``; `scans` is the site's ``scans.tsv``; nobody waits
+    for a participant who withdrew, as the decisions of people in `left_out` say.
     """
     arrived = {tuple(row) for row in scans[RUN].astype(str).itertuples(index=False)}
     rows = []
     for person in participants:
+        if has_withdrawn(left_out, person["participant_id"]):
+            continue
         for session, entry in schedule.get(person["kind"], {}).get("sessions", {}).items():
             absent = [
                 str(run)
@@ -49,6 +59,45 @@ def list_missing_visits(
                     }
                 )
     return _exclusions(rows)
+
+
+def list_decisions(
+    site: str, scans: pd.DataFrame, left_out: Iterable[dict[str, str]], suffixes: dict[str, str]
+) -> pd.DataFrame:
+    """Usable acquisitions that a person left out: one exclusion row each, stage ``decide``, the person's reason.
+
+    suffixes : biomarker → the series that it is fitted to
+    """
+    left_out = list(left_out)
+    used = _acquisitions(scans, suffixes).drop_duplicates([*RUN, "biomarker"])
+    rows = []
+    for _, row in used.iterrows():
+        decision = find_decision(left_out, *(str(row[key]) for key in [*RUN, "biomarker"]))
+        if decision is None:
+            continue
+        withdrew = decision["is_withdrawn"] == "true"
+        rows.append(
+            {
+                "site": site,
+                "participant_id": row["participant_id"],
+                "session": row["session"],
+                "run": row["run"],
+                "biomarker": row["biomarker"],
+                "stage": DECIDE,
+                "reason": f"{'Withdrawn from the trial' if withdrew else 'Left out by a person'}: {decision['reason']}",
+                "action": "None" if withdrew else "None; isocenter include takes it back",
+            }
+        )
+    return _exclusions(rows)
+
+
+def drop_left_out(measurements: pd.DataFrame, left_out: dict[str, list[dict[str, str]]]) -> pd.DataFrame:
+    """The measurements without those that a person left out; `left_out` has the decisions by site."""
+    if not any(left_out.values()) or not len(measurements):
+        return measurements
+    keys = measurements[["site", *RUN, "biomarker"]].astype(str).itertuples(index=False, name=None)
+    is_kept = [find_decision(left_out.get(site, []), *rest) is None for site, *rest in keys]
+    return measurements[is_kept].reset_index(drop=True)
 
 
 def list_intake_exclusions(site: str, scans: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +178,7 @@ def count_flow(
             len(scans) - n_ignored - n_quarantined,
         ),
     ]
-    needs = pd.DataFrame({"biomarker": list(suffixes), "suffix": list(suffixes.values())})
-    used = scans[disposition == Disposition.USED].merge(needs, on="suffix")
+    used = _acquisitions(scans, suffixes)
     keys = [*RUN, "biomarker"]
     people = used[used["kind"] != Kind.PHANTOM]
     remaining = {tuple(row) for row in people[keys].astype(str).itertuples(index=False)}
@@ -143,10 +191,19 @@ def count_flow(
         remaining -= lost
     analyzed = sum(_has_value(measurements, site, key) for key in remaining)
     rows.append((site, "acquisition", "analyze", len(remaining), 0, len(remaining) - analyzed, analyzed))
-    n_phantom = len(used[used["kind"] == Kind.PHANTOM].drop_duplicates(keys))
+    phantoms = used[used["kind"] == Kind.PHANTOM].drop_duplicates(keys)
+    n_phantom = len(phantoms)
+    decided = exclusions[(exclusions["stage"] == DECIDE) & (exclusions["site"] == site)]
     n_failed = len(list_phantom_exclusions(site, vials))
+    n_failed += int(decided["participant_id"].isin(set(phantoms["participant_id"])).sum())
     rows.append((site, "phantom", "measure", n_phantom, 0, n_failed, n_phantom - n_failed))
     return pd.DataFrame(rows, columns=FLOW_COLUMNS)
+
+
+def _acquisitions(scans: pd.DataFrame, suffixes: dict[str, str]) -> pd.DataFrame:
+    """The used series of ``scans.tsv``, once for each biomarker that is fitted to them."""
+    needs = pd.DataFrame({"biomarker": list(suffixes), "suffix": list(suffixes.values())})
+    return scans[scans["disposition"] == Disposition.USED].merge(needs, on="suffix")
 
 
 def _has_value(measurements: pd.DataFrame, site: str, key: tuple[str, ...]) -> bool:

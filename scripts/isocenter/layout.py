@@ -17,6 +17,8 @@ SITE_FOLDER = f"{SITES}/{{site}}"
 SITE_YAML = f"{SITES}/{{site}}/site.yaml"
 PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
+#: What people left out of the analysis, and why; ``isocenter exclude`` and ``include`` write it.
+LEFT_OUT = f"{SITES}/{{site}}/exclusions.tsv"
 _SENT = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}"
 #: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
 SENT_REGIONS = f"{_SENT}_dseg.nii.gz"
@@ -95,6 +97,13 @@ AUDIT_HEAD = f"{AUDIT}/head.txt"
 MANIFEST = f"{AUDIT}/manifest.tsv"
 #: How the results stood when a run began; there only until the run is recorded.
 OPEN_RUN = f"{AUDIT}/open.json"
+
+#: Who works on a trial now; only one command that changes results does at a time.
+HOLDER = f"{AUDIT}/holder.json"
+#: The version as which a trial's data are locked; absent while they are not.
+LOCK = f"{AUDIT}/lock.json"
+#: A copy of the trial's tables and report, and of what people wrote, as they were when the version was locked.
+LOCKED_VERSION = f"{RESULTS}/locked/{{version}}"
 
 #: The tables that the statistics step writes beside `MEASUREMENTS`, by name (columns in `statistics`).
 STATISTICS_TABLES = (

@@ -72,6 +72,18 @@ def update_manifest(
     for number, path in enumerate(changed, start=1):
         rows[path] = Row(after[path][0], file_digest(directory / path))
         on_progress(number, len(changed))
+    return _write_manifest(directory, rows)
+
+
+def forget(directory: Path, folders: list[str]) -> None:
+    """Take the files of folders (paths from the trial's folder) out of the manifest: a decision has deleted them."""
+    old = read_manifest(directory)
+    if old is not None and folders:
+        inside = tuple(f"{folder}/" for folder in folders)
+        _write_manifest(directory, {path: row for path, row in old.items() if not path.startswith(inside)})
+
+
+def _write_manifest(directory: Path, rows: Manifest) -> Manifest:
     manifest = dict(sorted(rows.items()))
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")

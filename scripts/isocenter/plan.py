@@ -16,6 +16,7 @@ from isocenter.dicom.suffixes import is_phase
 from isocenter.entities import Disposition, Kind, RunKey
 from isocenter.errors import ConfigError, explain
 from isocenter.field_plan import FieldPlan
+from isocenter.left_out import find_decision
 from isocenter.phantom.periods import spread_of_day
 from isocenter.phantom_plan import PhantomPlan, entities_of, key_of
 from isocenter.settings import Settings
@@ -52,9 +53,12 @@ class Plan(PhantomPlan, FieldPlan):
 
     def _find_acquisitions(self, site: str) -> Acquisitions:
         found: Acquisitions = {}
+        left_out = self.settings.left_out(site)
         for row in self.scans(site):
             if row["disposition"] == Disposition.USED and row["suffix"] in self.suffixes:
                 key = RunKey(site, row["participant_id"], row["session"], row["run"])
+                if find_decision(left_out, key.participant, key.session, key.run):
+                    continue  # a person left the whole run out
                 found.setdefault((key, row["suffix"]), []).append(row)
         return dict(sorted(found.items()))
 

@@ -1,18 +1,17 @@
 """A run of the workflow that leaves its trace in the audit trail: an entry, and the manifest of what it wrote."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isocenter import audit, layout
+from isocenter.data_lock import check_unlocked
+from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
-from isocenter.provenance import SCRIPTS, environment_digest, file_digest
 from isocenter.runner import Outcome, Progress, run_workflow
+from isocenter.trial_digests import find_digests
 
 #: Options of Snakemake with which a run writes no result.
 IDLE_OPTIONS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock"})
-#: Files that people write: what a run was asked to do.
-_WRITTEN = ("config/**/*.yaml", "config/**/*.tsv", f"{layout.SITES}/*/*.yaml", f"{layout.SITES}/*/*.tsv")
 
 
 def run_recorded(
@@ -24,16 +23,27 @@ def run_recorded(
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
 
-    A run that is killed records nothing: the next one takes over what it wrote.
+    A run that is killed or interrupted records nothing: the next one takes over what it wrote, and lifts the lock that
+    its Snakemake left. HeldError when another command works on the trial, or its data are locked.
     """
     if IDLE_OPTIONS & set(options):
         return run_workflow(directory, cores=cores, options=options, on_progress=on_progress)
+    check_unlocked(directory)
+    with hold_trial(directory, "isocenter run") as hold:
+        if hold.left_by is not None:
+            run_workflow(directory, cores=1, options=["--unlock"])
+        return _run_recorded(directory, cores, options, on_progress, hold.descriptor)
+
+
+def _run_recorded(
+    directory: Path, cores: int, options: Sequence[str], on_progress: Callable[[Progress], None], descriptor: int
+) -> Outcome:
     before = read_snapshot(directory)
     is_taken_over = before is not None
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress)
+    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     if outcome.n_jobs or outcome.failed or is_taken_over:
@@ -60,24 +70,6 @@ def accept_results(directory: Path, why: str, who: str = "") -> audit.Entry:
         changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
         what = f"accepted {len(changed)} of {len(new)} results as they are: {', '.join(changed) or 'none differed'}"
     return audit.append_entry(directory, "override", what, why=why, who=who, digests=find_digests(directory))
-
-
-def find_digests(directory: Path) -> dict[str, str]:
-    """SHA-256 of the manifest, of what people wrote, of the code, and of the environment's lock."""
-    written = sorted({path for pattern in _WRITTEN for path in directory.glob(pattern)})
-    code = sorted([*SCRIPTS.rglob("*.py"), *(SCRIPTS.parent / "workflow").rglob("*.smk")])
-    found = {
-        "manifest": file_digest(directory / layout.MANIFEST),
-        "config": _digest_tree(directory, written),
-        "code": _digest_tree(SCRIPTS.parent, code),
-        "environment": environment_digest(),
-    }
-    return {name: digest for name, digest in found.items() if digest}
-
-
-def _digest_tree(root: Path, paths: list[Path]) -> str:
-    lines = "".join(f"{path.relative_to(root)}\0{file_digest(path)}\n" for path in paths)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _describe(outcome: Outcome) -> str:

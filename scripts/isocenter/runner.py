@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,15 @@ class Progress:
     seconds: float
 
 
+def read_progress(directory: Path) -> tuple[int, int, list[str]]:
+    """How far the last run has come, from its log: jobs done, jobs known, the rules of jobs that failed."""
+    path = directory / layout.LOGS / "run.log"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    steps = STEPS_DONE.findall(text)
+    done, total = map(int, steps[-1]) if steps else (0, 0)
+    return done, total, sorted(set(FAILED.findall(text)))
+
+
 @contextlib.contextmanager
 def warm_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Keep a warm server while the block runs; gives the environment that leads jobs to it."""
@@ -72,8 +82,12 @@ def run_workflow(
     cores: int,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    inherit: Sequence[int] = (),
 ) -> Outcome:
-    """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``."""
+    """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
+
+    inherit : open files that Snakemake inherits, such as the one that holds the trial
+    """
     command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
     command += ["--cores", str(cores), *options]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
@@ -86,7 +100,14 @@ def run_workflow(
         log_path.open("w", encoding="utf-8", buffering=1) as log_file,
         warm_server(environment) as environment,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            pass_fds=tuple(inherit),
+            process_group=0,
         ) as process,
     ):
         try:
@@ -108,7 +129,8 @@ def run_workflow(
                     continue
                 on_progress(Progress(done, total, text, time.monotonic() - start))
         except KeyboardInterrupt:
-            process.terminate()
+            # At once: files are written whole or not at all, and the next run goes on with what is missing.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
     outcome.returncode = process.returncode

@@ -6,7 +6,7 @@ at once, one line each, before any job starts.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Settings:
     _sites: dict[str, dict[str, Any]]
     _participants: dict[str, list[dict[str, str]]]
     _sessions: dict[str, list[dict[str, str]]]
+    _left_out: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     def site(self, name: str) -> dict[str, Any]:
         """A site's ``site.yaml``."""
@@ -56,6 +57,10 @@ class Settings:
     def sessions(self, name: str) -> list[dict[str, str]]:
         """The rows of a site's ``sessions.tsv``; empty where there is none."""
         return self._sessions[self._known(name)]
+
+    def left_out(self, name: str) -> list[dict[str, str]]:
+        """The rows of a site's ``exclusions.tsv``: what people left out; empty where there is none."""
+        return self._left_out.get(self._known(name), [])
 
     def _known(self, name: str) -> str:
         if name not in self._sites:
@@ -80,10 +85,12 @@ def load_settings(root: Path) -> Settings:
     sites: dict[str, dict[str, Any]] = {}
     participants: dict[str, list[dict[str, str]]] = {}
     sessions: dict[str, list[dict[str, str]]] = {}
+    left_out: dict[str, list[dict[str, str]]] = {}
     for name in names:
         site = complaints.collect(read_site, root, name)
         people = complaints.collect(read_participants, root, name)
         visits = complaints.collect(read_sessions, root, name)
+        left_out[name] = complaints.collect(read_left_out, root, name) or []
         if site is not None and people is not None and visits is not None:
             sites[name], participants[name], sessions[name] = site, people, visits
             _check_site(name, site, people, visits, protocol, complaints)
@@ -95,7 +102,8 @@ def load_settings(root: Path) -> Settings:
         biomarkers[name] = block if resolved is None else {**block, "options": resolved}
     chosen = _check_claims(files["claims"], claims, known, biomarkers, complaints)
     complaints.raise_if_any()
-    return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, sites, participants, sessions)
+    tables = (sites, participants, sessions, left_out)
+    return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, *tables)
 
 
 def find_sites(root: Path, chosen: Iterable[str] | None) -> list[str]:
@@ -133,6 +141,12 @@ def read_sessions(root: Path, name: str) -> list[dict[str, str]]:
     """The rows of a site's ``sessions.tsv``; empty where there is none."""
     path = layout.fill(layout.SESSIONS, site=name)
     return read_rows(root / path, "sessions", name=str(path)) if (root / path).is_file() else []
+
+
+def read_left_out(root: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a site's ``exclusions.tsv``; empty where there is none."""
+    path = layout.fill(layout.LEFT_OUT, site=name)
+    return read_rows(root / path, "exclusions", name=str(path)) if (root / path).is_file() else []
 
 
 # Checks of one file against another -----------------------------------------------------------------

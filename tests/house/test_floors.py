@@ -22,7 +22,8 @@ FLOORS = {
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
-        "audit_cli", "terminal", "cli",
+        "trial_digests", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal", "status_view",
+        "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -50,8 +51,8 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.cli", "isocenter.audit_cli"),
-    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.terminal"),
+    "typer": ("isocenter.cli", "isocenter.audit_cli", "isocenter.decision_cli"),
+    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.status_view", "isocenter.terminal"),
 }
 
 

@@ -12,6 +12,7 @@ EXPECTED = {
     "biomarkers",
     "claims",
     "config",
+    "exclusions",
     "heart",
     "participants",
     "phantom",

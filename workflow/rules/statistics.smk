@@ -23,6 +23,7 @@ rule pool_measurements:
     params:
         sites=PLAN.sites,
         schedule=PLAN.settings.config["schedule"],
+        left_out={site: PLAN.settings.left_out(site) for site in PLAN.sites},
         suffixes={name: block["suffix"] for name, block in PLAN.biomarkers.items()},
         parameters={name: block["parameter"] for name, block in PLAN.biomarkers.items()},
         code=code_digest("pool_measurements"),

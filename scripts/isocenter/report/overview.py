@@ -35,6 +35,7 @@ MATRIX = (
 STAGE_WORDS = {
     ("file", "read"): "Files received",
     ("series", "intake"): "Series",
+    ("acquisition", "decide"): "Decisions of people",
     ("acquisition", "align"): "Registration",
     ("acquisition", "fit"): "Fit",
     ("acquisition", "regions"): "Regions",

@@ -1,5 +1,6 @@
 """Start Snakemake with the warm stand-in as the interpreter of its jobs."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -7,9 +8,20 @@ from pathlib import Path
 from isocenter.warm.parent import die_with_parent
 
 
+def end_with_front() -> None:
+    """When the front dies, kill this process and all that it started, which share its process group.
+
+    Not by SIGTERM: when it comes while a job fails, which is when the warm server dies at the same moment, Snakemake's
+    handler waits for a lock that its own main thread holds, and waits for ever.
+    """
+    if os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGRTMIN, lambda *_: os.killpg(0, signal.SIGKILL))
+        die_with_parent(signal.SIGRTMIN)
+
+
 def main() -> None:
     """Run ``launch.py SNAKEMAKE-ARGUMENTS…``."""
-    die_with_parent(signal.SIGTERM)
+    end_with_front()
     sys.executable = str(Path(__file__).with_name("python"))
     from snakemake import cli
 

@@ -1,0 +1,154 @@
+"""Runs that are killed: the next one goes on, and the tables end as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from end_to_end.conftest import SMALL
+from isocenter import audit, layout
+from isocenter.cli import app
+from isocenter.holder import find_holder
+from isocenter.verify_command import verify
+
+RUN = [sys.executable, "-c", "from isocenter.cli import main; main()", "run", "--cores", "2"]
+
+
+def start(directory):
+    return subprocess.Popen(
+        RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def finish(directory):
+    ended = subprocess.run(RUN, cwd=directory, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def jobs_done(directory):
+    log = directory / layout.LOGS / "run.log"
+    return log.read_text(errors="replace").count("% done") if log.is_file() else 0
+
+
+def children(pid):
+    """All processes below one, as the kernel knows them."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children") as file:
+            for child in map(int, file.read().split()):
+                found.append(child)
+                try:
+                    found += children(child)
+                except FileNotFoundError:
+                    continue
+    return found
+
+
+def tables(directory):
+    return {path.name: path.read_bytes() for path in sorted((directory / layout.TRIAL).glob("*.tsv"))}
+
+
+def assert_same_and_recorded(directory, expected):
+    assert tables(directory) == expected
+    assert verify(directory).findings == []
+    partial = [path for path in directory.glob("results/**/*.partial") if path.is_file()]
+    assert partial == []
+
+
+def remake_regions(directory):
+    """Take away a part of the results, so that a run has work of many jobs."""
+    for path in [*directory.glob("results/sites/*/derivatives/**/*_T1map.nii.gz"), *directory.glob("results/trial/*")]:
+        path.unlink()
+
+
+def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small):
+    directory = copy_of_small.directory
+    expected = tables(directory)
+    remake_regions(directory)
+    front = start(directory)
+    wait_for(lambda: jobs_done(directory) >= 2)
+    second = CliRunner().invoke(app, ["exclude", "siteA", "T01", "-m", "moved", "-d", str(directory)])
+    assert second.exit_code == 1 or second.exit_code == 2
+    assert f"process {front.pid}" in str(second.exception)
+    below = children(front.pid)
+    assert below
+    os.kill(front.pid, signal.SIGKILL)
+    front.wait()
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in below), 20)
+    finish(directory)
+    assert_same_and_recorded(directory, expected)
+    assert find_holder(directory) is None
+
+
+def test_an_interrupted_run_stops_at_once_and_goes_on(copy_of_small):
+    directory = copy_of_small.directory
+    expected = tables(directory)
+    remake_regions(directory)
+    front = start(directory)
+    wait_for(lambda: jobs_done(directory) >= 2)
+    began = time.monotonic()
+    os.kill(front.pid, signal.SIGINT)
+    assert front.wait(timeout=30) == 130
+    assert time.monotonic() - began < 10
+    finish(directory)
+    assert_same_and_recorded(directory, expected)
+
+
+def test_a_withdrawn_participant_leaves_every_table_with_a_record(copy_of_small):
+    directory = copy_of_small.directory
+    ended = CliRunner().invoke(app, ["exclude", "all", "T02", "--withdrawn", "-m", "consent", "-d", str(directory)])
+    assert ended.exit_code == 0, ended.output
+    finish(directory)
+    measurements = copy_of_small.table(layout.MEASUREMENTS)
+    assert set(measurements["participant_id"]) == {"T01"}
+    assert not list(directory.glob("results/sites/*/*/**/sub-T02*"))
+    flow = copy_of_small.table(layout.FLOW)
+    assert (flow["n_in"] == flow["n_ignored"] + flow["n_excluded"] + flow["n_out"]).all()
+    assert flow.query("stage == 'decide'")["n_excluded"].sum() > 0
+    reasons = copy_of_small.table(layout.EXCLUSIONS).query("stage == 'decide'")["reason"]
+    assert set(reasons) == {"Withdrawn from the trial: consent"}
+    for name, content in tables(directory).items():
+        if name != "exclusions.tsv":
+            assert b"T02" not in content, name
+    assert [e.what for e in audit.read_log(directory) if e.kind == "exclusion"] == [
+        f"{site}: T02, withdrawn from the trial" for site in ("siteA", "siteB")
+    ]
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_table(small, tmp_path, request):
+    """From the first job on: twenty times the front, Snakemake, the warm server or a job is killed at a random moment."""
+    draw = random.Random(20261126)
+    trial = type(small)(tmp_path / "trial")
+    trial.simulate(**SMALL)
+    killed = 0
+    while killed < 20:
+        front = start(trial.directory)
+        time.sleep(draw.uniform(2, 14))
+        if front.poll() is not None:  # the run came to its end in between: take something away, and go on
+            remake_regions(trial.directory)
+            continue
+        victim = draw.choice([front.pid, *children(front.pid)])
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        killed += 1
+        if victim != front.pid:
+            time.sleep(draw.uniform(0, 2))
+            os.kill(front.pid, signal.SIGKILL)
+        front.wait()
+    finish(trial.directory)
+    assert_same_and_recorded(trial.directory, tables(small.directory))
