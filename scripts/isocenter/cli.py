@@ -276,7 +276,7 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
 def _run(cores: int, options: list[str]) -> int:
     from isocenter.recorded_run import run_recorded
 
-    _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
+    plan = _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     with _progress() as progress:
@@ -286,10 +286,16 @@ def _run(cores: int, options: list[str]) -> int:
             progress.update(task, completed=now.done, total=now.total or None, description=now.text[:70])
 
         try:
-            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=show)
+            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=show, plan=plan)
         except KeyboardInterrupt:
             errors.print("Stopped; the next run goes on from here")
             return 130
+    if outcome.mended:
+        console.print(
+            f"Made again, because they were missing or cut short: {', '.join(outcome.mended[:5])}"
+            + (f" and {len(outcome.mended) - 5} more" if len(outcome.mended) > 5 else ""),
+            soft_wrap=True,
+        )
     if outcome.nothing_to_do and not outcome.returncode:
         console.print(f"Nothing to do: every result is up to date ({outcome.seconds:.0f} s)")
     elif not outcome.returncode:

@@ -16,6 +16,7 @@ from isocenter.io.nifti import write_bytes
 from isocenter.left_out import COLUMNS, SCOPE, Decision
 from isocenter.manifest import forget
 from isocenter.plan import read_rows
+from isocenter.settings import read_left_out
 from isocenter.trial_digests import find_digests
 
 
@@ -99,6 +100,15 @@ def delete_results(root: Path, site: str, participant: str) -> list[Path]:
         shutil.rmtree(folder)
     forget(root, [folder.relative_to(root).as_posix() for folder in gone])
     return gone
+
+
+def delete_withdrawn(root: Path) -> None:
+    """Delete again what results hold of participants who withdrew: intake converts what a site has not deleted yet."""
+    for path in sorted(root.glob(layout.LEFT_OUT.format(site="*"))):
+        site = path.parent.name
+        for row in read_left_out(root, site):
+            if row["is_withdrawn"] == "true":
+                delete_results(root, site, row["participant_id"])
 
 
 def _kinds(settings: Any, site: str) -> dict[str, str]:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from isocenter import audit, layout
 from isocenter.data_lock import check_unlocked
+from isocenter.decisions import delete_withdrawn
 from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
+from isocenter.mend import clear_damaged, find_damaged
+from isocenter.plan import Plan
 from isocenter.runner import Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 
@@ -20,8 +23,12 @@ def run_recorded(
     cores: int,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    plan: Plan | None = None,
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
+
+    plan : of the trial, whose folder is then the working directory: results that were cut short or taken away since the
+        last record are made again
 
     A run that is killed or interrupted records nothing: the next one takes over what it wrote, and lifts the lock that
     its Snakemake left. HeldError when another command works on the trial, or its data are locked.
@@ -32,7 +39,11 @@ def run_recorded(
     with hold_trial(directory, "isocenter run") as hold:
         if hold.left_by is not None:
             run_workflow(directory, cores=1, options=["--unlock"])
-        return _run_recorded(directory, cores, options, on_progress, hold.descriptor)
+        again = clear_damaged(directory, plan, find_damaged(directory)) if plan else []
+        targets = ["all", *again] if again else []
+        outcome = _run_recorded(directory, cores, [*targets, *options], on_progress, hold.descriptor)
+        outcome.mended = again
+        return outcome
 
 
 def _run_recorded(
@@ -46,6 +57,7 @@ def _run_recorded(
     outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
+    delete_withdrawn(directory)
     if outcome.n_jobs or outcome.failed or is_taken_over:
         record_run(directory, before, _describe(outcome))
     (directory / layout.OPEN_RUN).unlink(missing_ok=True)

@@ -41,6 +41,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     nothing_to_do: bool = False
     is_locked: bool = False
+    mended: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
 
 

@@ -22,8 +22,8 @@ FLOORS = {
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
-        "trial_digests", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal", "status_view",
-        "cli",
+        "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
+        "status_view", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -1,0 +1,101 @@
+"""Results that something cut short or took away behind our back: found by their sizes before a run, and made again.
+
+Snakemake goes by times: a map that is missing under a report that stands is no work for it, and one that was cut short
+looks new. The manifest knows how large each result was. What has grown or changed otherwise is left for
+``isocenter verify`` to name: a person may have done it.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from isocenter import layout
+from isocenter.manifest import read_manifest
+from isocenter.plan import Plan
+
+#: Products of one run and biomarker, of one run, and of one site, that others are made from.
+_PER_MAP = (layout.MAP, layout.MAP_STDERR, layout.MAP_FLAG, layout.FIT)
+_PER_CALIBRATED = (layout.CALIBRATED, layout.CALIBRATED_STDERR, layout.CALIBRATED_FLAG)
+_PER_RUN = (layout.ROIS, layout.RUN_EXCLUSIONS, layout.LABELS)
+_PER_SITE = (layout.SCANS, layout.INTAKE_EXCLUSIONS, layout.VIALS, layout.CONTROL, layout.VERDICT)
+
+
+def find_damaged(directory: Path) -> list[str]:
+    """Results that are missing, or shorter than a run has recorded them, as paths from the trial's folder."""
+    manifest = read_manifest(directory) or {}
+    found = []
+    for path, row in manifest.items():
+        file = directory / path
+        if not file.is_file() or file.stat().st_size < row.size:
+            found.append(path)
+    return found
+
+
+def clear_damaged(directory: Path, plan: Plan, damaged: list[str]) -> list[str]:
+    """Delete what is left of damaged results; returns the products that a run must make again.
+
+    Only products that the plan still has: what belongs to a run that was left out since then is no product.
+    """
+    again: dict[str, None] = {}
+    products = _list_products(plan) if damaged else set()
+    for path in damaged:
+        for product in _products_of(path):
+            if product in products:
+                _delete(directory / product)
+                again[product] = None
+                break
+        else:
+            if path.startswith(f"{layout.TEMPLATE}/"):
+                _delete(directory / layout.TEMPLATE)
+                again[layout.TEMPLATE] = None
+            elif (site := _site_of_bids(path)) and site in plan.sites:
+                # Intake keeps what it has read; without its memory it converts the series again.
+                _delete(directory / layout.fill(layout.INTAKE_INDEX, site=site))
+                scans = str(layout.fill(layout.SCANS, site=site))
+                _delete(directory / scans)
+                again[scans] = None
+            elif path.startswith(f"{Path(layout.REPORT).parent}/"):
+                _delete(directory / layout.REPORT)
+                again[layout.REPORT] = None
+    return list(again)
+
+
+def _products_of(path: str) -> Iterator[str]:
+    """The file itself, the image that a sidecar describes, the folder that a rule makes as a whole."""
+    yield path
+    if path.endswith(".json"):
+        yield path.removesuffix(".json") + ".nii.gz"
+    yield str(Path(path).parent)
+
+
+def _list_products(plan: Plan) -> set[str]:
+    sites = [site for site in plan.sites if layout.fill(layout.SCANS, site=site).is_file()]
+    found = {str(layout.fill(pattern, site=site)) for site in plan.sites for pattern in _PER_SITE}
+    for site in sites:
+        for pattern in _PER_MAP:
+            found.update(plan.per_map(pattern, site=site), plan.per_map(pattern, site=site, phantom=True))
+        for pattern in _PER_CALIBRATED:
+            found.update(path for path in plan.per_map(pattern, site=site) if _is_calibrated(plan, path))
+        for pattern in _PER_RUN:
+            found.update(plan.per_run(pattern, site=site))
+        found.update(plan.per_aligned(layout.ALIGNED, site=site), plan.site_calibrations(site))
+    return found
+
+
+def _is_calibrated(plan: Plan, path: str) -> bool:
+    name = path.removesuffix(".nii.gz").rpartition("_")[2]
+    return plan.is_calibrated(plan.biomarker_of_map(name))
+
+
+def _site_of_bids(path: str) -> str:
+    for part in Path(path).parts[2:3]:
+        if path.startswith(f"{layout.fill(layout.BIDS, site=part)}/"):
+            return part
+    return ""
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
