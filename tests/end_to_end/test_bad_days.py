@@ -20,10 +20,20 @@ from isocenter.verify_command import verify
 RUN = [sys.executable, "-c", "from isocenter.cli import main; main()", "run", "--cores", "2"]
 
 
-def start(directory):
-    return subprocess.Popen(
-        RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
-    )
+@pytest.fixture
+def start():
+    """Begins a run in a trial's folder; what still runs when the test ends is killed."""
+    fronts = []
+
+    def begin(directory):
+        front = subprocess.Popen(RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        fronts.append(front)
+        return front
+
+    yield begin
+    for front in fronts:
+        front.kill()
+        front.wait()
 
 
 def finish(directory):
@@ -76,7 +86,7 @@ def remake_regions(directory):
             path.unlink()
 
 
-def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small):
+def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small, start):
     directory = copy_of_small.directory
     expected = tables(directory)
     remake_regions(directory)
@@ -95,7 +105,7 @@ def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small):
     assert find_holder(directory) is None
 
 
-def test_an_interrupted_run_stops_at_once_and_goes_on(copy_of_small):
+def test_an_interrupted_run_stops_at_once_and_goes_on(copy_of_small, start):
     directory = copy_of_small.directory
     expected = tables(directory)
     remake_regions(directory)
@@ -151,7 +161,7 @@ def test_results_that_were_cut_short_or_taken_away_are_made_again(copy_of_small)
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_no_table(small, tmp_path):
+def test_twenty_kills_change_no_table(small, tmp_path, start):
     """From the first job on: twenty times the front, Snakemake, the warm server or a job is killed."""
     draw = random.Random(20261126)
     trial = type(small)(tmp_path / "trial")
