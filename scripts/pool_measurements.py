@@ -54,9 +54,9 @@ def pool_measurements(
     plausibility: Out,
     sites: list,
     schedule: dict,
-    left_out: dict,
     suffixes: dict,
     parameters: dict,
+    left_out: dict | None = None,
 ) -> None:
     """Pool the trial's measurements.
 
@@ -64,6 +64,7 @@ def pool_measurements(
     biomarker to the series it is fitted to, `parameters` to the parameter that it is (T1, T2 …), by which the order of
     tissues is checked.
     """
+    left_out = left_out or {}
     pooled = trial_flow.drop_left_out(_pool(rois, COLUMNS), left_out)
     lost, site_tables = [_pool(run_exclusions, EXCLUSION_COLUMNS)], []
     for site, *paths in zip(sites, scans, intake_exclusions, vials, participants, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isocenter import __version__
-from isocenter.cli import _show_exclusions
+from isocenter.status_view import _show_exclusions
 from isocenter.terminal import console
 
 ISOCENTER = Path(sys.executable).with_name("isocenter")

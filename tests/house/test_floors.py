@@ -14,7 +14,7 @@ FLOORS = {
     1: ("volume",),
     2: (
         "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
-        "tissues", "flow", "statistics", "quality", "simulation", "regions",
+        "tissues", "left_out", "flow", "statistics", "quality", "simulation", "regions",
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
