@@ -22,11 +22,12 @@ from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import Phantom, VialReference, load_phantom
 from isocenter.phantom.mapped_vials import find_axis, measure_mapped_vials
-from isocenter.phantom.places import Place, Problems, find_geometry, find_place, find_pose
+from isocenter.phantom.places import BY_HAND, Place, Problems, find_geometry, find_place, find_pose
 from isocenter.phantom.records import record_failure, record_result
 from isocenter.phantom.scanner_pulses import read_choice
 from isocenter.phantom.scanner_quality import measure_scanner_quality
 from isocenter.phantom.sessions import tabulate_failure, tabulate_vials
+from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.vial_fits import Method
 from isocenter.step import In, Ins, Out, run_step
@@ -100,6 +101,8 @@ def measure_vials(
             about["scanner"] = {key: str(images.acquisition.get(key, "")) for key in SCANNER}
             choice, pulses = _read_pulses(trains, scan)
             place, problems = _find_vials(library, images, fitted, array, reference, geometry, drawn, pulses)
+            if place.how != BY_HAND:
+                place = replace(place, locations=mark_cut(images, place.geometry, place.locations))
             known = [one for one in reference if one.vial in place.locations.vials]
             axis = find_axis(images)
             method = Method(biomarker, title or biomarker, quantity, unit, model, axis, {**options})

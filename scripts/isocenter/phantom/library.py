@@ -63,6 +63,7 @@ class Geometry:
 
     vials : (n,) int array; centers : (n, 3) array [mm]; sphere_diameter, roi_diameter, body_radius [mm]
     roi_length : along the axis [mm], for tubes; 0 for spheres, whose region is a sphere
+    wall : of a sphere [mm], inside of its diameter; None for tubes, and where it is not known
     """
 
     array: str
@@ -72,6 +73,7 @@ class Geometry:
     roi_diameter: float
     body_radius: float
     roi_length: float = 0.0
+    wall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Phantom:
             geometry["roi_diameter"],
             geometry["body_radius"],
             geometry.get("roi_length", 0.0),
+            geometry.get("wall"),
         )
 
     def vials(self, biomarker: str) -> list[int]:

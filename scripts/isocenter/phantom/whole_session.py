@@ -14,9 +14,10 @@ from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
-from isocenter.phantom.places import Place, find_geometry, find_place, find_pose, fit_crude
+from isocenter.phantom.places import BY_HAND, Place, find_geometry, find_place, find_pose, fit_crude
 from isocenter.phantom.regions import find_voxels
 from isocenter.phantom.sessions import VIAL_COLUMNS, calibrate_vials, tabulate_vials
+from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
@@ -171,6 +172,8 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     place = result.places[key]
     reference = [r for r in reference if r.vial in place.locations.vials]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
+    if place.how != BY_HAND:
+        where = mark_cut(one.series, place.geometry, where)
     if method.key == ECHO_TRAIN.key:
         t1 = known_t1(phantom, conditions.serial, conditions.field_strength, conditions.temperature, place)
         found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,
