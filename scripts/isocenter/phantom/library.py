@@ -14,6 +14,7 @@ from isocenter.phantom.reference_tables import (
     change_with_field,
     common_temperature,
     depends_on_temperature,
+    describe_uncertainty,
     read_table,
 )
 
@@ -267,7 +268,7 @@ class Phantom:
                 "grade": table["grade"],
                 "source": table["source"],
                 "note": table.get("note", ""),
-                "uncertainty": _uncertainty_in_words(table),
+                "uncertainty": describe_uncertainty(table),
             }
             for name, table in self.definition["tables"].items()
             if (batch is None or batch in table.get("batches", [batch]))
@@ -389,16 +390,3 @@ def _check_columns(tables: dict[str, dict[str, Any]], table: dict[str, Any], whe
         for key, values in row.items():
             if not key.startswith("concentration") and len(values) != n:
                 raise ConfigError(explain(f"{key} of vial {vial} has {len(values)} values", where=where, expected=n))
-
-
-def _uncertainty_in_words(table: dict[str, Any]) -> str:
-    if "solution" in table:
-        return "standard uncertainties of concentration, solvent and relaxivity, propagated"
-    rule = table["uncertainty"]
-    relative = f"{100 * rule.get('relative', 0.0):.3g} %"
-    if rule["meaning"] == "none":
-        return f"{relative} (k = 1); the table has none of its own"
-    if rule["meaning"] == "repeatability":
-        return f"the table's scatter of repeats and {relative} (k = 1) for the calibration"
-    k = rule.get("k", 1.0)
-    return "as printed, taken as k = 1" if k == 1 else f"as printed, with k = {k:g}; divided by it"
