@@ -188,7 +188,7 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
     quantities = sorted({quantity for calibrated in arrays for quantity in calibrated})
     found = {}
     for text in texts:
-        head, sign, tail = text.partition("=")
+        head, sign, _ = text.partition("=")
         if sign and head not in quantities:
             raise ConfigError(
                 explain("A file of regions is for no known quantity", where=f"--rois {text}",

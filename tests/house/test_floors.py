@@ -21,8 +21,8 @@ FLOORS = {
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
-        "phantom_sources",        "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
-        "audit_cli", "terminal", "cli",
+        "phantom_sources", "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command",
+        "trace_command", "audit_cli", "terminal", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

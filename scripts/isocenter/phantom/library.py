@@ -344,6 +344,13 @@ class Phantom:
         )
 
 
+def without_reference(phantom: str, quantity: str) -> str:
+    """What a reader is told of a quantity that a phantom has vials for, but no table."""
+    return (
+        f"no reference: vials are measured and shown, and nothing is calibrated; {phantom} has no table for {quantity}"
+    )
+
+
 def load_phantom(definition: dict[str, Any]) -> Phantom:
     """A phantom from its definition (a parsed file of ``config/phantoms/``); ConfigError when it contradicts itself."""
     try:

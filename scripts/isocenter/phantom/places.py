@@ -23,8 +23,8 @@ BY_SCAN = "from the geometry scan, refined in the series"
 BY_SERIES = "in the series itself"
 #: The crude map that tells the numbering is fitted on every so many voxels of a slice.
 CRUDE_STEP = 4
-#: Side of the squares over which signals are averaged first, where single voxels tell too little, in diameters of a vial:
-#: within the core of a vial, where its number is told from, they stay inside of it.
+#: Side of the squares over which signals are averaged first, where single voxels tell too little, in diameters of a
+#: vial: around the core of a vial, where its number is told from, they stay inside of it.
 CORE_BOX = 0.5
 #: Every fit of the crude map is plain, whatever the method does later.
 CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo", "pdff_complex": "pdff_magnitude"}

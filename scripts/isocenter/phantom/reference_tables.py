@@ -204,6 +204,7 @@ def _printed(table: dict[str, Any], row: dict[str, Any], quantity: str) -> np.nd
     printed = np.asarray(row[f"{quantity}_uncertainty"], dtype=float) / rule.get("k", 1.0)
     return np.hypot(printed, values * rule["relative"]) if rule["meaning"] == "repeatability" else printed
 
+
 def describe_uncertainty(table: dict[str, Any]) -> str:
     """What the uncertainties of a table are, in words."""
     if "solution" in table:

@@ -15,8 +15,9 @@ from isocenter.phantom.library import Geometry
 from isocenter.phantom.locate import VialLocations
 from isocenter.volume import Series
 
-#: A region of which less than this share lies inside its sphere does not count: the rest is wall and fluid. In
-#: simulated slices of 6 mm, tilted by up to 10 degrees, T1 of what is left out errs by up to 80 %, of what is kept by 2 %.
+#: A region of which less than this share lies inside its sphere does not count: the rest is wall and fluid.
+#: In simulated slices of 6 mm, tilted by up to 10 degrees, T1 of what is left out errs by up to 80 %, of what is kept
+#: by 2 % and noise.
 LEAST_INSIDE = 0.95
 #: Rays and radii on which the brightness around a vial is read [deg, mm]; how far beyond its edge.
 RAYS = np.radians(np.arange(0.0, 360.0, 6.0))

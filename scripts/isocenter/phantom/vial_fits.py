@@ -117,8 +117,8 @@ def measure_mapped(
     if method.model in AVERAGED:
         measured = _take_means(measured, mean.value[parameter], mean.stderr[parameter], mean.residual)
         notes.append(
-            "The mean signal of each vial counts: magnitudes of single voxels do not tell more fat from less where noise "
-            "is of the size of what tells them apart."
+            "The mean signal of each vial counts: magnitudes of single voxels do not tell more fat from less where "
+            "noise is of the size of what tells them apart."
         )
     return MethodResult(
         method,

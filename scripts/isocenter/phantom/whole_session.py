@@ -10,7 +10,7 @@ from isocenter.calibration import Calibration
 from isocenter.phantom.complex_images import measure_complex
 from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
 from isocenter.phantom.hand_regions import DrawnVials
-from isocenter.phantom.library import Geometry, Phantom, VialReference
+from isocenter.phantom.library import Geometry, Phantom, VialReference, without_reference
 from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
@@ -27,8 +27,6 @@ from isocenter.volume import Series, Volume
 #: where the vial lies, RAS+ [mm], as a file of regions would say it.
 OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
                "x", "y", "z")  # fmt: skip
-
-_NO_REFERENCE = "no reference: vials are measured and shown, and nothing is calibrated;"
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def measure_session(
             result.references[method.quantity] = _look_up(phantom, method.quantity, conditions)
         elif phantom.shows(method.quantity):
             result.references[method.quantity] = phantom.without_reference(method.quantity)
-            result.problems.append((method.title, f"{_NO_REFERENCE} {phantom.name} has no table for {method.quantity}"))
+            result.problems.append((method.title, without_reference(phantom.name, method.quantity)))
     regions = regions or {}
     if geometry_scans and set(result.references) - set(regions):
         on_progress("finding the phantom in the geometry scan")
