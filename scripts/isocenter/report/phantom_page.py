@@ -263,11 +263,9 @@ def _calibration_sentence(c: Calibration | None, unit: str, factor: float) -> st
         return f"None: values stay as measured. {shorten(c.reason, 300)}"
     errors = [float(np.sqrt(max(c.covariance[i][i], 0.0))) for i in range(len(c.coefficients))]
     low, high = (factor * v for v in c.valid_range)
-    return (
-        f"{c.form.capitalize()}: reference = {_polynomial(c.coefficients, errors, unit, factor)}, from {c.n_vials} "
-        f"vials, valid from {low:.4g} to {high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} "
-        f"{shown_bias(unit)} rms."
-    )
+    left = f"{format_number(c.checks.get('loo_rms_percent'), 2)} {shown_bias(unit)} rms"
+    curve = f"reference = {_polynomial(c.coefficients, errors, unit, factor)}, from {c.n_vials} vials"
+    return f"{c.form.capitalize()}: {curve}, valid from {low:.4g} to {high:.4g} {unit}; leave-one-out error {left}."
 
 
 def _polynomial(coefficients, errors, unit: str, factor: float) -> str:
@@ -294,12 +292,8 @@ def _form_table(c: Calibration | None, unit: str, factor: float):
             numbers = "measured"
         loo = tried.get("loo_rms_percent")
         rows.append([form, numbers, number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
-    columns = [
-        "Form",
-        "Reference = (coefficient ± standard error) …",
-        f"Leave-one-out rms [{shown_bias(unit)}]",
-        "Taken or not",
-    ]
+    left = f"Leave-one-out rms [{shown_bias(unit)}]"
+    columns = ["Form", "Reference = (coefficient ± standard error) …", left, "Taken or not"]
     return table_of("forms", columns, rows, is_simple=True, empty="No form was tried.")
 
 
