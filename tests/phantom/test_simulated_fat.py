@@ -127,7 +127,7 @@ def test_magnitudes_at_low_signal_are_told_by_their_means(tmp_path, plate, fat, 
     simulate(tmp_path, plate, fat, snr=snr)
     rows = measure(tmp_path)[1]["PDFF"]
     assert is_found(rows, plate)
-    assert (rows["n_voxels"] < 10).any()  # voxels with a value: too few of them to count
+    assert (rows["n_voxels"] < 20).any()  # voxels with a value, of 40: too few of them to count
     sure = rows[rows["used"]]
     assert len(sure) >= least
     assert (rows[~rows["used"]]["flag"] == "no_value").all()
