@@ -241,7 +241,8 @@ def test_vials_that_a_tilted_slice_barely_cuts_are_left_out(tmp_path):
         assert 3 <= len(cut) <= 7
         assert cut["reason"].str.contains("mm from its middle").all()
         used = rows[rows["used"]]
-        assert len(used) >= 6
+        # Of the T2 array two vials that are cut well are too short for the first echo.
+        assert len(used) >= {"T1": 6, "T2": 5}[key]
         assert used["bias_percent"].abs().max() < 4.0
         calibration = json.loads((tmp_path / f"out/calibration/{key}.json").read_text())
         assert not calibration["refused"]
