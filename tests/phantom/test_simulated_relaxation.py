@@ -234,8 +234,11 @@ def test_vials_that_a_tilted_slice_barely_cuts_are_left_out(tmp_path):
         plate = draw_array(phantom.geometry(quantity), **options)
         more = (np.arange(1, 25) * 0.01,) if quantity == "T2" else ()
         write(tmp_path, plate, known(phantom, quantity, 3.0, "130-0150"), 3.0, *more)
-    _, by_method = measure(tmp_path, phantom="system", serial="130-0150")
+    outcome, by_method = measure(tmp_path, phantom="system", serial="130-0150")
+    checks = {check.id: check for check in outcome.checks}
+    assert outcome.verdict == "warn"
     for key in ("T1", "T2"):
+        assert "parallel to the plate" in checks[f"slice_{key}"].remedy
         rows = by_method[key]
         cut = rows[rows["flag"] == "off_slice"]
         assert 3 <= len(cut) <= 7

@@ -9,7 +9,7 @@ from isocenter.entities import Flag
 from isocenter.errors import IsocenterError
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations
-from isocenter.phantom.measure import VialMeasurement, tell_cut
+from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, tell_cut
 from isocenter.phantom.places import Place
 from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, describe_pulses, fit_trains
 from isocenter.phantom.regions import list_regions, mean_signals
@@ -69,7 +69,7 @@ def measure_echo_trains(
         choice = choose_pulses(acquisition, clean, options=options, threads=threads)
     voxels, counts = _fit_voxels(acquisition, series, regions, choice, threads)
     measured = [
-        VialMeasurement(reference[v].vial, np.nan, np.nan, "off_slice", 0, cut)
+        VialMeasurement(reference[v].vial, np.nan, np.nan, OFF_SLICE, 0, cut)
         if (cut := tell_cut(locations, v))
         else _judge(v, choice, clean[v], acquisition, reference[v], counts[v])
         for v in range(len(regions))

@@ -21,6 +21,8 @@ SAMPLED = {"InversionTime": (0.5, 2.0), "EchoTime": (2.5, 2.0)}
 #: Fewer voxels than this give no scatter to speak of.
 LEAST_VOXELS = 3
 
+#: The flag of a vial whose region does not lie inside it.
+OFF_SLICE = "off_slice"
 #: The words of a vial's flag and what a reader is told.
 FLAGS = {
     "ok": "measured and fit for calibration",
@@ -31,7 +33,7 @@ FLAGS = {
     "clipped": "samples at the top of the scanner's number range leave too little to fit",
     "out_of_range": "the sampled times cannot see a value this short or long",
     "no_value": "too few voxels of the vial have a value",
-    "off_slice": "the slice misses the middle of the vial, so that its region holds wall and fluid",
+    OFF_SLICE: "the slice misses the middle of the vial, so that its region holds wall and fluid",
     "not_found": "the vial was not found in the image",
 }
 
@@ -131,7 +133,7 @@ def _measure(vial, region, parameter_map, reference, span, cut) -> VialMeasureme
     if size == 0:
         flag, reason = "not_found", "the vial lies outside the image"
     elif cut:
-        flag, reason = "off_slice", cut
+        flag, reason = OFF_SLICE, cut
     elif clipped > MOST_CLIPPED:
         flag, reason = "clipped", f"{clipped:.0%} of its voxels are clipped"
     elif span and not all(span[0] <= x <= span[1] for x in (reference.value, value) if np.isfinite(x)):

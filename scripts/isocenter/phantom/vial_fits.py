@@ -11,7 +11,7 @@ from isocenter.fitting import fit
 from isocenter.fitting.maps import FIT_OPTIONS, fit_series
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
-from isocenter.phantom.measure import VialMeasurement, measure_vials
+from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, measure_vials
 from isocenter.phantom.regions import find_voxels, list_regions, mean_signals
 from isocenter.phantom.shared_inversion import share_inversion
 from isocenter.volume import ParameterMap, Series
@@ -160,7 +160,7 @@ def apply_shared_inversion(result: MethodResult, series: Series) -> None:
     acquisition = {k: series.acquisition[k] for k in ("InversionTime", "RepetitionTime") if k in series.acquisition}
     clean = np.where(result.clipped, np.nan, result.signals)
     # A vial that the slice misses shows fluid too, which no pulse explains.
-    is_whole = np.array([one.flag != "off_slice" for one in result.measurements])
+    is_whole = np.array([one.flag != OFF_SLICE for one in result.measurements])
     alone = np.where(is_whole, result.extra["inversion_efficiency"], np.nan)
     shared = share_inversion(acquisition, clean, result.means[:, 0], alone)
     if shared is None:
