@@ -19,9 +19,10 @@ from isocenter.io.outcome import Exclusion
 from isocenter.phantom.echo_trains import known_t1, read_trains
 from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import ECHO_TRAIN
-from isocenter.phantom.places import find_geometry, find_place, find_pose, fit_crude
+from isocenter.phantom.places import BY_HAND, find_geometry, find_place, find_pose, fit_crude
 from isocenter.phantom.pulse_choice import describe_pulses
 from isocenter.phantom.scanner_pulses import Train, choose_for_scanners, describe_choice, record_choice
+from isocenter.phantom.slice_cut import mark_cut
 from isocenter.step import Ins, Out, run_step
 from isocenter.vial_regions import read_drawn
 
@@ -95,7 +96,8 @@ def _read_train(
     place, problems = find_place(images, crude, array, reference, pose=pose, drawn=drawn)
     for what, why in problems:
         log.warning("%s: %s: %s", scan, what, why)
-    acquisition, signals, clipped = read_trains(images, array, place.locations)
+    where = place.locations if place.how == BY_HAND else mark_cut(images, array, place.locations)
+    acquisition, signals, clipped = read_trains(images, array, where)
     if not np.isfinite(np.where(clipped, np.nan, signals)).any():
         raise IsocenterError(f"Every sample of the echo train {scan} is clipped")
     return Train(

@@ -36,8 +36,9 @@ def make_phantom_page(
 ) -> None:
     """Write the page of one session.
 
-    `records`, `vials` and `pictures` are one a biomarker, in the same order; `forms` says by biomarker which forms of
-    calibration may be chosen; `scans` are the session's rows of the site's table of series.
+    `records`, `vials` and `pictures` are one a biomarker, in the same order; `forms` says by calibrated biomarker which
+    forms of calibration may be chosen, others are shown alone; `scans` are the session's rows of the site's table of
+    series.
     """
     results, tables, drawn, problems, wanted = [], [], [], [], []
     contents = [json.loads(path.read_text(encoding="utf-8")) for path in records]
@@ -46,16 +47,20 @@ def make_phantom_page(
         problems += [tuple(one) for one in content.get("problems", [])]
         if found is None:
             problems.append((name, content["reason"]))
-            wanted.append(name)
+            if name in forms:
+                wanted.append(name)
             continue
         results.append(found)
-        wanted.append(found.method.quantity)
+        if name in forms:
+            wanted.append(found.method.quantity)
         tables.append(_widen(read_table(table_path, required=VIAL_COLUMNS, text=VIAL_TEXT), found, content))
         drawn.append((f"Vials of {name} ({content['array']})", picture.read_bytes(), content["how"]))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["method", "used", "run"])
     calibrations = {}
     for one in results:
         key = one.method.key
+        if key not in forms:
+            continue
         calibrations[key] = calibrate_vials(table[table["method"] == key], key, one.method.unit, tuple(forms[key]))
     methods = [one.method for one in results]
     checks = check_session(wanted, methods, table, calibrations, problems)

@@ -20,13 +20,14 @@ from isocenter.figures.vials import draw_contact_sheet, draw_vials
 from isocenter.io.nifti import read_layers, read_map, read_series, read_volume, write_json
 from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import write_table
-from isocenter.phantom.library import Phantom, VialReference, load_phantom
+from isocenter.phantom.library import Phantom, VialReference, load_phantom, without_reference
 from isocenter.phantom.mapped_vials import find_axis, measure_mapped_vials
-from isocenter.phantom.places import Place, Problems, find_geometry, find_place, find_pose
+from isocenter.phantom.places import BY_HAND, Place, Problems, find_geometry, find_place, find_pose
 from isocenter.phantom.records import record_failure, record_result
 from isocenter.phantom.scanner_pulses import read_choice
 from isocenter.phantom.scanner_quality import measure_scanner_quality
 from isocenter.phantom.sessions import tabulate_failure, tabulate_vials
+from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.vial_fits import Method
 from isocenter.step import In, Ins, Out, run_step
@@ -86,12 +87,16 @@ def measure_vials(
     about = {**same, "title": library.definition["title"], "field_strength": field_strength}
     about |= {"temperature": temperature, "temperature_stderr": temperature_stderr, "scanner": {}}
     heading = f"{about['title']}, ses-{session}, {biomarker}"
-    numbers, diameter, reference, images = library.vials(quantity), 0.0, None, None
+    has_table = library.calibrates(quantity) or not library.shows(quantity)
+    # A quantity that the phantom has no table for is shown; its vials are told apart by what their array is made for.
+    order = quantity if has_table else library.order_of(quantity)
+    numbers, diameter, reference, images = library.vials(order), 0.0, None, None
     try:
         drawn = read_drawn(regions)
         array = find_geometry(library, quantity, is_drawn=drawn is not None)
         diameter, heading = array.roi_diameter, f"{about['title']}, {array.array}, ses-{session}, {biomarker}"
-        reference = library.reference(quantity, serial, field_strength, temperature, temperature_stderr)
+        told = library.reference(order, serial, field_strength, temperature, temperature_stderr)
+        reference = told if has_table else library.without_reference(quantity)
         about["source"] = next((one.source for one in reference if one.source), "")
         fitted, sidecar = read_map(map, stderr, flag)
         excluded = read_exclusion(sidecar)
@@ -99,10 +104,14 @@ def measure_vials(
             images = read_series(series)
             about["scanner"] = {key: str(images.acquisition.get(key, "")) for key in SCANNER}
             choice, pulses = _read_pulses(trains, scan)
-            place, problems = _find_vials(library, images, fitted, array, reference, geometry, drawn, pulses)
+            place, problems = _find_vials(library, images, fitted, array, told, geometry, drawn, pulses)
+            if place.how != BY_HAND:
+                place = replace(place, locations=mark_cut(images, place.geometry, place.locations))
             known = [one for one in reference if one.vial in place.locations.vials]
             axis = find_axis(images)
-            method = Method(biomarker, title or biomarker, quantity, unit, model, axis, {**options})
+            method = Method(biomarker, title or biomarker, quantity, unit, model, axis, {**options}, has_table)
+            if not has_table:
+                problems = [*problems, (method.title, without_reference(library.name, quantity))]
             shares = inversion == "shared"
             found = measure_mapped_vials(
                 method, images, fitted, place, known, run=int(run), choice=choice, shares_inversion=shares,

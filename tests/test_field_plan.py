@@ -126,3 +126,16 @@ def test_marks_and_placements_of_a_run(plan):
     plan.biomarkers["T1"]["place_maps"] = "scanner"
     assert plan.placements(Wild(map="T1vfamap")) == []
     assert plan.lending_scan(Wild(map="T1vfamap", lender="TB1map"))[0].endswith("TB1DAM.nii.gz")
+
+
+def test_what_a_phantom_has_vials_but_no_reference_for_is_on_its_page(plan):
+    wild = Wild(participant="phantom1")
+    assert plan.shown_biomarkers(wild) == []  # nothing is calibrated, and the system phantom has no vials for ADC
+    plan.biomarkers["ADC"]["parameter"] = "T2star"
+    assert plan.shown_biomarkers(wild) == ["ADC"]
+    assert plan.session_forms(wild) == {}
+    (page,) = plan.phantom_pages()
+    assert page.endswith("sub-phantom1_ses-01_run-1.html")
+    assert plan.phantom_pictures() == plan.session_files(wild, layout.PHANTOM_PICTURE)
+    assert plan.vial_tables("siteA") == []  # no calibration is made from it
+    assert plan.shown_biomarkers(Wild()) == []  # nor is a person a phantom

@@ -18,6 +18,7 @@ from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import METHODS
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
+from isocenter.phantom_sources import describe_sources
 from isocenter.quality.check import Check, judge
 from isocenter.quality.phantom_session import check_session, describe_session
 from isocenter.vial_regions import read_rois
@@ -53,9 +54,14 @@ class Outcome:
 
 def find_phantom(name: str, folders: list[Path] | None = None) -> Phantom:
     """A phantom by its short name, its own name or the path of its definition; ConfigError lists the known ones."""
+    return load_phantom(read_phantom(find_definition(name, folders)))
+
+
+def find_definition(name: str, folders: list[Path] | None = None) -> Path:
+    """The file that defines a phantom."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return load_phantom(read_phantom(path))
+        return path
     shipped = {p.stem: p for folder in folders or [REPOSITORY / "config" / "phantoms"] for p in folder.glob("*.yaml")}
     stem = SHORT_NAMES.get(name, name)
     if stem not in shipped:
@@ -68,7 +74,7 @@ def find_phantom(name: str, folders: list[Path] | None = None) -> Phantom:
                 remedy="write a definition as config/README.md describes, and give its path",
             )
         )
-    return load_phantom(read_phantom(shipped[stem]))
+    return shipped[stem]
 
 
 def measure_folder(
@@ -140,7 +146,9 @@ def measure_folder(
     sentence = describe_session(methods, result.table, checks)
     outcome = Outcome(verdict, sentence, checks, scans=session.scans, problems=result.problems)
     on_progress("writing")
-    outcome.files = _write(out, known, conditions, session, result, maps, outcome)
+    drawn = [_path_of(text) for text in rois]
+    files = [find_definition(phantom), *dict.fromkeys(drawn)]
+    outcome.files = _write(out, known, conditions, session, result, maps, outcome, files)
     outcome.rows = _summarize(result)
     return outcome
 
@@ -180,7 +188,7 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
     quantities = sorted({quantity for calibrated in arrays for quantity in calibrated})
     found = {}
     for text in texts:
-        head, sign, tail = text.partition("=")
+        head, sign, _ = text.partition("=")
         if sign and head not in quantities:
             raise ConfigError(
                 explain("A file of regions is for no known quantity", where=f"--rois {text}",
@@ -194,10 +202,15 @@ def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple
                     expected=" or ".join(f"--rois {q}={text}" for q in quantities),
                 )
             )
-        regions = read_rois(Path(tail if sign else text))
+        regions = read_rois(_path_of(text))
         for quantity in [head] if sign else quantities:
             found[quantity] = (regions.vials, regions.places, regions.in_voxels)
     return found
+
+
+def _path_of(text: str) -> Path:
+    """The file that ``FILE`` or ``T1=FILE`` names."""
+    return Path(text.partition("=")[2] if "=" in text else text)
 
 
 def compare_scanner_maps(session: Session, result: SessionResult) -> list[dict[str, Any]]:
@@ -250,13 +263,17 @@ def _summarize(result: SessionResult) -> list[tuple[str, ...]]:
 
 
 def _write(
-    out: Path, phantom: Phantom, conditions: Conditions, session: Session, result: SessionResult, maps, outcome: Outcome
-):
+    out: Path, phantom: Phantom, conditions: Conditions, session: Session, result: SessionResult, maps,
+    outcome: Outcome, sources: list[Path],
+):  # fmt: skip
     from isocenter.report.phantom_page import PageContent, write_phantom_page
 
     files = [out / "vials.tsv", out / "series.tsv"]
     write_table(files[0], result.table)
     write_table(files[1], pd.DataFrame(session.scans))
+    about = phantom.describe(conditions.serial, conditions.field_strength)
+    files.append(out / "vials.json")
+    write_json(files[-1], _describe_table(about, conditions, session, result, sources))
     for key, calibration in result.calibrations.items():
         method = next(r.method for r in result.results if r.method.key == key)
         record = next((r.record for r in result.results if r.method.key == key and r.record), {})
@@ -267,11 +284,11 @@ def _write(
             "calibrates": method.is_primary,
             **calibration.to_dict(),
         }
-        write_json(files[-1], {**content, **({"pulses": record} if record else {})})
+        made = describe_sources(session, [r for r in result.results if r.method.key == key], sources)
+        write_json(files[-1], {**content, **({"pulses": record} if record else {}), **made})
     if maps:
         files.append(out / "scanner_maps.tsv")
         write_table(files[-1], pd.DataFrame(maps))
-    about = phantom.describe(conditions.serial, conditions.field_strength)
     scanner = session.scanner
     batch = f", batch {about['batch']}" if about["batch"] else ""
     facts = [
@@ -298,6 +315,18 @@ def _write(
     files.append(out / "index.html")
     write_phantom_page(files[-1], content)
     return files
+
+
+def _describe_table(
+    about: dict[str, Any], conditions: Conditions, session: Session, result: SessionResult, sources: list[Path]
+) -> dict[str, Any]:
+    """The sidecar of ``vials.tsv``: the conditions that its references hold for, and what it was made from."""
+    return {
+        "Phantom": about["name"], "PhantomSerial": conditions.serial, "PhantomBatch": about["batch"],
+        "Temperature": conditions.temperature, "TemperatureStderr": conditions.temperature_stderr,
+        "TemperatureUnits": "degC", "MagneticFieldStrength": conditions.field_strength, "Date": session.date,
+        **session.scanner, "References": about["tables"], **describe_sources(session, result.results, sources),
+    }  # fmt: skip
 
 
 def _pictures(out: Path, result: SessionResult) -> list[tuple[str, bytes, str]]:

@@ -147,8 +147,8 @@ class PhantomPlan:
         )
 
     def session_files(self, wildcards: Any, pattern: str) -> list[str]:
-        """One path a calibrated biomarker of a phantom's run, from a pattern with ``{map}``."""
-        maps = [self.biomarkers[n]["map"] for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)]
+        """One path a biomarker that a phantom's run shows, from a pattern with ``{map}``."""
+        maps = [self.biomarkers[name]["map"] for name in self.shown_biomarkers(wildcards)]
         return [str(layout.fill(pattern, **entities_of(wildcards), map=one)) for one in maps]
 
     def session_scans(self, wildcards: Any) -> list[dict[str, str]]:
@@ -162,15 +162,31 @@ class PhantomPlan:
         """By calibrated biomarker of a phantom's run, the forms of calibration that may be chosen."""
         return {n: self.calibration_forms(n) for n in self.run_biomarkers(wildcards) if self.is_calibrated(n)}
 
+    def shown_biomarkers(self, wildcards: Any) -> list[str]:
+        """The biomarkers of a phantom's run that its page shows, in the order of the config.
+
+        Those that are calibrated, and those that its vials have no reference for, such as T2*.
+        """
+        names = self.run_biomarkers(wildcards)
+        return [name for name in names if self.is_calibrated(name) or self._is_without_reference(wildcards, name)]
+
+    def _is_without_reference(self, wildcards: Any, biomarker: str) -> bool:
+        key = key_of(wildcards)
+        if not self.is_phantom(key.site, key.participant):
+            return False
+        phantom = load_phantom(self.settings.phantoms[self.phantom(key.site, key.participant)["type"]])
+        quantity = self.biomarkers[biomarker]["parameter"]
+        return phantom.shows(quantity) and not phantom.calibrates(quantity)
+
     def phantom_pages(self) -> list[str]:
-        """The pages of the phantom sessions of every site."""
-        pattern = layout.PHANTOM_PAGE
-        pages = self._per_biomarker(lambda name: pattern if self.is_calibrated(name) else None, True)
-        return list(dict.fromkeys(pages))  # a session has one page, whatever was measured in it
+        """The pages of the phantom sessions of every site, one a run that shows anything."""
+        keys = (key for site in self.sites for key in self.runs(site, phantom=True) if self.shown_biomarkers(key))
+        return [str(layout.fill(layout.PHANTOM_PAGE, **entities_of(key))) for key in keys]
 
     def phantom_pictures(self) -> list[str]:
         """The pictures of located vials of every site."""
-        return self._per_biomarker(lambda name: layout.PHANTOM_PICTURE if self.is_calibrated(name) else None, True)
+        keys = (key for site in self.sites for key in self.runs(site, phantom=True))
+        return [path for key in keys for path in self.session_files(key, layout.PHANTOM_PICTURE)]
 
     def pulses(self, wildcards: Any) -> list[str]:
         """The choice of pulses that a fit takes, as a list of none or one."""

@@ -32,12 +32,13 @@ class Plate:
     pixel: float
 
 
-def draw_vials(vials, centers, diameter, body_radius, *, angle=0.0, shift=(0.0, 0.0), tilt=0.0, length=0.0, size=128,
-               pixel=2.0) -> Plate:  # fmt: skip
+def draw_vials(vials, centers, diameter, body_radius, *, angle=0.0, shift=(0.0, 0.0), tilt=0.0, offset=0.0, length=0.0,
+               size=128, pixel=2.0) -> Plate:  # fmt: skip
     """Vials in fluid, at `angle` [deg] and `shift` [mm] from the middle of the image.
 
     vials, centers : (v,) and (v, 2) [mm]; diameter, body_radius : [mm], of a vial with its wall
-    tilt : of the slice about the image's x axis [deg]; length : of tubes [mm], 0 for spheres
+    tilt : of the slice about the image's x axis [deg], offset : of its middle from the plate's [mm]
+    length : of tubes [mm], 0 for spheres
     """
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     turned = np.asarray(centers, dtype=float)[:, :2] @ np.array([[c, s], [-s, c]]) + shift
@@ -45,8 +46,8 @@ def draw_vials(vials, centers, diameter, body_radius, *, angle=0.0, shift=(0.0, 
     axis = (np.arange(n) + 0.5) * pixel / FINE - size * pixel / 2
     shares = np.zeros((len(turned) + 1, size, size), np.float32)
     # A tilted slice cuts the plate's plane along a line through the middle; elsewhere it lies above or below it.
-    depths = (np.arange(FINE) + 0.5) / FINE - 0.5 if tilt else np.zeros(1)
-    for depth in depths * THICKNESS:
+    depths = (np.arange(FINE) + 0.5) / FINE - 0.5 if tilt or offset else np.zeros(1)
+    for depth in depths * THICKNESS + offset:
         u, v = axis[:, None], axis[None, :] * np.cos(np.radians(tilt)) - depth * np.sin(np.radians(tilt))
         w = axis[None, :] * np.sin(np.radians(tilt)) + depth * np.cos(np.radians(tilt))
         fluid = np.hypot(u - shift[0], v - shift[1]) <= body_radius

@@ -1,5 +1,6 @@
 """``isocenter phantom`` on real sessions, DICOM as it came: what is measured, flagged, refused, written and shown."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from isocenter import __version__
 from isocenter.cli import app
 from isocenter.errors import CalibrationError, ConfigError, DicomError
-from isocenter.phantom_command import find_phantom, measure_folder, read_hand_regions
+from isocenter.phantom_command import REPOSITORY, find_phantom, measure_folder, read_hand_regions
 
 #: The T2 vials that are neither clipped throughout, nor another solution than their label says, nor too short.
 SOUND = [2, 3, 4, 6, 7, 8, 9, 10]
@@ -110,6 +112,29 @@ def test_calibrations_are_written_with_what_they_leave(system):
     assert {5, 14, 1}.isdisjoint(
         row["vial"] for row in json.loads((system[1] / "calibration/T2.json").read_text())["vials"]
     )
+
+
+def test_files_say_what_they_were_made_from(system):
+    """Version, code and environment; every series by its UID with a digest of its files, the definition by its name."""
+    scans = pd.read_csv(system[1] / "series.tsv", sep="\t").set_index("series_uid")
+    sidecar = json.loads((system[1] / "vials.json").read_text())
+    assert (sidecar["PhantomSerial"], sidecar["PhantomBatch"], sidecar["Temperature"]) == ("130-0093", "2", 20.0)
+    used = scans[scans["disposition"] == "used"]
+    for content, suffixes in (
+        (sidecar, {"IRT1", "VFA", "MESE"}),
+        (json.loads((system[1] / "calibration/T1.json").read_text()), {"IRT1"}),
+        (json.loads((system[1] / "calibration/T1_VFA_B1.json").read_text()), {"VFA"}),
+    ):
+        uids = [uri.removeprefix("dicom:") for uri in content["Sources"] if uri.startswith("dicom:")]
+        assert sorted(uids) == sorted(used.index[used["suffix"].isin(suffixes)])
+        assert content["Sources"] == list(content["SourceHashes"])
+        assert all(content["SourceHashes"][f"dicom:{uid}"] == scans.loc[uid, "files_sha256"] for uid in uids)
+        definition = REPOSITORY / "config/phantoms/nist_system.yaml"
+        assert content["SourceHashes"]["nist_system.yaml"] == hashlib.sha256(definition.read_bytes()).hexdigest()
+        (made,) = content["GeneratedBy"]
+        assert made["Version"] == __version__
+        assert len(made["CodeDigest"]) == 12
+        assert len(made["EnvironmentLockSHA256"]) == 64
 
 
 def test_every_series_is_listed_with_what_became_of_it(system):
@@ -225,8 +250,6 @@ def test_another_array_is_refused_and_the_answer_is_fail(dicom, tmp_path):
 
 
 def test_short_names_and_paths_name_the_same_phantom(definition):
-    from isocenter.phantom_command import REPOSITORY
-
     path = REPOSITORY / "config/phantoms/nist_system.yaml"
     names = {find_phantom(name).name for name in ("system", "nist_system", str(path))}
     assert names == {definition["phantom"]}

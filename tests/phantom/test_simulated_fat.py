@@ -121,13 +121,15 @@ def test_a_temperature_that_is_five_degrees_off_costs_magnitudes_more(tmp_path, 
     assert not half["used"] or abs(half["bias_percent"]) > 2.0
 
 
-def test_magnitudes_at_low_signal_flag_what_they_cannot_tell(tmp_path, plate, fat):
-    """At SNR 50 single voxels of much fat and of little look alike to magnitudes; the vials are found all the same."""
-    simulate(tmp_path, plate, fat, snr=50.0)
+@pytest.mark.parametrize(("snr", "least"), [(50.0, 11), (30.0, 11), (20.0, 10)])
+def test_magnitudes_at_low_signal_are_told_by_their_means(tmp_path, plate, fat, snr, least):
+    """Single voxels of much fat and of little look alike to magnitudes of this noise; the means of vials do not."""
+    simulate(tmp_path, plate, fat, snr=snr)
     rows = measure(tmp_path)[1]["PDFF"]
-    unsure = rows[~rows["used"]]
-    assert (unsure["reference"] > 50).any()
-    assert (unsure["flag"] == "no_value").any()
+    assert is_found(rows, plate)
+    assert (rows["n_voxels"] < 20).any()  # voxels with a value, of 40: too few of them to count
     sure = rows[rows["used"]]
-    assert len(sure) >= 6
+    assert len(sure) >= least
+    assert (rows[~rows["used"]]["flag"] == "no_value").all()
     assert (sure["bias_percent"].abs() <= 4 * sure["stderr"]).all()
+    assert sure["bias_percent"].abs().max() < 100 / snr

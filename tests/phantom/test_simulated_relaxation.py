@@ -223,3 +223,31 @@ def test_b1_of_flip_angles_from_the_vials_themselves(tmp_path):
     assert rms["T1_VFA_B1"] <= 6.0
     assert without["primary"].all()
     assert not corrected["primary"].any()
+
+
+# A tilted slice -------------------------------------------------------------------------------------
+def test_vials_that_a_tilted_slice_barely_cuts_are_left_out(tmp_path):
+    """9.5 degrees: T1 and T2 of the vials used are right, the others are flagged, and no calibration rests on them."""
+    phantom = find_phantom("system")
+    options = {"angle": 40.0, "shift": (4.0, -2.0), "tilt": 9.5}
+    for quantity, write in (("T1", write_inversion_recovery), ("T2", write_echo_train)):
+        plate = draw_array(phantom.geometry(quantity), **options)
+        more = (np.arange(1, 25) * 0.01,) if quantity == "T2" else ()
+        write(tmp_path, plate, known(phantom, quantity, 3.0, "130-0150"), 3.0, *more)
+    outcome, by_method = measure(tmp_path, phantom="system", serial="130-0150")
+    checks = {check.id: check for check in outcome.checks}
+    assert outcome.verdict == "warn"
+    for key in ("T1", "T2"):
+        assert "parallel to the plate" in checks[f"slice_{key}"].remedy
+        rows = by_method[key]
+        cut = rows[rows["flag"] == "off_slice"]
+        assert 3 <= len(cut) <= 7
+        assert cut["reason"].str.contains("mm from its middle").all()
+        used = rows[rows["used"]]
+        # Of the T2 array two vials that are cut well are too short for the first echo.
+        assert len(used) >= {"T1": 6, "T2": 5}[key]
+        assert used["bias_percent"].abs().max() < 4.0
+        calibration = json.loads((tmp_path / f"out/calibration/{key}.json").read_text())
+        assert not calibration["refused"]
+        assert not set(cut.index) & {row["vial"] for row in calibration["vials"]}
+    assert "off slice" in (tmp_path / "out/index.html").read_text(encoding="utf-8")

@@ -268,3 +268,29 @@ def test_a_session_has_a_page_of_its_own(scanned, tmp_path):
         text = (folder / "page.html").read_text(encoding="utf-8")
         assert all(word in text for word in words), [word for word in words if word not in text]
         assert 'src="http' not in text
+
+
+def test_a_quantity_without_a_table_is_shown_and_calibrates_nothing(tmp_path, nist):
+    """T2* of the T2 array: told apart by T2, in the table without a reference, on the page, in no calibration."""
+    geometry, reference = nist.geometry("T2star"), nist.reference("T2", "130-0093", 3.0, 20.4, 0.3)
+    drawing = draw_plate(geometry, reference, angle=17.0)
+    write_series(tmp_path / "series.nii.gz", drawing.series)
+    fitted = [tmp_path / f"{name}.nii.gz" for name in ("map", "stderr", "flag")]
+    write_map(fitted[0], drawing.parameter_map, *fitted[1:], {"Model": "drawn"})
+    table = measure(tmp_path, tmp_path, biomarker="T2s", quantity="T2star")
+    assert table["vial"].tolist() == list(range(1, 15))
+    assert table["reference"].isna().all()
+    assert not table["used"].any()
+    shown = table[table["flag"] == "no_reference"]
+    assert len(shown) >= 9
+    expected = np.array([r.value for r in reference if r.vial in set(shown["vial"])])
+    assert shown["measured"].to_numpy() == pytest.approx(expected, rel=1e-3)
+    settings = dict(site="siteA", participant="phantom1", session="01", forms={}, scans=[])
+    make_phantom_page(
+        [tmp_path / "vials.json"], [tmp_path / "vials.tsv"], [tmp_path / "vials.png"], page=tmp_path / "page.html",
+        **settings,
+    )  # fmt: skip
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for words in ("vials have a value, without a reference", "has no table for T2star", "nothing to hold it against"):
+        assert words in text
+    assert "vials found and measured" not in text

@@ -24,6 +24,10 @@ class Scale:
         """Whether errors are relative to the value."""
         return self.whole is None
 
+    def is_reference(self, value):
+        """Whether errors can be told from this reference: any share, but no time of 0."""
+        return value > 0 if self.whole is None else (value >= 0) & (value <= self.whole)
+
     def error(self, value, reference):
         """How far a value lies from its reference [1]."""
         return value / reference - 1 if self.whole is None else (value - reference) / self.whole

@@ -3,6 +3,7 @@
 Without a site there are no participants and no runs to name: series become acquisitions, in the order of time.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -44,9 +45,9 @@ class Session:
     """A session as it was read.
 
     acquisitions : those of the suffixes asked for
-    geometry : 3D scans that show the whole phantom, one value each
+    geometry : 3D scans that show the whole phantom, one value each; geometry_uids : of their DICOM series
     scanner_maps : maps that the scanner computed, as (quantity, image, the time [s] of their DICOM series)
-    scans : a row a DICOM series: suffix, what it is, disposition, reason, n_files, time
+    scans : a row a DICOM series: suffix, what it is, disposition, reason, n_files, time, digest of its files
     """
 
     date: str
@@ -54,6 +55,7 @@ class Session:
     scanner: dict[str, str]
     acquisitions: list[Acquisition] = field(default_factory=list)
     geometry: list[ImageSeries] = field(default_factory=list)
+    geometry_uids: list[str] = field(default_factory=list)
     scanner_maps: list[tuple[str, ImageSeries]] = field(default_factory=list)
     scans: list[dict[str, Any]] = field(default_factory=list)
     n_files: int = 0
@@ -187,6 +189,7 @@ def _read_beside(series: list[Series], recognized: dict[str, Recognition], sessi
             recognized[one.uid] = Recognition("", Disposition.IGNORED, "ADC map of the scanner, for comparison", "")
         else:
             session.geometry.append(image)
+            session.geometry_uids.append(one.uid)
             recognized[one.uid] = Recognition("", Disposition.USED, REASON, "")
 
 
@@ -212,4 +215,11 @@ def _scan_row(one: Series, known: Recognition) -> dict[str, Any]:
         "reason": what,
         "n_files": len(one.images) + len(one.damaged),
         "series_uid": one.uid,
+        "files_sha256": _digest_files(one),
     }
+
+
+def _digest_files(one: Series) -> str:
+    """SHA-256 over the sorted digests of a series' files: the same wherever they lie and whatever they are called."""
+    digests = sorted(image.sha256 for image in [*one.images, *one.damaged])
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

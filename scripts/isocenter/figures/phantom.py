@@ -95,8 +95,11 @@ def _name_vials(chart, x, y, vials) -> None:
             continue
         named.add(vial["label"])
         px, py = x(vial["reference"]), y.clamp(vial["bias"]) + 4
+        # Away from the edge: below the lower one stand the numbers of the axis.
+        is_low = vial["bias"] < y.low
+        py -= 8 if is_low else 0
         while any(abs(px - qx) < 58 and abs(py - qy) < 12 for qx, qy in placed):
-            py += 12
+            py += -12 if is_low else 12
         placed.append((px, py))
         text = f"{vial['label']} ({vial['bias']:+.0f} %)" if is_beyond else vial["label"]
         end = px > chart.width * 0.75

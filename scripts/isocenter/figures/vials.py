@@ -105,9 +105,9 @@ def _draw_overview(axes, image, spacing, vials: list[dict], diameter: float, tit
             (x, y),
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=11,
             color="white",
-            bbox={"boxstyle": "round,pad=0.1", "facecolor": "black", "alpha": 0.55, "linewidth": 0},
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "black", "alpha": 0.7, "linewidth": 0},
         )
     if vials:
         xs, ys = ([v["voxel"][a] * spacing[a] for v in vials] for a in (0, 1))

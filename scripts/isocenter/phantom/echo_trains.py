@@ -9,10 +9,11 @@ from isocenter.entities import Flag
 from isocenter.errors import IsocenterError
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations
-from isocenter.phantom.measure import VialMeasurement
+from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, tell_cut
 from isocenter.phantom.places import Place
 from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, describe_pulses, fit_trains
 from isocenter.phantom.regions import list_regions, mean_signals
+from isocenter.phantom.slice_cut import is_cut
 from isocenter.phantom.vial_fits import Method, MethodResult
 from isocenter.volume import Series
 
@@ -36,9 +37,11 @@ def known_t1(
 def read_trains(
     series: Series, geometry: Geometry, locations: VialLocations
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """What pulses are chosen by: the acquisition, (v, n) mean signals [a.u.] of vials and where they are clipped."""
+    """What pulses are chosen by: the acquisition, (v, n) mean signals [a.u.] of vials and where they do not count."""
     signals, clipped = mean_signals(series, list_regions(series, locations.centers, geometry))
-    return {key: series.acquisition[key] for key in KEYS if key in series.acquisition}, signals, clipped
+    # What a slice that misses a vial's middle shows is no train of its solution: no pulses are chosen by it.
+    left_out = clipped | is_cut(locations)[:, None]
+    return {key: series.acquisition[key] for key in KEYS if key in series.acquisition}, signals, left_out
 
 
 def measure_echo_trains(
@@ -65,7 +68,12 @@ def measure_echo_trains(
         options = {} if t1 is None else {"t1": np.asarray(t1, dtype=float)}
         choice = choose_pulses(acquisition, clean, options=options, threads=threads)
     voxels, counts = _fit_voxels(acquisition, series, regions, choice, threads)
-    measured = [_judge(v, choice, clean[v], acquisition, reference[v], counts[v]) for v in range(len(regions))]
+    measured = [
+        VialMeasurement(reference[v].vial, np.nan, np.nan, OFF_SLICE, 0, cut)
+        if (cut := tell_cut(locations, v))
+        else _judge(v, choice, clean[v], acquisition, reference[v], counts[v])
+        for v in range(len(regions))
+    ]
     te = np.asarray(series.acquisition["EchoTime"], dtype=float)
     result = MethodResult(
         method, run, measured, voxels, np.column_stack([choice.t2, choice.t2_stderr]), te, signals, clipped, clipped,

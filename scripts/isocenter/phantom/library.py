@@ -14,6 +14,7 @@ from isocenter.phantom.reference_tables import (
     change_with_field,
     common_temperature,
     depends_on_temperature,
+    describe_uncertainty,
     read_table,
 )
 
@@ -63,6 +64,7 @@ class Geometry:
 
     vials : (n,) int array; centers : (n, 3) array [mm]; sphere_diameter, roi_diameter, body_radius [mm]
     roi_length : along the axis [mm], for tubes; 0 for spheres, whose region is a sphere
+    wall : of a sphere [mm], inside of its diameter; None for tubes, and where it is not known
     """
 
     array: str
@@ -72,6 +74,7 @@ class Geometry:
     roi_diameter: float
     body_radius: float
     roi_length: float = 0.0
+    wall: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class Phantom:
             geometry["roi_diameter"],
             geometry["body_radius"],
             geometry.get("roi_length", 0.0),
+            geometry.get("wall"),
         )
 
     def vials(self, biomarker: str) -> list[int]:
@@ -264,7 +268,7 @@ class Phantom:
                 "grade": table["grade"],
                 "source": table["source"],
                 "note": table.get("note", ""),
-                "uncertainty": _uncertainty_in_words(table),
+                "uncertainty": describe_uncertainty(table),
             }
             for name, table in self.definition["tables"].items()
             if (batch is None or batch in table.get("batches", [batch]))
@@ -340,6 +344,13 @@ class Phantom:
         )
 
 
+def without_reference(phantom: str, quantity: str) -> str:
+    """What a reader is told of a quantity that a phantom has vials for, but no table."""
+    return (
+        f"no reference: vials are measured and shown, and nothing is calibrated; {phantom} has no table for {quantity}"
+    )
+
+
 def load_phantom(definition: dict[str, Any]) -> Phantom:
     """A phantom from its definition (a parsed file of ``config/phantoms/``); ConfigError when it contradicts itself."""
     try:
@@ -386,16 +397,3 @@ def _check_columns(tables: dict[str, dict[str, Any]], table: dict[str, Any], whe
         for key, values in row.items():
             if not key.startswith("concentration") and len(values) != n:
                 raise ConfigError(explain(f"{key} of vial {vial} has {len(values)} values", where=where, expected=n))
-
-
-def _uncertainty_in_words(table: dict[str, Any]) -> str:
-    if "solution" in table:
-        return "standard uncertainties of concentration, solvent and relaxivity, propagated"
-    rule = table["uncertainty"]
-    relative = f"{100 * rule.get('relative', 0.0):.3g} %"
-    if rule["meaning"] == "none":
-        return f"{relative} (k = 1); the table has none of its own"
-    if rule["meaning"] == "repeatability":
-        return f"the table's scatter of repeats and {relative} (k = 1) for the calibration"
-    k = rule.get("k", 1.0)
-    return "as printed, taken as k = 1" if k == 1 else f"as printed, with k = {k:g}; divided by it"

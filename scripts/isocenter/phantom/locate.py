@@ -51,6 +51,8 @@ class VialLocations:
     rank_correlation, runner_up : of the values with the reference, for this numbering and the next best
     confidence : 0 to 1, the smaller of the share of vials seen and the lead of the numbering over the next
     seen : (n,) booleans, the vials that were seen; the others lie where the pattern puts them
+    depths : (n,) distances of the vials' middles from the slice [mm]; inside : (n,) shares of their regions that lie
+        inside them; None where neither is known (:mod:`slice_cut`)
     """
 
     vials: np.ndarray
@@ -64,6 +66,8 @@ class VialLocations:
     runner_up: float
     confidence: float
     seen: np.ndarray | None = None
+    depths: np.ndarray | None = None
+    inside: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

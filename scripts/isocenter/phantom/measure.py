@@ -7,6 +7,7 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
+from isocenter.phantom.slice_cut import is_cut
 from isocenter.volume import ParameterMap, Series
 
 #: A vial of which a larger share of voxels has no value because of clipped samples is not reported as measured.
@@ -20,6 +21,8 @@ SAMPLED = {"InversionTime": (0.5, 2.0), "EchoTime": (2.5, 2.0)}
 #: Fewer voxels than this give no scatter to speak of.
 LEAST_VOXELS = 3
 
+#: The flag of a vial whose region does not lie inside it.
+OFF_SLICE = "off_slice"
 #: The words of a vial's flag and what a reader is told.
 FLAGS = {
     "ok": "measured and fit for calibration",
@@ -30,6 +33,7 @@ FLAGS = {
     "clipped": "samples at the top of the scanner's number range leave too little to fit",
     "out_of_range": "the sampled times cannot see a value this short or long",
     "no_value": "too few voxels of the vial have a value",
+    OFF_SLICE: "the slice misses the middle of the vial, so that its region holds wall and fluid",
     "not_found": "the vial was not found in the image",
 }
 
@@ -71,10 +75,20 @@ def measure_vials(
     by_vial = {r.vial: r for r in reference}
     span = visible_span(series) if parameter_map.unit == "s" else None
     rows = []
-    for vial, voxel in zip(locations.vials.tolist(), locations.voxels, strict=True):
+    for n, (vial, voxel) in enumerate(zip(locations.vials.tolist(), locations.voxels, strict=True)):
         region = vial_region(series.data.shape[:3], series.affine, voxel, geometry.roi_diameter, geometry.roi_length)
-        rows.append(_measure(vial, region, parameter_map, by_vial[vial], span))
+        rows.append(_measure(vial, region, parameter_map, by_vial[vial], span, tell_cut(locations, n)))
     return rows
+
+
+def tell_cut(locations: VialLocations, n: int) -> str:
+    """Why the n-th vial does not count, where the slice misses its middle; "" where its region lies inside it."""
+    if not is_cut(locations)[n]:
+        return ""
+    return (
+        f"the slice passes {locations.depths[n]:.1f} mm from its middle: {locations.inside[n]:.0%} of its region lies "
+        "inside the vial"
+    )
 
 
 def vial_region(shape, affine: np.ndarray, voxel: np.ndarray, diameter: float, length: float = 0.0) -> np.ndarray:
@@ -107,7 +121,7 @@ def visible_span(series: Series) -> tuple[float, float] | None:
     return None
 
 
-def _measure(vial, region, parameter_map, reference, span) -> VialMeasurement:
+def _measure(vial, region, parameter_map, reference, span, cut) -> VialMeasurement:
     ok = region & parameter_map.ok & np.isfinite(parameter_map.value)
     n, size = int(ok.sum()), int(region.sum())
     clipped = float((region & (parameter_map.flag == Flag.CLIPPED)).sum() / max(size, 1))
@@ -118,6 +132,8 @@ def _measure(vial, region, parameter_map, reference, span) -> VialMeasurement:
     flag, reason = "ok", ""
     if size == 0:
         flag, reason = "not_found", "the vial lies outside the image"
+    elif cut:
+        flag, reason = OFF_SLICE, cut
     elif clipped > MOST_CLIPPED:
         flag, reason = "clipped", f"{clipped:.0%} of its voxels are clipped"
     elif span and not all(span[0] <= x <= span[1] for x in (reference.value, value) if np.isfinite(x)):

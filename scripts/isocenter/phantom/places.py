@@ -12,12 +12,9 @@ from isocenter.phantom.hand_regions import DrawnVials, take_regions
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations, locate_vials
 from isocenter.phantom.locate_phantom import PhantomPose, locate_phantom
-from isocenter.phantom.numbering import CORE
-from isocenter.phantom.vial_fits import Method
+from isocenter.phantom.vial_fits import AVERAGED, Method
 from isocenter.volume import ParameterMap, Series, Volume
 
-#: Magnitudes of single voxels do not tell more fat from less, their mean over the core of a vial does.
-AVERAGED = ("pdff_magnitude",)
 #: What could not be done, and why.
 Problems = list[tuple[str, str]]
 
@@ -26,6 +23,9 @@ BY_SCAN = "from the geometry scan, refined in the series"
 BY_SERIES = "in the series itself"
 #: The crude map that tells the numbering is fitted on every so many voxels of a slice.
 CRUDE_STEP = 4
+#: Side of the squares over which signals are averaged first, where single voxels tell too little, in diameters of a
+#: vial: around the core of a vial, where its number is told from, they stay inside of it.
+CORE_BOX = 0.5
 #: Every fit of the crude map is plain, whatever the method does later.
 CRUDE_MODELS = {"t2_extended_phase_graph": "t2_multi_echo", "pdff_complex": "pdff_magnitude"}
 
@@ -108,14 +108,14 @@ def find_place(
 def fit_crude(series: Series, method: Method, threads: int, diameter: float = 0.0) -> ParameterMap:
     """The quantity on every few voxels, spread over the grid: enough to tell the order of the vials.
 
-    diameter : of a vial [mm]; models of :data:`AVERAGED` are fitted to means over two fifths of it
+    diameter : of a vial [mm]; models of :data:`AVERAGED` are fitted to means over half of it
     """
     step = CRUDE_STEP if min(series.data.shape[:2]) >= 192 else 2
     model = CRUDE_MODELS.get(method.model, method.model)
     data = series.data
     if model in AVERAGED:
         spacing = np.sqrt((series.affine[:3, :2] ** 2).sum(axis=0))
-        size = [max(1, int(n)) for n in CORE * diameter / spacing]
+        size = [max(1, int(n)) for n in CORE_BOX * diameter / spacing]
         data = ndimage.uniform_filter(data, (*size, 1, 1), mode="nearest")
     thin = replace(series, data=np.ascontiguousarray(data[::step, ::step]))
     known = models.get(model).options

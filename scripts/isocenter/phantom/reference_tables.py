@@ -203,3 +203,17 @@ def _printed(table: dict[str, Any], row: dict[str, Any], quantity: str) -> np.nd
         return values * rule["relative"]
     printed = np.asarray(row[f"{quantity}_uncertainty"], dtype=float) / rule.get("k", 1.0)
     return np.hypot(printed, values * rule["relative"]) if rule["meaning"] == "repeatability" else printed
+
+
+def describe_uncertainty(table: dict[str, Any]) -> str:
+    """What the uncertainties of a table are, in words."""
+    if "solution" in table:
+        return "standard uncertainties of concentration, solvent and relaxivity, propagated"
+    rule = table["uncertainty"]
+    relative = f"{100 * rule.get('relative', 0.0):.3g} %"
+    if rule["meaning"] == "none":
+        return f"{relative} (k = 1); the table has none of its own"
+    if rule["meaning"] == "repeatability":
+        return f"the table's scatter of repeats and {relative} (k = 1) for the calibration"
+    k = rule.get("k", 1.0)
+    return "as printed, taken as k = 1" if k == 1 else f"as printed, with k = {k:g}; divided by it"

@@ -11,13 +11,15 @@ from isocenter.fitting import fit
 from isocenter.fitting.maps import FIT_OPTIONS, fit_series
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
-from isocenter.phantom.measure import VialMeasurement, measure_vials
+from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, measure_vials
 from isocenter.phantom.regions import find_voxels, list_regions, mean_signals
 from isocenter.phantom.shared_inversion import share_inversion
 from isocenter.volume import ParameterMap, Series
 
 #: Samples of a curve that is drawn.
 CURVE_POINTS = 80
+#: Magnitudes of single voxels do not tell more fat from less, their mean over a vial does.
+AVERAGED = ("pdff_magnitude",)
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,17 @@ def measure_mapped(
     fitted : of the method's quantity, on the grid of the series, which is as the model's ``prepare`` leaves it
     """
     parameter = method.quantity
-    measured = measure_vials(series, fitted, geometry, locations, reference)
+    measured, notes = measure_vials(series, fitted, geometry, locations, reference), []
     signals, clipped = mean_signals(series, list_regions(series, locations.centers, geometry))
     chosen = {key: value for key, value in method.options.items() if key not in FIT_OPTIONS}
     bound = models.get(method.model).bind(series.acquisition, **chosen)
     mean = fit(bound, np.where(clipped, np.nan, signals))
+    if method.model in AVERAGED:
+        measured = _take_means(measured, mean.value[parameter], mean.stderr[parameter], mean.residual)
+        notes.append(
+            "The mean signal of each vial counts: magnitudes of single voxels do not tell more fat from less where "
+            "noise is of the size of what tells them apart."
+        )
     return MethodResult(
         method,
         run,
@@ -124,14 +132,37 @@ def measure_mapped(
         clipped | ~_seen(method, series, mean.value[parameter]),
         *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
         extra={name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")},
+        notes=notes,
     )
+
+
+def _take_means(
+    measured: list[VialMeasurement], value: np.ndarray, stderr: np.ndarray, residual: np.ndarray
+) -> list[VialMeasurement]:
+    """The vials by the fits of their mean signals, (v,) arrays, where these have a value.
+
+    All means are as noisy: a residual of few echoes that is small by chance makes no standard error smaller.
+    """
+    typical = float(np.sqrt(np.nanmean(residual**2))) if np.isfinite(residual).any() else np.nan
+    error = stderr * np.maximum(1.0, typical / np.maximum(residual, 1e-12))
+    taken = []
+    for one, own, u in zip(measured, value, error, strict=True):
+        if one.flag == "not_found" or not (np.isfinite(own) and u > 0):
+            taken.append(one)
+            continue
+        flag, reason = ("ok", "") if one.flag == "no_value" else (one.flag, one.reason)
+        taken.append(replace(one, measured=float(own), stderr=float(u), flag=flag, reason=reason))
+    return taken
 
 
 def apply_shared_inversion(result: MethodResult, series: Series) -> None:
     """One inversion pulse for all vials: their T1 becomes what counts, the pulse a figure of the scanner's quality."""
     acquisition = {k: series.acquisition[k] for k in ("InversionTime", "RepetitionTime") if k in series.acquisition}
     clean = np.where(result.clipped, np.nan, result.signals)
-    shared = share_inversion(acquisition, clean, result.means[:, 0], result.extra["inversion_efficiency"])
+    # A vial that the slice misses shows fluid too, which no pulse explains.
+    is_whole = np.array([one.flag != OFF_SLICE for one in result.measurements])
+    alone = np.where(is_whole, result.extra["inversion_efficiency"], np.nan)
+    shared = share_inversion(acquisition, clean, result.means[:, 0], alone)
     if shared is None:
         return
     for v, old in enumerate(result.measurements):

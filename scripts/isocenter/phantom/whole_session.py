@@ -10,13 +10,14 @@ from isocenter.calibration import Calibration
 from isocenter.phantom.complex_images import measure_complex
 from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
 from isocenter.phantom.hand_regions import DrawnVials
-from isocenter.phantom.library import Geometry, Phantom, VialReference
+from isocenter.phantom.library import Geometry, Phantom, VialReference, without_reference
 from isocenter.phantom.locate_phantom import PhantomPose
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.methods import ECHO_TRAIN, FLIP_ANGLES, FLIP_ANGLES_B1, METHODS
-from isocenter.phantom.places import Place, find_geometry, find_place, find_pose, fit_crude
+from isocenter.phantom.places import BY_HAND, Place, find_geometry, find_place, find_pose, fit_crude
 from isocenter.phantom.regions import find_voxels
 from isocenter.phantom.sessions import VIAL_COLUMNS, calibrate_vials, tabulate_vials
+from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
@@ -26,8 +27,6 @@ from isocenter.volume import Series, Volume
 #: where the vial lies, RAS+ [mm], as a file of regions would say it.
 OWN_COLUMNS = ("method", "model", "run", "voxel_measured", "voxel_stderr", "mean_measured", "mean_stderr", "primary",
                "x", "y", "z")  # fmt: skip
-
-_NO_REFERENCE = "no reference: vials are measured and shown, and nothing is calibrated;"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def measure_session(
             result.references[method.quantity] = _look_up(phantom, method.quantity, conditions)
         elif phantom.shows(method.quantity):
             result.references[method.quantity] = phantom.without_reference(method.quantity)
-            result.problems.append((method.title, f"{_NO_REFERENCE} {phantom.name} has no table for {method.quantity}"))
+            result.problems.append((method.title, without_reference(phantom.name, method.quantity)))
     regions = regions or {}
     if geometry_scans and set(result.references) - set(regions):
         on_progress("finding the phantom in the geometry scan")
@@ -171,6 +170,8 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
     place = result.places[key]
     reference = [r for r in reference if r.vial in place.locations.vials]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
+    if place.how != BY_HAND:
+        where = mark_cut(one.series, place.geometry, where)
     if method.key == ECHO_TRAIN.key:
         t1 = known_t1(phantom, conditions.serial, conditions.field_strength, conditions.temperature, place)
         found = measure_echo_trains(method, one.series, place.geometry, where, reference, t1, run=one.run,

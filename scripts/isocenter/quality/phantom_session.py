@@ -8,6 +8,7 @@ import pandas as pd
 from isocenter.calibration import Calibration
 from isocenter.calibration.scale import scale_of
 from isocenter.phantom.library import NO_REFERENCE
+from isocenter.phantom.measure import OFF_SLICE
 from isocenter.phantom.vial_fits import Method
 from isocenter.quality.check import Check, make_check
 
@@ -70,6 +71,15 @@ def check_session(
                 remedy="scan the phantom with more inversion or echo times, or as the protocol says", **words,
             )
         )  # fmt: skip
+        n_cut = int((rows["flag"] == OFF_SLICE).sum())
+        if n_cut:
+            checks.append(
+                make_check(
+                    False, severity="warn", id=f"slice_{key}", parameter="where the slice cuts the vials",
+                    expected="through the middle of every vial", found=f"{n_cut} of {len(rows)} vials are not",
+                    remedy="plan the slice parallel to the plate and through its middle", **words,
+                )
+            )  # fmt: skip
         bias = float(used["bias_percent"].abs().max()) if len(used) else float("nan")
         checks.append(
             make_check(

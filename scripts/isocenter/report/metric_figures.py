@@ -257,16 +257,18 @@ def linearity_figure(trial: Trial, biomarker: str, root: str = ROOT) -> Figure:
         )
     n_used = sum(p["used"] for p in points)
     alt = f"Measured against reference {biomarker} of {len(points)} vial measurements, {n_used} used"
+    is_share = unit == "%"  # reaches down to 0, where no logarithm is
     return Figure(
         f"Phantom, measured against reference: {biomarker}",
         alt,
         f"Every vial of every site and session (n = {len(points)}, {n_used} used) before "
-        f"calibration, both axes logarithmic, in {unit}. "
+        f"calibration, {'both axes linear' if is_share else 'both axes logarithmic'}, in {unit}. "
         "Dashed: identity. Crosses: vials left out, with the reason in their row.",
         "Median over the vial's voxels against the reference at the phantom's temperature, from vials.tsv.",
         "Marks on the identity line over the whole range; a site above or below it by a constant factor has a ruler "
         "error that calibration removes.",
-        "Small errors: on log axes 2 % is less than a mark. The bias plots on the site pages show those.",
+        f"Small errors: on {'these' if is_share else 'log'} axes 2 % is less than a mark. The bias plots on "
+        "the site pages show those.",
         svg=draw_linearity(points[:MAX_POINTS], unit, site_styles(trial.sites), alt) if points else "",
         sources=[("vials.tsv", f"{root}tables/vials.html")],
         empty="" if points else "No phantom was measured.",

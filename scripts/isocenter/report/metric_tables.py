@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from isocenter.figures.components import COMPONENTS
+from isocenter.figures.phantom import shown_bias
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import ROOT, Metric, declared, root_of, sd_unit, show_coefficient, times
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
@@ -284,8 +285,8 @@ def linearity(
         f"Intercept [{unit}], 95 % CI",
         "R²",
         "Quadratic effect",
-        "Mean bias [%], 95 % CI",
-        "Largest bias [%]",
+        f"Mean bias [{shown_bias(unit)}], 95 % CI",
+        f"Largest bias [{shown_bias(unit)}]",
         "Flags",
     ]
     return table_of("linearity", columns, rows, source="linearity.tsv", empty="No phantom was measured.")

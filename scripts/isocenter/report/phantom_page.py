@@ -26,6 +26,7 @@ _AXES = {"InversionTime": ("inversion time [ms]", 1e3), "EchoTime": ("echo time 
 _STYLES = (("#0072b2", "circle"), ("#d55e00", "square"), ("#009e73", "triangle"), ("#6a3d9a", "diamond"))
 _FORMULA = {True: "100 · (measured − reference) / reference", False: "measured − reference, both in percent"}
 _NOTHING_TO_COMPARE = "The phantom has no reference for this quantity: there is nothing to hold it against."
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _WORDS = {"pass": "pass", "warn": "pass with warnings", "fail": "fail", "none": "for comparison"}
 
 
@@ -261,33 +262,38 @@ def _calibration_sentence(c: Calibration | None, unit: str, factor: float) -> st
     if c.form == "none":
         return f"None: values stay as measured. {shorten(c.reason, 300)}"
     errors = [float(np.sqrt(max(c.covariance[i][i], 0.0))) for i in range(len(c.coefficients))]
-    scale = (factor, 1.0, 1.0 / factor)
-    terms = ("", " · measured", " · measured²")
-    parts = []
-    for value, error, s, term in zip(c.coefficients, errors, scale, terms, strict=False):
-        if value or error:
-            number = f"{value * s:.4g}".replace("-", "−")
-            parts.append(f"({number} ± {error * s:.2g}){f' {unit}' if term == '' else ''}{term}")
     low, high = (factor * v for v in c.valid_range)
-    return (
-        f"{c.form.capitalize()}: reference = {' + '.join(parts)}, from {c.n_vials} vials, valid from {low:.4g} to "
-        f"{high:.4g} {unit}; leave-one-out error {format_number(c.checks.get('loo_rms_percent'), 2)} "
-        f"{shown_bias(unit)} rms."
-    )
+    left = f"{format_number(c.checks.get('loo_rms_percent'), 2)} {shown_bias(unit)} rms"
+    curve = f"reference = {_polynomial(c.coefficients, errors, unit, factor)}, from {c.n_vials} vials"
+    return f"{c.form.capitalize()}: {curve}, valid from {low:.4g} to {high:.4g} {unit}; leave-one-out error {left}."
+
+
+def _polynomial(coefficients, errors, unit: str, factor: float) -> str:
+    """The terms that were fitted, each to two digits of its standard error, which stand in brackets with it."""
+    terms = ((factor, f" {unit}"), (1.0, " · measured"), (1.0 / factor, f" /{unit} · measured²"))
+    parts = []
+    for value, error, (s, term) in zip(coefficients, errors, terms, strict=False):
+        value, error = value * s, error * s
+        if error > 0:
+            power = int(np.floor(np.log10(error)))
+            # Small numbers by the power of ten of what is certain of them.
+            ten = power + 1 if power < -4 else 0
+            digits = max(0, 1 - power + ten)
+            number = f"{value / 10.0**ten:.{digits}f} ± {error / 10.0**ten:.{digits}f}".replace("-", "−")
+            parts.append(f"({number}){f' · 10{str(ten).translate(_RAISED)}' if ten else ''}{term}")
+    return " + ".join(parts)
 
 
 def _form_table(c: Calibration | None, unit: str, factor: float):
-    scale = (factor, 1.0, 1.0 / factor)
     rows = []
     for form, tried in ((c.checks.get("forms") if c else None) or {}).items():
-        numbers = " + ".join(
-            f"{v * s:.4g} ± {e * s:.2g}"
-            for v, e, s in zip(tried.get("coefficients", []), tried.get("stderr", []), scale, strict=False)
-        ).replace("-", "−")
+        numbers = _polynomial(tried.get("coefficients", []), tried.get("stderr", []), unit, factor)
+        if not numbers and form == "none" and "coefficients" in tried:
+            numbers = "measured"
         loo = tried.get("loo_rms_percent")
         rows.append([form, numbers, number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
-    terms = f"Coefficients ± standard error [{unit}, 1, 1/{unit}]"
-    columns = ["Form", terms, f"Leave-one-out rms [{shown_bias(unit)}]", "Taken or not"]
+    left = f"Leave-one-out rms [{shown_bias(unit)}]"
+    columns = ["Form", "Reference = (coefficient ± standard error) …", left, "Taken or not"]
     return table_of("forms", columns, rows, is_simple=True, empty="No form was tried.")
 
 

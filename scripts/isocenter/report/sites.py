@@ -7,7 +7,7 @@ import pandas as pd
 from isocenter.calibration.scale import scale_of
 from isocenter.calibration.scanners import list_curves
 from isocenter.figures.palette import site_styles, state_of
-from isocenter.figures.phantom import draw_vial_bias
+from isocenter.figures.phantom import draw_vial_bias, shown_bias
 from isocenter.report.control import form_table, list_control_figures
 from isocenter.report.field_maps import shim_table
 from isocenter.report.figure import Figure
@@ -171,7 +171,7 @@ def _vial_figure(
                 "label": str(v["vial"]),
                 "href": row_link("vials", index, ROOT),
                 "title": f"vial {v['vial']}, session {v['session']}: {measured:.4g} {unit} measured, {reference:.4g} "
-                f"{unit} reference, bias {bias:+.1f} %{why}",
+                f"{unit} reference, bias {bias:+.1f} {shown_bias(unit)}{why}",
             }
         )
     tolerance = _tolerance(trial, biomarker)
@@ -180,15 +180,18 @@ def _vial_figure(
     curve = _taken_away(calibration, references, unit)
     biases = [abs(v["bias"]) for v in vials if v["used"] and v["bias"] == v["bias"]]
     worst = format_number(max(biases), 1) if biases else "–"
-    alt = f"Percent bias of {biomarker} per vial at {where}: {n_used} vials used, largest bias {worst} %"
+    word = shown_bias(unit)
+    kind, axis = ("Percent bias", " on a log axis") if word == "%" else ("Bias in points", "")
+    alt = f"{kind} of {biomarker} per vial at {where}: {n_used} vials used, largest bias {worst} {word}"
     return Figure(
         f"{biomarker} of the phantom against its reference" + (f", {scanner}" if scanner else ""),
         alt,
-        f"Percent bias of each vial before calibration (n = {n_used} used of {len(vials)}), over all "
-        f"phantom sessions, reference in {unit} on a log axis; bars: ±1.96 standard errors "
-        f"of the measurement; band: ±{tolerance:g} %; dashed: the bias that "
+        f"{kind} of each vial before calibration (n = {n_used} used of {len(vials)}), over all "
+        f"phantom sessions, reference in {unit}{axis}; bars: ±1.96 standard errors "
+        f"of the measurement; band: ±{tolerance:g} {word}; dashed: the bias that "
         "the site's calibration takes away. Crosses: vials left out.",
-        "100 · (measured − reference) / reference, reference at the phantom's temperature and serial, from vials.tsv.",
+        f"{'100 · (measured − reference) / reference' if word == '%' else 'Measured − reference'}, reference at the "
+        "phantom's temperature and serial, from vials.tsv.",
         "All marks on the dashed line: one smooth error, which calibration removes. Inside the band nothing needs to "
         "be removed.",
         "Errors that a phantom does not have: motion, tissue with several compartments, B1 of a head.",

@@ -2,7 +2,8 @@
 
 The quadratic comes first: its *effect* over the range, not its p-value, says whether a line is the right model.
 Phantoms span two decades, so the ordinary slope is that of the largest vials; a fit weighted with 1/reference²
-stands beside it.
+stands beside it. Shares (fractions of fat) have a fixed whole and may be 0: their biases are in points, and no vial
+weighs more than another.
 
 References
 ----------
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isocenter.calibration.scale import RELATIVE, Scale
 from isocenter.statistics.quantiles import find_t, find_t_pvalue
 
 #: A line needs this many distinct reference values before a quadratic can be told from noise.
@@ -21,7 +23,7 @@ MINIMUM_VIALS = 4
 
 @dataclass
 class Linearity:
-    """Line, quadratic and bias of measured on reference; percent columns are percent."""
+    """Line, quadratic and bias of measured on reference; percent columns are percent, of shares points."""
 
     n_vials: int = 0
     n_scans: int = 0
@@ -56,17 +58,19 @@ def fit_line(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> 
     return coefficients, np.linalg.inv((X * w[:, None]).T @ X) * rss / df, rss
 
 
-def assess_linearity(reference, measured, vial, scan=None) -> Linearity:
+def assess_linearity(reference, measured, vial, scan=None, *, scale: Scale = RELATIVE) -> Linearity:
     """Linearity and percent bias of one site's phantom measurements.
 
     Parameters
     ----------
     reference, measured : (n,) arrays
-        In one unit; references are positive.
+        In one unit. References are positive, those of shares 0 or more; others are left out.
     vial : (n,) array
         Which vial each row is of.
     scan : (n,) array, optional
         Which scan each row is of (counted only).
+    scale : Scale
+        How errors count: relative to the reference, or of shares in points.
 
     Notes
     -----
@@ -75,7 +79,7 @@ def assess_linearity(reference, measured, vial, scan=None) -> Linearity:
     """
     reference, measured = np.asarray(reference, float), np.asarray(measured, float)
     vial = np.asarray(vial)
-    keep = np.isfinite(reference) & np.isfinite(measured) & (reference > 0)
+    keep = np.isfinite(reference) & np.isfinite(measured) & scale.is_reference(reference)
     x, y, vial = reference[keep], measured[keep], vial[keep]
     vials, code = np.unique(vial, return_inverse=True)
     result = Linearity(n_vials=len(vials))
@@ -83,7 +87,7 @@ def assess_linearity(reference, measured, vial, scan=None) -> Linearity:
     if len(vials) < 2 or len(np.unique(x)) < 2:
         result.flags.append("too_few_vials")
         return result
-    _add_bias(result, x, y, code)
+    _add_bias(result, x, y, code, scale)
     if len(x) < 3:
         result.flags.append("too_few_vials")
         return result
@@ -97,7 +101,7 @@ def assess_linearity(reference, measured, vial, scan=None) -> Linearity:
     )
     total = float(((y - y.mean()) ** 2).sum())
     result.r2 = 1 - rss / total if total > 0 else np.nan
-    (result.weighted_intercept, result.weighted_slope), *_ = fit_line(x, y, 1 / x**2)
+    (result.weighted_intercept, result.weighted_slope), *_ = fit_line(x, y, 1 / scale.size(x) ** 2)
     _add_quadratic(result, x, y)
     return result
 
@@ -120,8 +124,8 @@ def _add_quadratic(result: Linearity, x: np.ndarray, y: np.ndarray) -> None:
         result.quadratic_p = float(find_t_pvalue(coefficients[2] / stderr, df))
 
 
-def _add_bias(result: Linearity, x: np.ndarray, y: np.ndarray, code: np.ndarray) -> None:
-    percent = 100 * (y - x) / x
+def _add_bias(result: Linearity, x: np.ndarray, y: np.ndarray, code: np.ndarray, scale: Scale) -> None:
+    percent = 100 * scale.error(y, x)
     count = np.bincount(code)
     of_vial = np.bincount(code, percent) / count
     n = len(count)
@@ -133,4 +137,4 @@ def _add_bias(result: Linearity, x: np.ndarray, y: np.ndarray, code: np.ndarray)
     df = len(y) - n
     if df > 0:
         squares = np.bincount(code, (y - mean[code]) ** 2)
-        result.scan_wcv = float(np.sqrt((squares / mean**2).sum() / df))
+        result.scan_wcv = float(np.sqrt((squares / scale.size(mean) ** 2).sum() / df))

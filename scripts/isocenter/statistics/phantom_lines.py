@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration, fit_calibration_curve
+from isocenter.calibration.scale import scale_of
 from isocenter.errors import CalibrationError
 from isocenter.statistics.linearity import Linearity, assess_linearity
 
@@ -51,7 +52,9 @@ def check_vials(vials: pd.DataFrame, field_of_site: dict[str, float]) -> pd.Data
         table["field_strength"] = table["site"].map(field_of_site)
     table["field_strength"] = (pd.to_numeric(table["field_strength"], errors="coerce") * 2).round() / 2
     used = table["used"].astype(str).str.lower().isin(["true", "1", "1.0"])
-    return table[used & np.isfinite(table["measured"]) & (table["reference"] > 0)]
+    # Of a share, such as a fraction of fat, 0 is a reference like any other: pure water is a vial.
+    known = [scale_of(unit).is_reference(value) for unit, value in zip(table["unit"], table["reference"], strict=True)]
+    return table[used & np.isfinite(table["measured"]) & np.array(known, dtype=bool)]
 
 
 def assess_phantoms(vials: pd.DataFrame, *, with_calibrated: bool) -> list[PhantomLine]:
@@ -67,7 +70,8 @@ def assess_phantoms(vials: pd.DataFrame, *, with_calibrated: bool) -> list[Phant
         if with_calibrated:
             stages["calibrated"], flags["calibrated"] = _cross_calibrate(rows)
         for stage, measured in stages.items():
-            line = assess_linearity(rows["reference"], measured, rows["vial"], rows["session"])
+            scale = scale_of(rows["unit"].iloc[0])
+            line = assess_linearity(rows["reference"], measured, rows["vial"], rows["session"], scale=scale)
             line.flags += flags.get(stage, [])
             found.append(PhantomLine(biomarker, rows["unit"].iloc[0], float(strength), site, stage, line))
     return found
@@ -101,8 +105,9 @@ def _cross_calibrate(rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
 def _fit(rows: pd.DataFrame) -> Calibration:
     # One point a vial: sessions of one vial share its reference.
     mean = rows.groupby("vial", sort=True)[list(_NUMBERS)].mean()
-    mean["stderr"] = mean["stderr"].fillna(0.0).clip(lower=1e-4 * mean["measured"])
-    mean["reference_stderr"] = mean["reference_stderr"].fillna(0.0).clip(lower=1e-4 * mean["reference"])
+    scale = scale_of(rows["unit"].iloc[0])
+    mean["stderr"] = mean["stderr"].fillna(0.0).clip(lower=1e-4 * scale.size(mean["measured"]))
+    mean["reference_stderr"] = mean["reference_stderr"].fillna(0.0).clip(lower=1e-4 * scale.size(mean["reference"]))
     return fit_calibration_curve(
         mean["measured"].to_numpy(),
         mean["stderr"].to_numpy(),
