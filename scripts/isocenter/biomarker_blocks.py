@@ -141,12 +141,18 @@ def _check_used_maps(
             )
 
 
+def name_fields(block: dict[str, Any], key: str) -> tuple[str, ...]:
+    """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several to choose from."""
+    named = block.get(key, "none")
+    return () if named == "none" else (named,) if isinstance(named, str) else tuple(named)
+
+
 def _check_uses_of_b0(
     chosen: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]], where: str, complaints: Complaints
 ) -> None:
     """Only echo-planar magnitudes are corrected and decays marked, by a selected block whose maps are of B0."""
     for name, block in chosen.items():
-        if block["field_gradient"] != "none":
+        if name_fields(block, "field_gradient"):
             _check_field(name, "field_gradient", chosen, known, where, complaints)
             if block["parameter"] not in DECAYS:
                 complaints.add(
@@ -156,7 +162,7 @@ def _check_uses_of_b0(
                     found=block["parameter"],
                     remedy="set field_gradient to none",
                 )
-        if block["distortion"] == "none":
+        if not name_fields(block, "distortion"):
             continue
         _check_field(name, "distortion", chosen, known, where, complaints)
         if block["suffix"] != ECHO_PLANAR or block["signal"] == "complex" or block["align"] == "deformable":
@@ -177,10 +183,11 @@ def _check_field(
     where: str,
     complaints: Complaints,
 ) -> None:
-    """A key must name a selected block whose maps are of B0."""
-    lender = chosen[name][key]
+    """A key must name selected blocks whose maps are of B0."""
     fields = [other for other, candidate in chosen.items() if candidate["model"] == FIELD_MODEL]
-    if lender not in fields:
+    for lender in name_fields(chosen[name], key):
+        if lender in fields:
+            continue
         complaints.add(
             f"{name} names what is no selected map of B0",
             where=f"{where}, key {name}.{key}",
