@@ -11,7 +11,7 @@ from isocenter.registration import align_volumes
 from isocenter.registration.deformable import deform_by_model
 from isocenter.series_model import bind_series
 
-SHAPE, SPACING = (72, 64, 2), np.array([3.0, 3.0, 8.0])
+SHAPE, SPACING = (72, 64, 1), np.array([3.0, 3.0, 8.0])
 AFFINE = np.diag([*SPACING, 1.0])
 TIMES = np.array([0.1, 0.18, 0.3, 0.5, 0.8, 1.2, 1.9, 3.0])
 #: How far the organs' middle moves down in each volume, and sideways [mm]; the last is the reference.
@@ -79,10 +79,18 @@ def measure(seed):
     rigid = align_volumes(data, AFFINE, method="reference", inversion_time=TIMES, mask=organs, seed=seed).matrices
     points = np.indices(SHAPE).reshape(3, -1).T * SPACING
     left["reference"] = np.stack([(points @ m[:3, :3].T + m[:3, 3] - points)[:, :2].reshape(*SHAPE, 2) for m in rigid])
+    # Within an even organ nothing tells a displacement: what counts is that across edges, where T1 has a slope.
+    slope = np.stack(np.gradient(ndimage.gaussian_filter(anatomy(index)[0], 0.7)), axis=-1)
+    steep = np.linalg.norm(slope, axis=-1)
+    edges = ndimage.binary_erosion(organs[:, :, 0]) & (steep > 0.05)
+    across = slope / np.maximum(steep, 1e-9)[..., None]
     off = {
-        name: np.array([np.median(np.linalg.norm(d[k] - truth[k][:, :, None], axis=-1)[organs]) for k in range(7)])
+        name: np.array([
+            [np.median(np.abs(np.sum(step * across, axis=-1))[edges]), np.median(np.linalg.norm(step, axis=-1)[edges])]
+            for step in d[:7, :, :, 0] - truth[:7]
+        ])
         for name, d in left.items()
-    }
+    }  # fmt: skip
     infinite, still = np.full(8, np.inf), [np.eye(4)] * 8
     back = {
         "none": data,
@@ -96,10 +104,15 @@ def measure(seed):
     return moved, off, {name: t1_error(series, organs) for name, series in back.items()}
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_known_breathing_is_found_by_the_model(seed):
     moved, off, error = measure(seed)
-    print("MEASURED", seed, {n: (np.median(o).round(2), o.max().round(2)) for n, o in off.items()}, error)
-    assert not moved[..., 2].any(), "two slices tell nothing of a motion through them"
-    assert not moved[7].any()
-    assert np.median(off["deformable"]) <= 0.3 * 3.0
+    middle = {name: np.median(each, axis=0) for name, each in off.items()}
+    print("MEASURED [mm]", seed, {name: each.round(2) for name, each in middle.items()}, error)
+    assert not moved[..., 2].any(), "one slice tells nothing of a motion through it"
+    assert not moved[7].any(), "the reference stays in place"
+    # Across edges, to within a third of a voxel; rigid motion of the whole cannot follow what bends.
+    assert middle["deformable"][0] <= 0.3 * SPACING[0]
+    assert middle["deformable"][0] < 0.5 * middle["none"][0]
+    assert middle["deformable"][0] < middle["reference"][0]
+    assert error["true"] < error["deformable"] < error["reference"] < error["none"]
