@@ -1,4 +1,4 @@
-"""Heads with skull, scalp, face and neck: the template's tissues come to the brain within, in stacks of any orientation."""
+"""Heads with skull, scalp, face and neck: the template's tissues come to the brain within, in any orientation."""
 
 import json
 

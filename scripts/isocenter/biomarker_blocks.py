@@ -142,7 +142,7 @@ def _check_used_maps(
 
 
 def name_fields(block: dict[str, Any], key: str) -> tuple[str, ...]:
-    """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several to choose from."""
+    """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several."""
     named = block.get(key, "none")
     return () if named == "none" else (named,) if isinstance(named, str) else tuple(named)
 

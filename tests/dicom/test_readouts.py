@@ -18,7 +18,8 @@ STATED = {"name": "*dwi*", "scanner": "", "phase_encoding": "AP", "total_readout
 @pytest.mark.parametrize(
     ("affine", "direction", "expected"),
     [(AXIAL, "AP", "j-"), (AXIAL, "PA", "j"), (AXIAL, "LR", "i-"), (AXIAL, "RL", "i"), (SAGITTAL, "AP", "i"),
-     (SAGITTAL, "IS", "j"), (SAGITTAL, "SI", "j-"), (CORONAL, "LR", "i-"), (CORONAL, "SI", "j-"), (CORONAL, "AP", "k-")],
+     (SAGITTAL, "IS", "j"), (SAGITTAL, "SI", "j-"), (CORONAL, "LR", "i-"), (CORONAL, "SI", "j-"),
+     (CORONAL, "AP", "k-")],
 )  # fmt: skip
 def test_a_direction_in_the_body_is_an_axis_of_the_image(affine, direction, expected):
     assert name_direction(direction, affine) == expected

@@ -69,7 +69,9 @@ def place_outline(head: tuple[np.ndarray, np.ndarray], template: Template, *, se
             continue
         voxel = np.linalg.inv(matrix @ there) @ affine
         placed, outline = (
-            ndimage.affine_transform(a.astype(np.float32), voxel[:3, :3], voxel[:3, 3], output_shape=image.shape, order=1)
+            ndimage.affine_transform(
+                a.astype(np.float32), voxel[:3, :3], voxel[:3, 3], output_shape=image.shape, order=1
+            )
             for a in (template.image, brain)
         )
         inside = (outline > 0.5) & tissue

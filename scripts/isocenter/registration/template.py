@@ -98,7 +98,7 @@ def transfer_tissues(
 class _Match:
     """A registration of the template to an image.
 
-    shift : (4, 4) array, what was done before · paths : of the transforms · warped : (x, y, z) array, the template there
+    shift : (4, 4) array, what was done before · paths : of the transforms · warped : (x, y, z) array, the template
     correlation : over the image's tissue · outside : the share of it that the template does not reach
     """
 
@@ -110,7 +110,7 @@ class _Match:
 
 
 def _find_template(image, template, folder, seed):
-    """Shift of the template before registration, paths of its transforms, how well it fits, and whether by extraction."""
+    """Shift of the template before registration, paths of its transforms, correlation, whether a brain was cut out."""
     best = None
     for number, start in enumerate((0.0, *OTHER_STARTS)):
         found = _match(image, template, start, Path(folder, f"template{number}"), seed)
@@ -151,7 +151,9 @@ def _match(image, template, start: float, folder: Path, seed: int) -> _Match:
     folder.mkdir()
     paths = run_ants_registration(fixed, moving, TO_TEMPLATE, str(folder), initial="Identity", seed=seed)
     warped = load_ants().apply_transforms(fixed, moving, paths).numpy()
-    return _Match(shift, paths, warped, _correlate(image[0][tissue], warped[tissue]), float(np.mean(warped[tissue] <= 0)))
+    return _Match(
+        shift, paths, warped, _correlate(image[0][tissue], warped[tissue]), float(np.mean(warped[tissue] <= 0))
+    )
 
 
 def _correlate(first: np.ndarray, second: np.ndarray) -> float:
