@@ -5,6 +5,7 @@ from typing import Any
 from isocenter import layout
 from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+from isocenter.entities import name_fields
 
 #: The signal model whose maps are of B0.
 FIELD_MODEL = "b0_dual_echo"
@@ -139,12 +140,6 @@ def _check_used_maps(
                 found=" -> ".join(circle),
                 remedy="take one of them out",
             )
-
-
-def name_fields(block: dict[str, Any], key: str) -> tuple[str, ...]:
-    """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several."""
-    named = block.get(key, "none")
-    return () if named == "none" else (named,) if isinstance(named, str) else tuple(named)
 
 
 def _check_uses_of_b0(

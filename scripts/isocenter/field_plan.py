@@ -3,8 +3,8 @@
 from typing import Any
 
 from isocenter import layout
-from isocenter.biomarker_blocks import FIELD_MODEL, name_fields
-from isocenter.entities import RunKey
+from isocenter.biomarker_blocks import FIELD_MODEL
+from isocenter.entities import RunKey, name_fields
 from isocenter.phantom_plan import entities_of, key_of
 
 

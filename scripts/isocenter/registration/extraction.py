@@ -27,7 +27,9 @@ MARGIN = 2.0
 #: Starts along the head's axis and to its front [mm]: face and neck draw the center of mass down and forward.
 STARTS = ((0.0, 0.0), (30.0, -10.0), (-30.0, 10.0), (55.0, -15.0), (-55.0, 15.0))
 #: A match this good ends the search for a better start.
-GOOD_CORRELATION = 0.5
+GOOD_CORRELATION = 0.7
+#: A brain is so much larger or smaller than the template along an edge [1]; beyond, the match took the skin for the brain.
+PLAUSIBLE_SIZES = (0.75, 1.2)
 
 
 def outline_of(template: Template) -> np.ndarray:
@@ -66,6 +68,8 @@ def place_outline(head: tuple[np.ndarray, np.ndarray], template: Template, *, se
         try:
             matrix = _match(template.image, there, head, rim, seed)
         except RegistrationError:  # no overlap from this start
+            continue
+        if not PLAUSIBLE_SIZES[0] <= np.cbrt(np.linalg.det(matrix[:3, :3])) <= PLAUSIBLE_SIZES[1]:
             continue
         voxel = np.linalg.inv(matrix @ there) @ affine
         placed, outline = (

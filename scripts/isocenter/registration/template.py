@@ -23,6 +23,8 @@ TO_TEMPLATE = (
 )
 #: Correlation of the scan's image and the template brought to it; below, the head was not found.
 LEAST_CORRELATION = 0.6
+#: The same for a brain that was cut out of a head: some bone and marrow come with it.
+LEAST_WITHIN = 0.5
 #: Tissue that the template does not reach, as a share of all: more is a scalp, a face or a neck.
 MOST_OUTSIDE = 0.15
 #: When it is not found from the centers of mass, starts this far along the head's axis are tried [mm]: a slab's
@@ -118,7 +120,7 @@ def _find_template(image, template, folder, seed):
             return found.shift, found.paths, found.correlation, False
         if number == 0:  # what it looks like: a head that has a scalp
             extracted = _find_within(image, template, folder, seed)
-            if extracted is not None and extracted.correlation >= LEAST_CORRELATION:
+            if extracted is not None and extracted.correlation >= LEAST_WITHIN:
                 return extracted.shift, extracted.paths, extracted.correlation, True
             if found.correlation >= LEAST_CORRELATION:
                 return found.shift, found.paths, found.correlation, False

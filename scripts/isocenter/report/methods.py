@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import isocenter
-from isocenter.biomarker_blocks import name_fields
+from isocenter.entities import name_fields
 from isocenter.regions.erosion import Erosion
 from isocenter.report.citations import STATISTICS, cite, find_dois
 from isocenter.report.dictionary import COLUMNS, TABLES
