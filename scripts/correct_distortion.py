@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isocenter.errors import FitError, IsocenterError
-from isocenter.fields.distortion import read_readout
+from isocenter.fields.distortion import name_source, read_readout
 from isocenter.figures.alignment import draw_nothing
 from isocenter.figures.distortion import draw_distortion
 from isocenter.io.nifti import read_map, read_series, read_sidecar, write_bytes
@@ -68,6 +68,7 @@ def correct_distortion(
         log.exception("the correction failed")
         reason = f"the correction failed: {type(error).__name__}: {error}"
     words: dict[str, Any] = {"State": "uncorrected" if reason else "corrected", "FieldMap": map_name, "Reason": reason}
+    words["ReadoutFrom"] = name_source(whole.acquisition)
     log.info("%s: %s", words["State"], reason or map_name)
     result = whole if reason else found.series
     if not reason and aligned:

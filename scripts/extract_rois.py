@@ -163,7 +163,9 @@ def _name_lent(sidecar: dict[str, Any]) -> str:
     words |= {key.lower(): word for key, word in sidecar.get("LentMaps", {}).items()}
     if "Distortion" in sidecar:
         own = sidecar["Distortion"]
-        words["b0"] = own["FieldMap"] if own["State"] == "corrected" else f"uncorrected ({_in_a_cell(own['Reason'])})"
+        by_site = " (readout as the site states it)" if own.get("ReadoutFrom") == "site" else ""
+        is_corrected = own["State"] == "corrected"
+        words["b0"] = own["FieldMap"] + by_site if is_corrected else f"uncorrected ({_in_a_cell(own['Reason'])})"
     if "Pulses" in sidecar:  # pulses that the phantom was to choose, and did or did not
         own = sidecar["Pulses"]
         reason = f" ({_in_a_cell(own['Reason'])})" if own["From"] != "phantom" else ""

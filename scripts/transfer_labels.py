@@ -42,6 +42,10 @@ AMPLITUDES = ("M0", "S0")
 #: The fit's layers that tell muscle from fat.
 DIXON = ("PDFF", "W", "F")
 
+#: A structural scan in which more voxels than this share are above 0 has noise in its air; tissue exceeds this share of
+#: what is typically bright.
+NOISY_AIR, AIR_LEVEL = 0.8, 0.2
+
 #: A map: its name, its path, its fit's path.
 Pair = tuple[str, Path, Path]
 
@@ -124,19 +128,23 @@ def _label_brain(
     seed: int,
 ) -> None:
     images, others = _find_images(pairs, regions)
-    first = [_read_structural(path) for path in structural]
+    first = [_read_structural(path) for path in structural[:1]]
+    mask = _read_brain_mask(structural[1], first[0]) if structural[1:] else None
     names = read_atlas_regions(atlas[1]) if atlas else []
     in_template = read_labels(atlas[0]) if atlas else None
     scans = [image for _, image in images]
-    found = transfer_tissues([*first, *scans], _read_template(template), seed=seed, atlas=in_template)
-    log.info("The template fits with a correlation of %.2f", found.correlation)
+    found = transfer_tissues([*first, *scans], _read_template(template), seed=seed, atlas=in_template, brain=mask)
+    how = "mask" if mask is not None else "registration" if found.is_extracted else "none"
+    log.info("The template fits with a correlation of %.2f; brain extraction: %s", found.correlation, how)
     outcome |= {
         "Correlation": round(found.correlation, 4),
         "RegisteredTo": structural[0].name if first else images[0][0],
+        "BrainExtraction": how,
     }
     probabilities, hashes, parts = (kind[len(first) :] for kind in (found.probabilities, found.hashes, found.atlas))
     if outcome["Segmentation"] == "atropos":
-        probabilities = [segment_tissues(*s, p, seed=seed) for s, p in zip(scans, probabilities, strict=True)]
+        brains = scans if how == "none" else [_mask_brain(*one) for one in zip(scans, probabilities, strict=True)]
+        probabilities = [segment_tissues(*s, p, seed=seed) for s, p in zip(brains, probabilities, strict=True)]
 
     def divide(number: int, erosion: Erosion) -> np.ndarray:
         own = {"thresholds": outcome["Thresholds"], "erosion": erosion, "atlas_regions": names}
@@ -188,19 +196,44 @@ def _find_images(
 
 
 def _read_structural(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A T1-weighted scan without skull as the template is one: bright tissue about 1, air 0."""
+    """A T1-weighted scan as the template is one: bright tissue about 1, air 0; with its skull or without."""
     volume = read_volume(path)
-    tissue = np.nan_to_num(volume.data) > 0
+    data = np.nan_to_num(volume.data)
+    tissue = data > 0
+    if data.any() and np.mean(tissue) > NOISY_AIR:  # the air was not set to 0: its noise must not count as tissue
+        tissue = data > AIR_LEVEL * np.median(data[data > data.mean()])
     if np.count_nonzero(tissue) < FEWEST_VOXELS:
         raise RegistrationError(
             explain(
                 "A structural scan holds too few voxels above 0 to find the head in it",
                 where=path.name,
-                expected=f"{FEWEST_VOXELS} or more: T1-weighted, the skull removed, 0 outside the brain",
+                expected=f"{FEWEST_VOXELS} or more, T1-weighted",
                 found=np.count_nonzero(tissue),
             )
         )
-    return np.where(tissue, volume.data / np.percentile(volume.data[tissue], 95), np.float32(0)), volume.affine
+    return np.where(tissue, data / np.percentile(data[tissue], 95), np.float32(0)), volume.affine
+
+
+def _read_brain_mask(path: Path, scan: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Where the brain is in a structural scan, (x, y, z) booleans on its grid, from a mask that the site drew on it."""
+    drawn = read_volume(path)
+    mask = place_labels((np.nan_to_num(drawn.data) > 0).astype(np.uint8), drawn.affine, scan[0].shape, scan[1]) > 0
+    if np.count_nonzero(mask & (scan[0] > 0)) < FEWEST_VOXELS:
+        raise RegistrationError(
+            explain(
+                "The mask of the brain does not meet the structural scan",
+                where=path.name,
+                expected=f"{FEWEST_VOXELS} voxels or more above 0 where the brain is, in the scan's coordinates",
+                found=np.count_nonzero(mask & (scan[0] > 0)),
+                remedy="draw it on the scan itself, or take it away: the brain is then sought by registration",
+            )
+        )
+    return mask
+
+
+def _mask_brain(scan: tuple[np.ndarray, np.ndarray], probabilities: dict) -> tuple[np.ndarray, np.ndarray]:
+    """A scan without what is no brain by the template's tissues."""
+    return np.where(sum(probabilities.values()) > 0.5, scan[0], np.float32(0)), scan[1]
 
 
 def _read_layers(fit: Path, sidecar: dict[str, Any]) -> dict[str, np.ndarray]:

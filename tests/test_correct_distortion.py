@@ -10,6 +10,7 @@ from simulated_brain import AFFINE, SHAPE, amplitude, fractions
 
 from align_series import align_series
 from correct_distortion import correct_distortion
+from isocenter.dicom.readouts import complete_readout
 from isocenter.entities import Flag
 from isocenter.fields.distortion import extend_field, find_shift, place_field, read_readout
 from isocenter.io.nifti import read_map, read_series, read_sidecar, write_image, write_map
@@ -180,6 +181,35 @@ def test_without_its_readout_a_series_goes_on_as_it_came(tmp_path, sidecar, word
     assert (told["State"], told["Reason"]) == ("uncorrected", word)
     np.testing.assert_array_equal(series.data, read_series(inputs["series"]).data)
     np.testing.assert_array_equal(series.acquisition["DiffusionBValue"], B_VALUES)
+
+
+def stated(phase_encoding, time=TIME):
+    """What intake makes of a header that tells the axis alone, and of what its site states."""
+    statement = {"phase_encoding": phase_encoding, "total_readout_time": time}
+    known = {"PhaseEncodingAxis": "j", "EstimatedTotalReadoutTime": 0.041}
+    return {"PhaseEncodingDirection": None, "TotalReadoutTime": None, **complete_readout(known, statement, AFFINE)}
+
+
+@pytest.mark.parametrize(("direction", "phase_encoding"), [("j", "PA"), ("j-", "AP")])
+def test_a_readout_that_only_the_site_tells_corrects_as_well(tmp_path, direction, phase_encoding):
+    series, told = correct(tmp_path, write_inputs(tmp_path, direction, **stated(phase_encoding)))
+    plain, same = correct(tmp_path, write_inputs(tmp_path, direction))
+    assert (told["State"], told["ReadoutFrom"], same["ReadoutFrom"]) == ("corrected", "site", "header")
+    np.testing.assert_array_equal(series.data, plain.data)
+    assert displacement_left(write_inputs(tmp_path, direction), told, direction, "still").max() <= 0.3
+
+
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [(stated("AP"), "less alike"), (stated("LR"), "site.yaml states lines along i (LR), and the header along j"),
+     (stated("PA", None), "TotalReadoutTime is missing (the converter estimates 0.041 s)")],
+)  # fmt: skip
+def test_a_wrong_statement_corrects_nothing(tmp_path, statement, word):
+    inputs = write_inputs(tmp_path, "j", **statement)
+    series, told = correct(tmp_path, inputs)
+    assert told["State"] == "uncorrected"
+    assert word in told["Reason"]
+    np.testing.assert_array_equal(series.data, read_series(inputs["series"]).data)
 
 
 def test_without_a_field_map_a_series_goes_on_as_it_came(tmp_path):

@@ -187,3 +187,19 @@ def test_a_row_says_whose_pulses_its_fit_took(tmp_path, own, words):
     write_map(paths[0], parameter_map, *paths[1:], {"Pulses": own})
     table, _ = measure(tmp_path, paths, labels)
     assert set(table["lent_maps"]) == {words}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"State": "corrected", "Reason": "", "ReadoutFrom": "header"}, "b0: B0map"),
+        ({"State": "corrected", "Reason": "", "ReadoutFrom": "site"}, "b0: B0map (readout as the site states it)"),
+        ({"State": "uncorrected", "Reason": "no; none", "ReadoutFrom": "header"}, "b0: uncorrected (no, none)"),
+    ],
+)
+def test_a_row_says_what_corrected_its_series(tmp_path, told, words):
+    paths, labels = write_run(tmp_path)
+    parameter_map, _ = read_map(*paths)
+    write_map(paths[0], parameter_map, *paths[1:], {"Distortion": {"FieldMap": "B0map", **told}})
+    table, _ = measure(tmp_path, paths, labels)
+    assert set(table["lent_maps"]) == {words}

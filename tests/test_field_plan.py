@@ -11,6 +11,7 @@ from isocenter import layout
 from isocenter.dicom.intake import SCAN_COLUMNS
 from isocenter.documents import read_document
 from isocenter.entities import RunKey
+from isocenter.field_plan import seconds_between
 from isocenter.io.tables import write_table
 from isocenter.plan import Plan
 from isocenter.settings import load_settings
@@ -84,7 +85,27 @@ def test_the_nearest_field_map_of_the_session_corrects(plan):
         magnitudes = plan.correcting_magnitudes(Wild(run=run, suffix="dwi"))
         assert [Path(one).name.split("_")[-1] for one in magnitudes] == ["magnitude1.nii.gz", "magnitude2.nii.gz"]
         assert plan.why_uncorrected(Wild(run=run, suffix="dwi")) == ""
-    assert plan.field_run(Wild(run="2"), "B0") == RunKey("siteA", "P01", "01", "2")
+    found = plan.nearest_field(Wild(run="2"), plan.biomarkers["ADC"], "distortion")
+    assert found == (RunKey("siteA", "P01", "01", "2"), "B0")
+
+
+def test_of_several_maps_of_b0_the_nearest_corrects(plan):
+    """A session may hold the field map of either protocol, or both; a map of the one is not asked for the other's."""
+    plan.biomarkers["B0echoes"] = {**plan.biomarkers["B0"], "suffix": "MEGRE", "map": "B0echoesmap"}
+    plan.biomarkers["ADC"]["distortion"] = ["B0", "B0echoes"]
+    assert plan.correcting_map(Wild(run="1", suffix="dwi")) == "B0map"  # equally near: the first that is named
+    plan.acquisitions("siteA")[RunKey("siteA", "P01", "01", "1"), "MEGRE"][0]["time"] = "09:12:00"
+    (path,) = plan.correcting_field(Wild(run="1", suffix="dwi"), layout.MAP)
+    assert path.endswith("sub-P01_ses-01_run-1_B0echoesmap.nii.gz")
+    assert plan.correcting_map(Wild(run="1", suffix="dwi")) == "B0echoesmap"
+    assert plan.correcting_magnitudes(Wild(run="1", suffix="dwi"))[0].endswith("_MEGRE.nii.gz")
+    assert plan.correcting_map(Wild(run="2", suffix="dwi")) == "B0map"
+    plan.biomarkers["ADC"]["distortion"] = ["B0echoes"]
+    assert plan.why_uncorrected(Wild(session="02", suffix="dwi")) == "no field map in this session"
+
+
+def test_a_session_past_midnight_knows_what_is_near():
+    assert seconds_between("23:58:00", "00:05:00") == 420
 
 
 def test_a_session_without_a_field_map_says_so(plan):

@@ -5,6 +5,7 @@ from typing import Any
 from isocenter import layout
 from isocenter.complaint_list import Complaints, check_unique
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+from isocenter.entities import name_fields
 
 #: The signal model whose maps are of B0.
 FIELD_MODEL = "b0_dual_echo"
@@ -146,7 +147,7 @@ def _check_uses_of_b0(
 ) -> None:
     """Only echo-planar magnitudes are corrected and decays marked, by a selected block whose maps are of B0."""
     for name, block in chosen.items():
-        if block["field_gradient"] != "none":
+        if name_fields(block, "field_gradient"):
             _check_field(name, "field_gradient", chosen, known, where, complaints)
             if block["parameter"] not in DECAYS:
                 complaints.add(
@@ -156,7 +157,7 @@ def _check_uses_of_b0(
                     found=block["parameter"],
                     remedy="set field_gradient to none",
                 )
-        if block["distortion"] == "none":
+        if not name_fields(block, "distortion"):
             continue
         _check_field(name, "distortion", chosen, known, where, complaints)
         if block["suffix"] != ECHO_PLANAR or block["signal"] == "complex" or block["align"] == "deformable":
@@ -177,10 +178,11 @@ def _check_field(
     where: str,
     complaints: Complaints,
 ) -> None:
-    """A key must name a selected block whose maps are of B0."""
-    lender = chosen[name][key]
+    """A key must name selected blocks whose maps are of B0."""
     fields = [other for other, candidate in chosen.items() if candidate["model"] == FIELD_MODEL]
-    if lender not in fields:
+    for lender in name_fields(chosen[name], key):
+        if lender in fields:
+            continue
         complaints.add(
             f"{name} names what is no selected map of B0",
             where=f"{where}, key {name}.{key}",

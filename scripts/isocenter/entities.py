@@ -4,6 +4,7 @@ Entities follow BIDS: ``sub-<label>_ses-<label>_run-<index>``. Labels are alphan
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -88,3 +89,9 @@ def check_label(label: str, what: str) -> str:
             f"{what} {label!r} is not a BIDS label; expected letters and digits only; what to do: rename it"
         )
     return label
+
+
+def name_fields(block: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several."""
+    named = block.get(key, "none")
+    return () if named == "none" else (named,) if isinstance(named, str) else tuple(named)

@@ -24,8 +24,9 @@ _SENT = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_
 SENT_REGIONS = f"{_SENT}_dseg.nii.gz"
 #: Everything that a site may send about the regions of a series: that, a DICOM-SEG, shapes, a heart in short axis.
 SENT_FILES = tuple(f"{_SENT}{end}" for end in ("_dseg.nii.gz", "_dseg.tsv", "_dseg.dcm", "_shapes.yaml", "_heart.yaml"))
-#: A structural scan of a session's participant, T1-weighted and without skull.
+#: A structural scan of a session's participant, T1-weighted, and a mask of the brain in it where there is one.
 SENT_STRUCTURAL = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_T1w.nii.gz"
+SENT_BRAIN_MASK = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_desc-brain_mask.nii.gz"
 #: Where a person puts the vials of a phantom (a table, regions.schema.yaml); they are then not searched.
 HAND_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}_vials.tsv"
 

@@ -217,12 +217,12 @@ class Plan(PhantomPlan, FieldPlan):
         return [str(path) for path in files if path.is_file()]
 
     def structural(self, wildcards: Any) -> list[str]:
-        """The structural scan that the template is registered to: none or one."""
+        """The structural scan that the template is registered to, and the mask of its brain: none, one or both."""
         if self.settings.config["regions"]["brain"]["structural"] == "none":
             return []
-        values = entities_of(wildcards)
-        path = layout.fill(layout.SENT_STRUCTURAL, **{key: values[key] for key in ("site", "participant", "session")})
-        return [str(path)] if path.is_file() else []
+        values = {key: entities_of(wildcards)[key] for key in ("site", "participant", "session")}
+        scan, mask = (layout.fill(p, **values) for p in (layout.SENT_STRUCTURAL, layout.SENT_BRAIN_MASK))
+        return [str(path) for path in (scan, mask) if path.is_file()] if scan.is_file() else []
 
     def atlas(self) -> list[str]:
         """The label image of the brain's atlas and the table of its names; empty without one."""

@@ -201,6 +201,16 @@ def _check_site(
                 found=rule["suffix"],
                 remedy="mend the suffix",
             )
+    scanners = [scanner["id"] for scanner in site["scanners"]]
+    for index, statement in enumerate(site["readouts"]):
+        if statement["scanner"] not in ("", *scanners):
+            complaints.add(
+                "A statement about readouts names an unknown scanner",
+                where=f"{where}, key readouts[{index}].scanner",
+                expected=f"one of {', '.join(scanners)}, or no key",
+                found=statement["scanner"],
+                remedy="mend the id",
+            )
     for phantom in site["phantoms"]:
         if phantom.get("thermometer_stderr", 0.0) > phantom["temperature_stderr"]:
             complaints.add(

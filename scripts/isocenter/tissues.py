@@ -17,6 +17,8 @@ THRESHOLDS = {"white_matter": 0.9, "gray_matter": 0.8, "csf": 0.9}
 CONTRAST_TIMES = {"T1": 1.0, "T2": 0.1, "T2star": 0.05}
 #: Amplitude below this share of the bright tissue's is air.
 AIR_SHARE = 0.25
+#: Parts of an image smaller than this share of the largest are noise.
+LEAST_PART = 0.1
 #: Fewer voxels than this are no head.
 FEWEST_VOXELS = 500
 
@@ -64,8 +66,9 @@ def synthesize_contrast(
         )
     tissue = fitted & (amplitude > AIR_SHARE * np.percentile(amplitude[fitted], 90))
     labels, count = ndimage.label(tissue)
-    if count > 1:
-        tissue = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    if count > 1:  # the largest may be the scalp, with the brain for itself within the skull
+        sizes = np.bincount(labels.ravel())[1:]
+        tissue = np.isin(labels, 1 + np.flatnonzero(sizes >= LEAST_PART * sizes.max()))
     image = np.zeros(time.shape, np.float32)
     image[tissue] = np.exp(-time[tissue] / (scale or CONTRAST_TIMES[parameter]))
     # A voxel without a value inside the head looks like its neighbors, not like air.

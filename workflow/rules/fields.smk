@@ -52,9 +52,7 @@ rule correct_distortion:
     conda:
         "../../environment.yml"
     params:
-        map_name=lambda wildcards: PLAN.biomarkers[
-            PLAN.distorted_block(wildcards.suffix)["distortion"]
-        ]["map"],
+        map_name=lambda wildcards: PLAN.correcting_map(wildcards),
         missing=lambda wildcards: PLAN.why_uncorrected(wildcards),
         seed=PLAN.settings.config["seed"],
         code=code_digest("correct_distortion"),
@@ -92,9 +90,7 @@ rule mark_gradient:
     conda:
         "../../environment.yml"
     params:
-        map_name=lambda wildcards: PLAN.biomarkers[
-            PLAN.block_of_map(wildcards.map)["field_gradient"]
-        ]["map"],
+        map_name=lambda wildcards: PLAN.marking_map(wildcards),
         limit=lambda wildcards: PLAN.block_of_map(wildcards.map)["gradient_limit"],
         is_rate=lambda wildcards: PLAN.block_of_map(wildcards.map)["unit"] == "1/s",
         code=code_digest("mark_gradient"),

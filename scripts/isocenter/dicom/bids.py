@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pandas as pd
 from isocenter import __version__
 from isocenter.dicom.convert import Converted, convert_set, converter_version
 from isocenter.dicom.index import write_if_changed
+from isocenter.dicom.readouts import complete_readout, find_statement
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.sidecar import build_sidecar, digest_sources, merge_sidecars
-from isocenter.dicom.suffixes import SUFFIXES
-from isocenter.io.nifti import sidecar_path, write_image
+from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+from isocenter.io.nifti import load_image, sidecar_path, write_image
 from isocenter.io.tables import write_table
 
 #: The BIDS entity of images that come as magnitude and phase.
@@ -75,11 +77,12 @@ def write_volumes(
     bids: Path,
     scanner: str,
     known: dict[str, Any],
+    readouts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Convert a set and write its files under `names`; what the index keeps of each, so that it is made only once.
 
-    `known` is what the index kept last time: a file made from the same bytes that still stands is not made again.
-    Raises DicomError when the set cannot be converted.
+    `known` is what the index kept last time: a file made from the same bytes that still stands is not made again;
+    `readouts` is what ``site.yaml`` states of echo-planar series. Raises DicomError when the set cannot be converted.
     """
     files: dict[str, list[float]] = {}
     for value, name in names.items():
@@ -108,6 +111,7 @@ def write_volumes(
             entry = known[name]
             kept = zip(entry["saturation"], entry["verified"], entry["readout"], strict=True)
             volumes = [Converted(None, None, *one) for one in kept]
+        volumes = _state_readouts(acquisition, values, volumes, path, scanner, readouts)
         sidecars = [
             build_sidecar(acquisition, value, volume, scanner) for value, volume in zip(values, volumes, strict=True)
         ]
@@ -121,6 +125,26 @@ def write_volumes(
         renamed = {value: name_phase(acquisition, names[value]) for value in acquisition.phases}
         entries |= write_volumes(part, renamed, bids, scanner, known)
     return entries
+
+
+def _state_readouts(
+    acquisition: AcquisitionSet,
+    values: list[float],
+    volumes: list[Converted],
+    path: Path,
+    scanner: str,
+    statements: Sequence[Mapping[str, Any]],
+) -> list[Converted]:
+    """Echo-planar volumes with what the site states of their readout; the index keeps what the header told."""
+    if acquisition.suffix != ECHO_PLANAR or not statements:
+        return volumes
+    affine, stated = load_image(path).affine, []
+    for value, volume in zip(values, volumes, strict=True):
+        uid = acquisition.volumes[value][0].image.series_uid
+        names = next(one for one in acquisition.used if one.uid == uid).description.names
+        readout = complete_readout(volume.readout, find_statement(names, scanner, statements), affine)
+        stated.append(replace(volume, readout=readout))
+    return stated
 
 
 def write_dataset(bids: Path, site: str, participants: pd.DataFrame, suffixes: set[str]) -> None:

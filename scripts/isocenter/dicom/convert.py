@@ -34,8 +34,12 @@ PLACE_TOLERANCE = 0.02
 #: A hung converter must not hang the trial [s].
 TIME_LIMIT = 600
 #: How an echo-planar image was read out, as dcm2niix reads it from each vendor's own elements: along which axis of the
-#: image as converted and which way, and how long [s]. What it estimates only (Philips) is under other names, not taken.
-READOUT = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing")
+#: image as converted and which way, and how long [s]. Of Philips it knows the axis alone, and estimates the time: both
+#: come under names of their own, and correct nothing until the site states the rest (`readouts`).
+READOUT = (
+    "PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing", "PhaseEncodingAxis",
+    "EstimatedTotalReadoutTime",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,8 @@ def _convert_sets(sets, recognized, bids, site, prefix, index, result) -> None:
         scanner, _ = find_scanner(acquisition.used[0], site)
         try:
             names = name_volumes(acquisition, prefix)
-            entries = write_volumes(acquisition, names, bids, scanner, index["volumes"])
+            stated = site.get("readouts") or ()
+            entries = write_volumes(acquisition, names, bids, scanner, index["volumes"], stated)
         except Exception as error:  # one series that cannot be converted must not stop the others
             exclusion = Exclusion.from_error(STAGE, error)
             acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)

@@ -49,27 +49,45 @@ class Readout:
 def read_readout(acquisition: Mapping[str, Any]) -> Readout:
     """The readout from PhaseEncodingDirection and TotalReadoutTime [s]; SidecarError where either cannot be used."""
     direction, time = acquisition.get("PhaseEncodingDirection"), acquisition.get("TotalReadoutTime")
+    if "ReadoutConflict" in acquisition:
+        raise SidecarError(
+            explain(
+                str(acquisition["ReadoutConflict"]),
+                expected="one direction and one time of the readout",
+                remedy="look at the protocol on the console, and mend `readouts` of site.yaml",
+            )
+        )
     if not isinstance(direction, str) or direction not in ("i", "i-", "j", "j-", "k", "k-"):
         raise SidecarError(
             explain(
                 "PhaseEncodingDirection is " + ("missing" if direction is None else "unusable"),
                 expected="i, j or k, with a minus where lines were encoded against the axis",
                 found="none" if direction is None else direction,
-                remedy="send the series as the scanner made it, private elements included",
+                remedy="send the series as the scanner made it, private elements included; or state it in site.yaml, "
+                "under readouts",
             )
         )
     times = np.unique(np.asarray(np.nan if time is None else time, dtype=float))
     low, high = _READOUT_RANGE
     if times.size != 1 or not low <= times[0] <= high:
+        guess = acquisition.get("EstimatedTotalReadoutTime")
+        hint = f" (the converter estimates {guess} s)" if time is None and guess is not None else ""
         raise SidecarError(
             explain(
-                "TotalReadoutTime is " + ("missing" if time is None else "unusable"),
+                "TotalReadoutTime is " + ("missing" if time is None else "unusable") + hint,
                 expected=f"one number between {low:g} and {high:g} s",
                 found="none" if time is None else time,
-                remedy="send the series as the scanner made it, private elements included",
+                remedy="send the series as the scanner made it, private elements included; or state it in site.yaml, "
+                "under readouts",
             )
         )
     return Readout("ijk".index(direction[0]), -1 if direction.endswith("-") else 1, float(times[0]))
+
+
+def name_source(acquisition: Mapping[str, Any]) -> str:
+    """Where the readout of a series comes from: ``header``, or ``site`` when the site stated any of it."""
+    stated = (acquisition.get(f"{key}Source") for key in ("PhaseEncodingDirection", "TotalReadoutTime"))
+    return "site" if any(source is not None for source in stated) else "header"
 
 
 def extend_field(field: ParameterMap) -> ParameterMap:

@@ -15,6 +15,8 @@ from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.units import check_unit
 from isocenter.volume import ParameterMap, Series, Volume
 
+#: The largest number of a label, and how far from a whole number one may lie that went through a scaling.
+LARGEST_LABEL, LABEL_ROUNDING = 32_767, 0.01
 #: How many voxels are read at once before they are put in their places.
 _BLOCK_VOXELS = 64_000_000
 
@@ -77,7 +79,13 @@ def write_image(
 def read_volume(path: str | os.PathLike, unit: str = "arbitrary") -> Volume:
     """One 3D image as float32 (NaN stays NaN)."""
     image = load_image(path)
-    return Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine, unit)
+    return Volume(_as_volume(np.asarray(image.dataobj, dtype=np.float32)), image.affine, unit)
+
+
+def _as_volume(data: np.ndarray) -> np.ndarray:
+    """Three axes where a file says the same with two or with empty further ones."""
+    data = data.reshape(data.shape + (1,) * (3 - data.ndim))
+    return data.reshape(data.shape[:3]) if data.size == np.prod(data.shape[:3]) else data
 
 
 def read_layers(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -90,9 +98,24 @@ def read_layers(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def read_labels(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """A label image: (x, y, z) int16 array and affine."""
-    image = nib.load(path)
-    return np.asarray(image.dataobj).astype(np.int16), image.affine
+    """A label image: (x, y, z) int16 array and affine; ConfigError where its numbers are no labels."""
+    image = load_image(path)
+    values = _as_volume(np.asanyarray(image.dataobj))
+    is_number = values.dtype.kind in "biuf"
+    whole = np.rint(np.nan_to_num(values)) if is_number else values
+    fits = is_number and values.ndim == 3 and np.abs(whole).max(initial=0) <= LARGEST_LABEL
+    if not fits or np.any(np.abs(np.nan_to_num(values) - whole) > LABEL_ROUNDING):
+        raise ConfigError(
+            explain(
+                "An image holds no labels",
+                where=str(path),
+                expected=f"three axes and whole numbers up to {LARGEST_LABEL}",
+                found=f"shape {values.shape}, {values.dtype}"
+                + (f", from {np.nanmin(values):g} to {np.nanmax(values):g}" if is_number and values.size else ""),
+                remedy="export the segmentation as labels, not as probabilities or colors",
+            )
+        )
+    return whole.astype(np.int16), image.affine
 
 
 def load_image(path: str | os.PathLike) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from isocenter import motion
 from isocenter.errors import RegistrationError, explain
 from isocenter.registration.engine import RIGID, Stage, hash_transform, run_ants_registration, to_ants
+from isocenter.registration.extraction import MARGIN, place_outline, widen
 from isocenter.registration.loading import load_ants
 from isocenter.tissues import Template, average_blocks
 
@@ -22,6 +23,10 @@ TO_TEMPLATE = (
 )
 #: Correlation of the scan's image and the template brought to it; below, the head was not found.
 LEAST_CORRELATION = 0.6
+#: The same for a brain that was cut out of a head: some bone and marrow come with it.
+LEAST_WITHIN = 0.5
+#: Tissue that the template does not reach, as a share of all: more is a scalp, a face or a neck.
+MOST_OUTSIDE = 0.15
 #: When it is not found from the centers of mass, starts this far along the head's axis are tried [mm]: a slab's
 #: center is not the head's.
 OTHER_STARTS = (-25.0, 25.0, -50.0, 50.0)
@@ -37,12 +42,14 @@ class Transfer:
     correlation : of the first image and the template brought to it
     hashes : for each image, the SHA-256 of the composed transform that brought the template to it
     atlas : for each image, the labels of the atlas, (x, y, z) int16 array; empty without an atlas
+    is_extracted : whether the first image showed a whole head, whose skull and scalp were taken away
     """
 
     probabilities: list[dict[str, np.ndarray]]
     correlation: float
     hashes: list[str]
     atlas: list[np.ndarray]
+    is_extracted: bool = False
 
 
 def transfer_tissues(
@@ -51,25 +58,31 @@ def transfer_tissues(
     *,
     seed: int = 1,
     atlas: tuple[np.ndarray, np.ndarray] | None = None,
+    brain: np.ndarray | None = None,
 ) -> Transfer:
     """Bring a template's tissues to the images of one session.
 
     The template is registered to the first image (rigid, affine, diffeomorphic); every other image is registered to
     the first rigidly. Each tissue map is interpolated once, through all transforms, onto points inside each voxel.
+    Where the template does not fit the first image as it is, the brain is sought within a whole head
+    (:func:`isocenter.registration.extraction.place_outline`).
 
     Parameters
     ----------
     images : pairs of (x, y, z) array and (4, 4) affine, voxel to RAS mm
         T1-weighted-like images (:func:`isocenter.tissues.synthesize_contrast`), air 0.
     template : Template
-        Skull-stripped, like the images.
+        Skull-stripped.
     seed : int
         Of ANTs' sampling.
     atlas : (x, y, z) int array and (4, 4) affine, optional
         Labels in the template's space.
+    brain : (x, y, z) booleans, optional
+        Where the brain of the first image is, when somebody knows.
     """
     with tempfile.TemporaryDirectory() as folder:
-        shift, paths, correlation = _find_template(images[0], template, folder, seed)
+        first = images[0] if brain is None else (np.where(brain, images[0][0], 0), images[0][1])
+        shift, paths, correlation, is_extracted = _find_template(first, template, folder, seed)
         ways = [paths]
         for number, image in enumerate(images[1:], start=1):
             ways.append([*paths, _register_to_first(images[0], image, Path(folder, f"image{number}"), seed)])
@@ -79,35 +92,69 @@ def transfer_tissues(
             correlation,
             [hash_transform(shift, way) for way in ways],
             [_bring_labels(atlas[0], shift @ atlas[1], *image, way) for image, way in placed] if atlas else [],
+            is_extracted,
         )
 
 
+@dataclass(frozen=True)
+class _Match:
+    """A registration of the template to an image.
+
+    shift : (4, 4) array, what was done before · paths : of the transforms · warped : (x, y, z) array, the template
+    correlation : over the image's tissue · outside : the share of it that the template does not reach
+    """
+
+    shift: np.ndarray
+    paths: list[str]
+    warped: np.ndarray
+    correlation: float
+    outside: float
+
+
 def _find_template(image, template, folder, seed):
-    """Shift of the template before registration, paths of its transforms, and how well it fits."""
-    fixed = to_ants(*image)
-    tissue = image[0] > 0
-    centers = [motion.center_of(a > 0, affine) for a, affine in (image, (template.image, template.affine))]
+    """Shift of the template before registration, paths of its transforms, correlation, whether a brain was cut out."""
     best = None
     for number, start in enumerate((0.0, *OTHER_STARTS)):
-        shift = np.eye(4)
-        shift[:3, 3] = centers[0] - centers[1] + [0.0, 0.0, start]
-        moving = to_ants(template.image, shift @ template.affine)
-        trial = Path(folder, f"template{number}")
-        trial.mkdir()
-        paths = run_ants_registration(fixed, moving, TO_TEMPLATE, str(trial), initial="Identity", seed=seed)
-        warped = load_ants().apply_transforms(fixed, moving, paths).numpy()
-        correlation = _correlate(image[0][tissue], warped[tissue])
-        if best is None or correlation > best[2]:
-            best = shift, paths, correlation
-        if correlation >= LEAST_CORRELATION:
-            return best
+        found = _match(image, template, start, Path(folder, f"template{number}"), seed)
+        if found.correlation >= LEAST_CORRELATION and found.outside <= MOST_OUTSIDE:
+            return found.shift, found.paths, found.correlation, False
+        if number == 0:  # what it looks like: a head that has a scalp
+            extracted = _find_within(image, template, folder, seed)
+            if extracted is not None and extracted.correlation >= LEAST_WITHIN:
+                return extracted.shift, extracted.paths, extracted.correlation, True
+            if found.correlation >= LEAST_CORRELATION:
+                return found.shift, found.paths, found.correlation, False
+        best = max(filter(None, (best, found, extracted)), key=lambda match: match.correlation)
     raise RegistrationError(
         explain(
             "The template does not fit this head",
             expected=f"a correlation of {LEAST_CORRELATION} or more between the template and the scan",
-            found=f"{best[2]:.2f}",
+            found=f"{best.correlation:.2f}, and {best.outside:.0%} of the scan's tissue beyond the template",
             remedy="look at the maps: is it a head, and is enough of it in the scan?",
         )
+    )
+
+
+def _find_within(image, template, folder, seed) -> _Match | None:
+    """The template matched to the brain alone, which an affine match cut out of the head; None where it cut nothing."""
+    data, affine = image
+    outline = place_outline(image, template, seed=seed)
+    brain = np.where(widen(outline, affine, MARGIN), data, np.float32(0))
+    return _match((brain, affine), template, 0.0, Path(folder, "brain"), seed) if brain.any() else None
+
+
+def _match(image, template, start: float, folder: Path, seed: int) -> _Match:
+    """The template registered to an image, from both centers of mass and a start along the head's axis [mm]."""
+    fixed, tissue = to_ants(*image), image[0] > 0
+    centers = [motion.center_of(a > 0, affine) for a, affine in (image, (template.image, template.affine))]
+    shift = np.eye(4)
+    shift[:3, 3] = centers[0] - centers[1] + [0.0, 0.0, start]
+    moving = to_ants(template.image, shift @ template.affine)
+    folder.mkdir()
+    paths = run_ants_registration(fixed, moving, TO_TEMPLATE, str(folder), initial="Identity", seed=seed)
+    warped = load_ants().apply_transforms(fixed, moving, paths).numpy()
+    return _Match(
+        shift, paths, warped, _correlate(image[0][tissue], warped[tissue]), float(np.mean(warped[tissue] <= 0))
     )
 
 

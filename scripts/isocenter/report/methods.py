@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import isocenter
+from isocenter.entities import name_fields
 from isocenter.regions.erosion import Erosion
 from isocenter.report.citations import STATISTICS, cite, find_dois
 from isocenter.report.dictionary import COLUMNS, TABLES
@@ -100,15 +101,17 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
             "left out; a voxel that could not be fitted holds no value."
         )
     sentences.append(_ALIGNMENTS[block.get("align", "none")])
-    if block.get("distortion", "none") != "none":
+    fields, marks = name_fields(block, "distortion"), name_fields(block, "field_gradient")
+    if fields:
         sentences.append(
-            f"Distortion along the phase-encoding axis was corrected by the map of {block['distortion']} of the same "
+            f"Distortion along the phase-encoding axis was corrected by the map of {' or '.join(fields)} of the same "
             "session, with the Jacobian of the shift, motion and distortion in one interpolation; a series without "
-            "such a map, or whose header does not tell its readout, was fitted as scanned: its rows say uncorrected."
+            "such a map, or whose readout neither the header nor the site tells, was fitted as scanned: its rows say "
+            "uncorrected."
         )
-    if block.get("field_gradient", "none") != "none":
+    if marks:
         sentences.append(
-            f"Voxels in which the gradient of the map of {block['field_gradient']} made more than "
+            f"Voxels in which the gradient of the map of {' or '.join(marks)} made more than "
             f"{block['gradient_limit']:g} % of the measured decay rate keep their value and are counted in each row "
             "(steep_field)."
         )
@@ -124,8 +127,8 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     if block.get("field_dependent"):
         sentences.append("It depends on field strength: values from different field strengths are never pooled.")
     dois = [*find_dois(card.get("reference", "")), *find_dois(" ".join(sentences))]
-    dois += ["10.1002/mrm.1910340111"] if block.get("distortion", "none") != "none" else []
-    dois += ["10.1002/mrm.1910390316"] if block.get("field_gradient", "none") != "none" else []
+    dois += ["10.1002/mrm.1910340111"] if fields else []
+    dois += ["10.1002/mrm.1910390316"] if marks else []
     return {"name": name, "text": " ".join(sentences), "card": card, "dois": dois}
 
 
