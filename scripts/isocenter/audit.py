@@ -20,9 +20,9 @@ from isocenter import __version__, layout
 from isocenter.errors import AuditError, explain
 from isocenter.io.nifti import write_bytes
 
-KINDS = ("run", "exclusion", "override")
+KINDS = ("run", "exclusion", "override", "export")
 #: Kinds that are a person's decision, and say in the person's words why.
-DECISIONS = ("exclusion", "override")
+DECISIONS = ("exclusion", "override", "export")
 #: What stands for the line before the first.
 NOTHING_BEFORE = "0" * 64
 

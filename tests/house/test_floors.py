@@ -22,7 +22,7 @@ FLOORS = {
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
-        "audit_cli", "terminal", "cli",
+        "audit_cli", "export_selection", "export_bids", "export_dicom", "export_cli", "terminal", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -36,7 +36,7 @@ SCIENCE = {"numpy", "scipy", "numba", "pandas"}
 #: Third parties with a door: the modules that may import them. Others are free from floor 3 up.
 DOORS = {
     "ants": ("isocenter.registration",),
-    "pydicom": ("isocenter.dicom",),
+    "pydicom": ("isocenter.dicom", "isocenter.export"),  # highdicom's objects are pydicom's
     "dcm2niix": ("isocenter.dicom",),
     "highdicom": ("isocenter.export",),
     "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert"),  # the converter's own NIfTI, straight off its disk
@@ -50,8 +50,8 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.cli", "isocenter.audit_cli"),
-    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.terminal"),
+    "typer": ("isocenter.cli", "isocenter.audit_cli", "isocenter.export_cli"),
+    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.export_cli", "isocenter.terminal"),
 }
 
 

@@ -1,0 +1,109 @@
+"""The images that a map was made from, as an exported object refers to them and as highdicom takes geometry from them.
+
+They come from the intake's index, which names nobody; the DICOM itself is opened only for identifiers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from isocenter.dicom.headers import Frame, Image
+from isocenter.errors import DicomError, explain
+from isocenter.export.identity import Identity
+
+_MR = "1.2.840.10008.5.1.4.1.1.4"
+_ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+#: Classes of images whose frames carry their geometry in functional groups.
+_MULTI_FRAME = frozenset({_ENHANCED_MR, "1.2.840.10008.5.1.4.1.1.4.3", "1.2.840.10008.5.1.4.1.1.4.4"})
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Source images for highdicom. first : of one series, which gives the geometry; others : of further series."""
+
+    first: list[Dataset]
+    others: list[Dataset]
+    orientation: np.ndarray
+
+    @property
+    def frame_of_reference(self) -> str:
+        """The UID of the frame of reference."""
+        return self.first[0].FrameOfReferenceUID
+
+
+def refer_to(series: Sequence[Sequence[Image]], identity: Identity) -> Sources:
+    """Source images of a map: series of the images that intake indexed; the first one is that of the map's grid.
+
+    Raises DicomError where the index tells no geometry or frame of reference of them.
+    """
+    datasets = [[_as_dataset(image, identity) for image in images if image.frames] for images in series]
+    datasets = [images for images in datasets if images]
+    if not datasets or any("FrameOfReferenceUID" not in image for image in datasets[0]):
+        raise DicomError(
+            explain(
+                "No frame of reference is known of the images that a map was made from",
+                expected="series with Frame of Reference UID (0020,0052) and Image Orientation (0020,0037)",
+                remedy="run intake again (isocenter run); data that came as BIDS cannot leave as DICOM",
+            )
+        )
+    first, *others = datasets
+    if first[0].SOPClassUID in _MULTI_FRAME:  # highdicom takes the geometry of one multi-frame image
+        others, first = [first[1:], *others], first[:1]
+    frame = next(image for image in series[0] if image.frames).frames[0]
+    flat = [image for images in others for image in images if "FrameOfReferenceUID" in image]
+    return Sources(first, flat, np.array(frame.orientation, float))
+
+
+def _as_dataset(image: Image, identity: Identity) -> Dataset:
+    made = Dataset()
+    identity.put(made)
+    made.SOPClassUID = image.sop_class or (_MR if image.n_frames == 1 else _ENHANCED_MR)
+    made.SOPInstanceUID = identity.uid(image.sop_uid)
+    made.SeriesInstanceUID = identity.uid(image.series_uid)
+    made.Modality = "MR"
+    made.Rows, made.Columns = image.n_rows, image.n_columns
+    if image.frame_of_reference and all(_is_placed(frame) for frame in image.frames):
+        made.FrameOfReferenceUID = identity.uid(image.frame_of_reference)
+        made.PositionReferenceIndicator = ""
+        if made.SOPClassUID in _MULTI_FRAME:
+            _place_frames(made, image.frames)
+        else:
+            _place(made, image.frames[0])
+    return made
+
+
+def _is_placed(frame: Frame) -> bool:
+    return None not in (frame.position, frame.orientation, frame.spacing)
+
+
+def _place(made: Dataset, frame: Frame) -> None:
+    made.ImagePositionPatient = [_decimal(v) for v in frame.position]
+    made.ImageOrientationPatient = [_decimal(v) for v in frame.orientation]
+    made.PixelSpacing = [_decimal(v) for v in frame.spacing]
+
+
+def _place_frames(made: Dataset, frames: Sequence[Frame]) -> None:
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [_decimal(v) for v in frames[0].spacing]
+    orientation.ImageOrientationPatient = [_decimal(v) for v in frames[0].orientation]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    made.SharedFunctionalGroupsSequence = [shared]
+    made.NumberOfFrames = len(frames)
+    groups = []
+    for frame in frames:
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [_decimal(v) for v in frame.position]
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    made.PerFrameFunctionalGroupsSequence = groups
+
+
+def _decimal(value: float) -> str:
+    """A decimal string of at most 16 characters, the nearest there is."""
+    for digits in range(17, 5, -1):
+        text = f"{float(value):.{digits}g}"
+        if len(text) <= 16:
+            return text
+    return f"{float(value):.5g}"
