@@ -206,7 +206,7 @@ class _Exporter:
         words, is_stderr = KINDS[job.pattern]
         made = build_parametric_map(
             volume.data, volume.affine, parameter=block["parameter"], unit=sidecar.get("Units", ""), sidecar=sidecar,
-            sources=refer_to(self.series_of(job), identity), identity=identity, is_stderr=is_stderr,
+            sources=refer_to(self.series_of(job), identity, sidecar), identity=identity, is_stderr=is_stderr,
             description=self._describe(job, job.pattern, file_digest(job.path), f"{block['title']}{words}", sidecar),
         )  # fmt: skip
         self._save(layout.EXPORTED_MAPS[job.pattern], job, made)
@@ -236,10 +236,10 @@ class _Exporter:
                 )  # fmt: skip
         sidecar, identity = read_sidecar(job.path), self.identify(job)
         description = self._describe(job, "dseg", file_digest(path), f"{block['title']}, regions", sidecar)
+        sources = refer_to(self.series_of(job), identity, sidecar)
         made = build_segmentation(
-            regions, affine, sidecar=sidecar, sources=refer_to(self.series_of(job), identity), identity=identity,
-            description=description,
-        )  # fmt: skip
+            regions, affine, sidecar=sidecar, sources=sources, identity=identity, description=description
+        )
         self._save(layout.EXPORTED_SEGMENTATION, job, made)
         volume = float(abs(np.linalg.det(affine[:3, :3])))
         return [
@@ -247,7 +247,8 @@ class _Exporter:
                 row={column: _number(value) for column, value in row.items()}, biomarker=job.biomarker,
                 unit=row["unit"], parameter=block["parameter"], is_mean=block["roi_statistic"] == "mean",
                 region=region, segmentation=made, segment=number, fitted=maps[job.biomarker, layout.MAP],
-                calibrated=maps.get((job.biomarker, layout.CALIBRATED)), voxel_volume=volume, key=description.key,
+                calibrated=maps.get((job.biomarker, layout.CALIBRATED)), sources=sources, voxel_volume=volume,
+                key=description.key,
             )
             for number, (row, region) in enumerate(zip(rows, regions, strict=True), start=1)
         ]  # fmt: skip

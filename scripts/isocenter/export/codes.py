@@ -109,7 +109,10 @@ def find_region(name: str) -> CodedConcept | None:
 
 
 def introduce_scheme(dataset: Dataset) -> None:
-    """Say in an object what the scheme of its private codes is (PS3.3 C.12.1.1, Coding Scheme Identification)."""
+    """Say in an object that uses private codes what their scheme is (PS3.3 C.12.1.1, Coding Scheme Identification)."""
+    keyword = "CodingSchemeDesignator"
+    if not any(element.keyword == keyword and element.value == PRIVATE for element in dataset.iterall()):
+        return
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE
     item.CodingSchemeName = "Isocenter's own terms"

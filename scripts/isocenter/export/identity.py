@@ -25,7 +25,7 @@ _TYPE_2 = (
 )  # fmt: skip
 #: Longest text of the value representations LO and SH.
 LONG, SHORT = 64, 16
-METHOD = "Isocenter: nothing of the source header but its geometry; UIDs hashed"
+METHOD = "Isocenter: of the source header only geometry; UIDs hashed"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def pseudonym(site: str, participant: str, session: str) -> Identity:
     label = plain_text(f"{site}-{participant}")
     study = make_uid("study", site, participant, session)
     return Identity(
-        {"PatientID": label, "PatientName": label, "StudyInstanceUID": study, "StudyID": session[:SHORT]}, False
+        {"PatientID": label, "PatientName": f"{label[:63]}^", "StudyInstanceUID": study, "StudyID": session[:SHORT]}, False
     )
 
 

@@ -19,6 +19,7 @@ from isocenter.export import codes
 from isocenter.export.identity import Identity, make_uid, plain_text
 from isocenter.export.parametric_map import MANUFACTURER, Description
 from isocenter.export.segmentation import Region
+from isocenter.export.sources import Sources
 
 #: Columns of ``measurements.tsv`` that describe the fitted values of a region, and the statistic that each is.
 _SPREAD = {
@@ -34,7 +35,7 @@ class Measured:
     row : its numbers, NaN where there is none; region : of the segmentation; parameter : of the model
     is_mean : whether the region's value is its mean rather than its median
     fitted, calibrated : the maps; calibrated is None where the biomarker is not calibrated
-    voxel_volume : [mm³]
+    sources : of the maps; voxel_volume : [mm³]; key : of the segmentation's description
     """
 
     row: Mapping[str, float]
@@ -47,6 +48,7 @@ class Measured:
     segment: int
     fitted: ParametricMap
     calibrated: ParametricMap | None
+    sources: Sources
     voxel_volume: float
     key: tuple[str, ...]
 
@@ -70,7 +72,7 @@ def build_report(
     )
     evidence: dict[str, Dataset] = {}
     for one in measured:
-        for item in (one.segmentation, one.fitted, one.calibrated):
+        for item in (one.segmentation, one.fitted, one.calibrated, *one.sources.first, *one.sources.others):
             if item is not None:
                 evidence[item.SOPInstanceUID] = item
     made = sr.Comprehensive3DSR(
@@ -84,7 +86,6 @@ def build_report(
         is_final=True,
     )
     description.finish(made, identity)
-    made.ContentTemplateSequence[0].TemplateIdentifier  # noqa: B018  (a report without its template is none)
     return made
 
 
@@ -126,7 +127,8 @@ def _measure(one: Measured) -> list[sr.Measurement]:
 
 def _number(name, value: float, unit, derivation, method, source: ParametricMap | None) -> sr.Measurement:
     images = [sr.SourceImageForMeasurement(source.SOPClassUID, source.SOPInstanceUID)] if source is not None else None
+    number = float(f"{value:.9g}")  # as many digits as the tables have
     return sr.Measurement(
-        name=name, value=float(f"{value:.9g}"), unit=unit, derivation=derivation, method=method,
+        name=name, value=int(number) if number.is_integer() else number, unit=unit, derivation=derivation, method=method,
         referenced_images=images,
     )  # fmt: skip

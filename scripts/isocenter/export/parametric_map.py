@@ -18,7 +18,7 @@ from isocenter.errors import DicomError, explain
 from isocenter.export import codes
 from isocenter.export.geometry import Planes, find_planes
 from isocenter.export.identity import Identity, make_uid, plain_text
-from isocenter.export.sources import Sources
+from isocenter.export.sources import Sources, find_thickness
 
 MANUFACTURER = "Isocenter"
 
@@ -65,6 +65,9 @@ class Description:
         identity.put(dataset)
         dataset.InstanceCreationDate = self.time.strftime("%Y%m%d")
         dataset.InstanceCreationTime = self.time.strftime("%H%M%S")
+        for equipment in dataset.get("ContributingEquipmentSequence", []):
+            if "ContributionDateTime" in equipment:
+                equipment.ContributionDateTime = self.time.strftime("%Y%m%d%H%M%S")
         codes.introduce_scheme(dataset)
         if "DimensionOrganizationSequence" in dataset:
             organization = make_uid("dimensions", str(identity.is_real), *self.key)
@@ -105,22 +108,24 @@ def build_parametric_map(
         raise DicomError(explain("No voxel of a map holds a value", found=f"{voxels.size} voxels of NaN"))
     planes = find_planes(voxels.shape, affine, sources.orientation)
     low, high = (float(v) for v in np.percentile(finite, (2, 98)))
-    thickness = sidecar.get("SliceThickness")
+    # LINEAR takes no width below 1, in whatever unit.
+    window = VOILUTTransformation((low + high) / 2, max(high - low, abs(high) * 1e-3, 1e-9), None, "LINEAR_EXACT")
     made = ParametricMap(
         sources.first,
         planes.stack(voxels.astype(np.float32)),
         **description.shared(identity),
-        **place_planes(planes, float(thickness) if isinstance(thickness, (int, float)) else None),
+        **place_planes(planes, find_thickness(sidecar)),
         manufacturer_model_name=MANUFACTURER,
         software_versions=__version__,
         device_serial_number=description.code or __version__,
         contains_recognizable_visual_features=False,
         real_world_value_mappings=_map_values(parameter, unit, finite, is_stderr),
-        voi_lut_transformations=[VOILUTTransformation((low + high) / 2, max(high - low, abs(high) * 1e-3, 1e-9))],
+        voi_lut_transformations=[window],
         content_label=description.label,
         content_description=plain_text(description.title),
         further_source_images=sources.others,
     )
+    made.Laterality = ""  # which part of the body it is, and whether it is one of a pair, nobody told
     made.DerivationDescription = _describe_derivation(sidecar)
     description.finish(made, identity)
     return made

@@ -13,7 +13,7 @@ from isocenter.export import codes
 from isocenter.export.geometry import find_planes
 from isocenter.export.identity import Identity, make_uid, plain_text
 from isocenter.export.parametric_map import MANUFACTURER, Description, place_planes
-from isocenter.export.sources import Sources
+from isocenter.export.sources import Sources, find_thickness
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,13 @@ def build_segmentation(
     """
     masks = np.stack([region.mask for region in regions], axis=-1).astype(np.uint8)
     planes = find_planes(masks.shape[:3], affine, sources.orientation)
-    thickness = sidecar.get("SliceThickness")
     made = Segmentation(
         sources.first,
         planes.stack(masks),
         "BINARY",
         [_describe(number, region, description.key) for number, region in enumerate(regions, start=1)],
         **description.shared(identity),
-        **place_planes(planes, float(thickness) if isinstance(thickness, (int, float)) else None),
+        **place_planes(planes, find_thickness(sidecar)),
         manufacturer_model_name=MANUFACTURER,
         software_versions=__version__,
         device_serial_number=description.code or __version__,

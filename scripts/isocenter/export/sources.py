@@ -3,8 +3,9 @@
 They come from the intake's index, which names nobody; the DICOM itself is opened only for identifiers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -33,12 +34,15 @@ class Sources:
         return self.first[0].FrameOfReferenceUID
 
 
-def refer_to(series: Sequence[Sequence[Image]], identity: Identity) -> Sources:
+def refer_to(series: Sequence[Sequence[Image]], identity: Identity, sidecar: Mapping[str, Any]) -> Sources:
     """Source images of a map: series of the images that intake indexed; the first one is that of the map's grid.
+
+    sidecar : the map's, which tells the slice thickness [mm]
 
     Raises DicomError where the index tells no geometry or frame of reference of them.
     """
-    datasets = [[_as_dataset(image, identity) for image in images if image.frames] for images in series]
+    thickness = find_thickness(sidecar)
+    datasets = [[_as_dataset(image, identity, thickness) for image in images if image.frames] for images in series]
     datasets = [images for images in datasets if images]
     if not datasets or any("FrameOfReferenceUID" not in image for image in datasets[0]):
         raise DicomError(
@@ -56,7 +60,13 @@ def refer_to(series: Sequence[Sequence[Image]], identity: Identity) -> Sources:
     return Sources(first, flat, np.array(frame.orientation, float))
 
 
-def _as_dataset(image: Image, identity: Identity) -> Dataset:
+def find_thickness(sidecar: Mapping[str, Any]) -> float | None:
+    """The slice thickness [mm] that a sidecar tells; None where it is silent or tells several."""
+    thickness = sidecar.get("SliceThickness")
+    return float(thickness) if isinstance(thickness, (int, float)) and thickness > 0 else None
+
+
+def _as_dataset(image: Image, identity: Identity, thickness: float | None) -> Dataset:
     made = Dataset()
     identity.put(made)
     made.SOPClassUID = image.sop_class or (_MR if image.n_frames == 1 else _ENHANCED_MR)
@@ -68,9 +78,9 @@ def _as_dataset(image: Image, identity: Identity) -> Dataset:
         made.FrameOfReferenceUID = identity.uid(image.frame_of_reference)
         made.PositionReferenceIndicator = ""
         if made.SOPClassUID in _MULTI_FRAME:
-            _place_frames(made, image.frames)
+            _place_frames(made, image.frames, thickness)
         else:
-            _place(made, image.frames[0])
+            _place(made, image.frames[0], thickness)
     return made
 
 
@@ -78,15 +88,17 @@ def _is_placed(frame: Frame) -> bool:
     return None not in (frame.position, frame.orientation, frame.spacing)
 
 
-def _place(made: Dataset, frame: Frame) -> None:
+def _place(made: Dataset, frame: Frame, thickness: float | None) -> None:
     made.ImagePositionPatient = [_decimal(v) for v in frame.position]
     made.ImageOrientationPatient = [_decimal(v) for v in frame.orientation]
     made.PixelSpacing = [_decimal(v) for v in frame.spacing]
+    made.SliceThickness = thickness
 
 
-def _place_frames(made: Dataset, frames: Sequence[Frame]) -> None:
+def _place_frames(made: Dataset, frames: Sequence[Frame], thickness: float | None) -> None:
     shared, measures, orientation = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [_decimal(v) for v in frames[0].spacing]
+    measures.SliceThickness = thickness
     orientation.ImageOrientationPatient = [_decimal(v) for v in frames[0].orientation]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     made.SharedFunctionalGroupsSequence = [shared]
