@@ -70,5 +70,9 @@ def make_uid(*parts: str) -> str:
 
 
 def plain_text(text: str, longest: int = LONG) -> str:
-    """Text that one value of an element may hold: printable, without the backslash that parts values, and cut."""
-    return re.sub(r"\s+", " ", "".join(c if c.isprintable() and c != "\\" else " " for c in text)).strip()[:longest]
+    """Text that one value of an element may hold: printable, without the backslash that parts values, and cut.
+
+    longest : characters by the standard; here bytes of UTF-8, which readers count
+    """
+    kept = "".join(c if c.isprintable() and c != "\\" else " " for c in text)
+    return re.sub(r"\s+", " ", kept).strip().encode()[:longest].decode(errors="ignore")
