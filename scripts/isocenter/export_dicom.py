@@ -21,11 +21,11 @@ from isocenter.dicom.headers import Image
 from isocenter.dicom.index import read_sources
 from isocenter.dicom.originals import read_identities
 from isocenter.entities import RunKey
-from isocenter.errors import DicomError, IsocenterError, explain
-from isocenter.export.identity import IDENTIFYING, Identity, pseudonym
+from isocenter.errors import DicomError, explain
+from isocenter.export.identity import IDENTIFYING, Identity, pseudonym, real
 from isocenter.export_selection import Exported, Selection, check_out, check_selection, list_runs, place
 from isocenter.io.nifti import read_labels, read_sidecar, read_volume, sidecar_path, write_bytes
-from isocenter.io.outcome import read_exclusion
+from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.tables import read_table
 from isocenter.plan import Plan
 from isocenter.provenance import file_digest
@@ -173,7 +173,11 @@ class _Exporter:
         if (site, series) not in self._identities:
             unpacked = layout.fill(layout.SITE_FOLDER, site=site) / layout.UNPACKED
             values = read_identities(self.plan.source(site), unpacked, self._index(site)[0], series, IDENTIFYING)
-            self._identities[site, series] = Identity(values, True)
+            identity = real(values)
+            if "StudyInstanceUID" not in identity.values:
+                raise DicomError(explain("The source DICOM names no study", where=job.path.name,
+                                         expected="Study Instance UID (0020,000D)"))  # fmt: skip
+            self._identities[site, series] = identity
         return self._identities[site, series]
 
     # What is written --------------------------------------------------------------------------------
@@ -183,8 +187,8 @@ class _Exporter:
         for job in jobs:
             try:
                 maps[job.biomarker, job.pattern] = self._write_map(job)
-            except IsocenterError as error:
-                self.outcome.left_out.append((job.path.name, str(error)))
+            except Exception as error:  # one map that cannot leave must not stop the others
+                self.outcome.left_out.append((job.path.name, Exclusion.from_error("export", error).reason))
         if not with_report:
             return
         measured = []
@@ -192,8 +196,9 @@ class _Exporter:
             if job.pattern == layout.MAP and (job.biomarker, job.pattern) in maps:
                 try:
                     measured += self._write_regions(job, maps)
-                except IsocenterError as error:
-                    self.outcome.left_out.append((f"regions of {job.path.name}", str(error)))
+                except Exception as error:
+                    reason = Exclusion.from_error("export", error).reason
+                    self.outcome.left_out.append((f"regions of {job.path.name}", reason))
         if measured:
             self._write_report(jobs[0], measured)
 

@@ -48,10 +48,12 @@ class Scan:
     spacing: tuple[float, float] = (1.25, 0.9)
     thickness: float = 3.0
 
-    sidecar = {
-        "SliceThickness": 3.0, "Units": "s", "Model": "t1_inversion_recovery", "EstimationAlgorithm": "least squares",
-        "GeneratedBy": [{"CodeDigest": "0123456789ab"}],
-    }  # fmt: skip
+    @property
+    def sidecar(self) -> dict:
+        return {
+            "SliceThickness": self.thickness, "Units": "s", "Model": "t1_inversion_recovery",
+            "EstimationAlgorithm": "least squares", "GeneratedBy": [{"CodeDigest": "0123456789ab"}],
+        }  # fmt: skip
 
     def sources(self, identity: Identity) -> Sources:
         return refer_to(self.series, identity, self.sidecar)
@@ -84,7 +86,10 @@ def make_scan(pose: str, *, n_series: int = 2, is_multi_frame: bool = False) -> 
 
 def _image(series, name, places, orientation, spacing, sop_class="1.2.840.10008.5.1.4.1.1.4"):
     frames = [
-        Frame(place, tuple(map(float, orientation)), spacing, 0.05, "", None, "", 0.01, 5.0, 90.0, 0.0, "M", 1.0, 0.0, 1.0, 0.0)
+        Frame(
+            place, tuple(map(float, orientation)), spacing, 0.05, "", None, "", 0.01, 5.0, 90.0, 0.0, "M", 1.0, 0.0,
+            1.0, 0.0,
+        )
         for place in places
     ]  # fmt: skip
     sop = make_uid(series, name)

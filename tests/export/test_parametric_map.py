@@ -1,4 +1,4 @@
-"""Maps as DICOM Parametric Map, read back with pydicom and numpy, and by dcmtk and dciodvfy where these are installed."""
+"""Maps as DICOM Parametric Map, read back with pydicom and numpy, and by dcmtk and dciodvfy where these exist."""
 
 import io
 import subprocess
@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
-
 from export.small_scan import POSES, SHAPE, describe, make_scan, need, validate
+
 from isocenter.errors import ConfigError, DicomError
 from isocenter.export.geometry import find_planes
 from isocenter.export.identity import Identity

@@ -23,6 +23,12 @@ _TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+#: What elements with a form of their own may hold.
+_VALID = {
+    "PatientSex": "[MFO]", "PatientBirthDate": r"\d{8}", "StudyDate": r"\d{8}", "StudyTime": r"\d{2,6}(\.\d{1,6})?",
+    "PatientAge": r"\d{3}[DWMY]", "PatientSize": r"\d{1,3}(\.\d{1,10})?", "PatientWeight": r"\d{1,3}(\.\d{1,10})?",
+    "StudyInstanceUID": r"[0-9.]{1,64}",
+}  # fmt: skip
 #: Longest text of the value representations LO and SH.
 LONG, SHORT = 64, 16
 METHOD = "Isocenter: of the source header only geometry; UIDs hashed"
@@ -57,8 +63,18 @@ def pseudonym(site: str, participant: str, session: str) -> Identity:
     label = plain_text(f"{site}-{participant}")
     study = make_uid("study", site, participant, session)
     return Identity(
-        {"PatientID": label, "PatientName": f"{label[:63]}^", "StudyInstanceUID": study, "StudyID": session[:SHORT]}, False
+        {"PatientID": label, "PatientName": f"{label[:63]}^", "StudyInstanceUID": study, "StudyID": session[:SHORT]},
+        False,
     )
+
+
+def real(values: Mapping[str, str]) -> Identity:
+    """The patient as the source has it; of what is no value of its element (a damaged date) nothing is taken over."""
+    kept = {key: plain_text(text, 1024) for key, text in values.items() if key in IDENTIFYING}
+    for key, pattern in _VALID.items():
+        if key in kept and not re.fullmatch(pattern, kept[key]):
+            del kept[key]
+    return Identity(kept, True)
 
 
 def make_uid(*parts: str) -> str:

@@ -128,7 +128,7 @@ def _measure(one: Measured) -> list[sr.Measurement]:
 def _number(name, value: float, unit, derivation, method, source: ParametricMap | None) -> sr.Measurement:
     images = [sr.SourceImageForMeasurement(source.SOPClassUID, source.SOPInstanceUID)] if source is not None else None
     number = float(f"{value:.9g}")  # as many digits as the tables have
+    value = int(number) if number.is_integer() else number
     return sr.Measurement(
-        name=name, value=int(number) if number.is_integer() else number, unit=unit, derivation=derivation, method=method,
-        referenced_images=images,
-    )  # fmt: skip
+        name=name, value=value, unit=unit, derivation=derivation, method=method, referenced_images=images
+    )
