@@ -209,10 +209,11 @@ class _Exporter:
         block, identity = self.plan.biomarkers[job.biomarker], self.identify(job)
         sidecar, volume = read_sidecar(job.path), read_volume(job.path)
         words, is_stderr = KINDS[job.pattern]
+        title = f"{job.biomarker}: {block['title']}{words}"
         made = build_parametric_map(
             volume.data, volume.affine, parameter=block["parameter"], unit=sidecar.get("Units", ""), sidecar=sidecar,
             sources=refer_to(self.series_of(job), identity, sidecar), identity=identity, is_stderr=is_stderr,
-            description=self._describe(job, job.pattern, file_digest(job.path), f"{block['title']}{words}", sidecar),
+            description=self._describe(job, job.pattern, file_digest(job.path), title, sidecar),
         )  # fmt: skip
         self._save(layout.EXPORTED_MAPS[job.pattern], job, made)
         return made
@@ -240,7 +241,7 @@ class _Exporter:
                             remedy="isocenter verify says what was changed; isocenter run measures again")
                 )  # fmt: skip
         sidecar, identity = read_sidecar(job.path), self.identify(job)
-        description = self._describe(job, "dseg", file_digest(path), f"{block['title']}, regions", sidecar)
+        description = self._describe(job, "dseg", file_digest(path), f"{job.biomarker}: regions", sidecar)
         sources = refer_to(self.series_of(job), identity, sidecar)
         made = build_segmentation(
             regions, affine, sidecar=sidecar, sources=sources, identity=identity, description=description
@@ -262,7 +263,7 @@ class _Exporter:
         from isocenter.export.measurement_report import build_report
 
         digest = hashlib.sha256(repr([(one.key, one.row) for one in measured]).encode()).hexdigest()
-        description = self._describe(job, "measurements", digest, "Region measurements", {})
+        description = self._describe(job, "measurements", digest, f"Region measurements, run {job.key.run}", {})
         made = build_report(measured, session=job.key.session, identity=self.identify(job), description=description)
         self._save(layout.EXPORTED_REPORT, job, made)
 
@@ -274,7 +275,7 @@ class _Exporter:
         made = (sidecar.get("GeneratedBy") or [{}])[0]
         label = "".join(c for c in self.plan.biomarkers[job.biomarker]["map"].upper() if c.isascii())[:16]
         key = (self.plan.settings.config["trial"], *job.entities.values(), job.biomarker, Path(what).name, digest)
-        return Description(key, FIRST_SERIES + number, label, f"{job.biomarker}: {title}", self.time,
+        return Description(key, FIRST_SERIES + number, label, title, self.time,
                            str(made.get("CodeDigest", "")))  # fmt: skip
 
     def _rows(self, key: RunKey) -> list[dict[str, str]]:

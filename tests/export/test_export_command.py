@@ -201,6 +201,8 @@ def test_the_report_says_what_the_table_says(trial):
             assert float(by_name[name][0].MeasuredValueSequence[0].NumericValue) == row[column]
         volume = float(by_name["Volume"][0].MeasuredValueSequence[0].NumericValue)
         assert volume == pytest.approx(row["n_voxels"] * 2.0 * 2.0 * 5.0)
+        (source,) = by_name["Source Series for Segmentation"]
+        assert source.UID in {series.SeriesInstanceUID for series in segmentation.ReferencedSeriesSequence}
         (segment,) = by_name["Referenced Segment"][0].ReferencedSOPSequence
         assert segment.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
         assert segment.ReferencedSegmentNumber == number

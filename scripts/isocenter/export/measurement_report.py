@@ -95,7 +95,12 @@ def _group(one: Measured, session: str) -> sr.VolumetricROIMeasurementsAndQualit
         tracking_identifier=sr.TrackingIdentifier(
             uid=one.region.tracking_uid(*one.key), identifier=plain_text(f"{one.biomarker} {one.region.name}")
         ),
-        referenced_segment=sr.ReferencedSegment.from_segmentation(one.segmentation, one.segment),
+        referenced_segment=sr.ReferencedSegment(
+            one.segmentation.SOPClassUID,
+            one.segmentation.SOPInstanceUID,
+            one.segment,
+            source_series=sr.SourceSeriesForSegmentation(one.sources.first[0].SeriesInstanceUID),
+        ),
         finding_type=site or codes.TISSUE,
         finding_sites=[sr.FindingSite(site)] if site is not None else None,
         session=session,
