@@ -19,7 +19,7 @@ import numpy as np
 from isocenter import audit, layout
 from isocenter.dicom.headers import Image
 from isocenter.dicom.index import read_sources
-from isocenter.dicom.originals import read_identities
+from isocenter.dicom.originals import Places, find_files, read_identities
 from isocenter.entities import RunKey
 from isocenter.errors import DicomError, explain
 from isocenter.export.identity import IDENTIFYING, Identity, pseudonym, real
@@ -116,6 +116,7 @@ class _Exporter:
         self.plan, self.out, self.time, self.is_real = plan, out, time, is_real
         self.outcome = Exported()
         self._indexes: dict[str, tuple[dict[str, Any], dict[str, list[Image]]]] = {}
+        self._places: dict[str, Places] = {}
         self._identities: dict[tuple[str, frozenset[str]], Identity] = {}
         self._measurements: list[dict[str, str]] | None = None
 
@@ -171,8 +172,11 @@ class _Exporter:
         site = job.key.site
         series = frozenset(images[0].series_uid for images in self.series_of(job))
         if (site, series) not in self._identities:
-            unpacked = layout.fill(layout.SITE_FOLDER, site=site) / layout.UNPACKED
-            values = read_identities(self.plan.source(site), unpacked, self._index(site)[0], series, IDENTIFYING)
+            index = self._index(site)[0]
+            if site not in self._places:
+                unpacked = layout.fill(layout.SITE_FOLDER, site=site) / layout.UNPACKED
+                self._places[site] = find_files(self.plan.source(site), unpacked, index)
+            values = read_identities(self._places[site], index, series, IDENTIFYING)
             identity = real(values)
             if "StudyInstanceUID" not in identity.values:
                 raise DicomError(explain("The source DICOM names no study", where=job.path.name,

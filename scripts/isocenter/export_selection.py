@@ -29,13 +29,13 @@ class Exported:
 
 def check_selection(plan: Plan, selection: Selection) -> Selection:
     """The selection with every name filled in; ConfigError names what the trial does not hold."""
-    for site in plan.sites:
+    sites = _choose("site", selection.sites, plan.sites)
+    for site in sites:
         path = layout.fill(layout.SCANS, site=site)
         if not path.is_file():
             raise ConfigError(
                 explain("A site has no results yet", where=str(path), remedy="isocenter run makes them; then export")
             )
-    sites = _choose("site", selection.sites, plan.sites)
     people = {row["participant_id"] for site in sites for row in plan.scans(site) if row["participant_id"] != "n/a"}
     participants = [label.removeprefix("sub-") for label in selection.participants]
     return Selection(

@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pydicom
 import pytest
-from typer.testing import CliRunner
-
 from export.small_scan import validate
 from export.test_export_command import validate_bids
 from export.test_parametric_map import EXPECTED
+from typer.testing import CliRunner
+
 from isocenter import layout
 from isocenter.cli import app
 from isocenter.io.nifti import load_image
@@ -79,7 +79,9 @@ def test_the_report_holds_the_calibrated_values_of_the_table(small, exported):
     for group in groups.ContentSequence:
         (name,) = [i.TextValue for i in group.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "112039"]
         for item in group.ContentSequence:
-            codes = {c.ConceptCodeSequence[0].CodeValue for c in item.get("ContentSequence", []) if c.ValueType == "CODE"}
+            codes = {
+                c.ConceptCodeSequence[0].CodeValue for c in item.get("ContentSequence", []) if c.ValueType == "CODE"
+            }
             if codes >= {"calibrated", "373099004"}:
                 seen[tuple(name.split(" "))] = float(item.MeasuredValueSequence[0].NumericValue)
     assert seen == pytest.approx(mine["value"].to_dict(), rel=1e-9)

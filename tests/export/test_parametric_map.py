@@ -12,6 +12,7 @@ from isocenter.errors import ConfigError, DicomError
 from isocenter.export.geometry import find_planes
 from isocenter.export.identity import Identity
 from isocenter.export.parametric_map import build_parametric_map
+from isocenter.export.sources import refer_to
 
 #: What dciodvfy may say: it knows no scheme of codes but the public ones, nor the standard's word for the contrast of a
 #: parametric map; a pseudonymous object has no date of its study; nobody tells which part of the body it is.
@@ -19,9 +20,10 @@ EXPECTED = ("99ISOCENTER", "QUANTITY", "needed to build DICOMDIR", "Laterality")
 
 
 def build(scan, identity, *, parameter="T1", unit="s", values=None, is_stderr=False, key="map", **sidecar):
+    told = {**scan.sidecar, **sidecar}
     return build_parametric_map(
-        scan.values if values is None else values, scan.affine, parameter=parameter, unit=unit,
-        sidecar={**scan.sidecar, **sidecar}, sources=scan.sources(identity), identity=identity,
+        scan.values if values is None else values, scan.affine, parameter=parameter, unit=unit, sidecar=told,
+        sources=refer_to(scan.series, identity, told), identity=identity,
         description=describe(key), is_stderr=is_stderr,
     )  # fmt: skip
 
@@ -193,6 +195,24 @@ def test_images_without_a_frame_of_reference_are_refused(identity):
             image.frame_of_reference = ""
     with pytest.raises(DicomError, match="frame of reference"):
         build(scan, identity)
+
+
+def test_images_of_one_series_may_differ_in_rounding_and_in_kind(identity, tmp_path):
+    """Directions with other digits are the same; an image of another size is a source, and lends no geometry."""
+    scan = make_scan("oblique")
+    for image in scan.series[0][1:]:
+        image.frames[0].orientation = tuple(v + 3e-6 for v in image.frames[0].orientation)
+    scan.series[0][-1].n_rows += 7
+    scan.series[1][0].frame_of_reference = ""
+    data = read_back(build(scan, identity), tmp_path)
+    _, places = frames(data)
+    np.testing.assert_allclose(places[np.argsort(places[:, 0])], scan.positions, atol=1e-4)
+    assert len(data.SourceImageSequence) == 2 * SHAPE[2] - 1  # one lies in no frame of reference
+
+
+def test_a_thickness_that_nobody_told_is_the_distance_of_the_planes(identity, tmp_path):
+    data = read_back(build(make_scan("axial"), identity, SliceThickness=[3.0, 4.0]), tmp_path)
+    assert float(shared(data, "PixelMeasuresSequence").SliceThickness) == 3.5
 
 
 @pytest.mark.parametrize(("pose", "is_stderr", "is_multi_frame"), [("oblique", False, False), ("sagittal", True, True)])

@@ -16,6 +16,8 @@ from isocenter.export.identity import Identity
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+#: Components of directions that differ by less are the same, written with other digits.
+SAME_ORIENTATION = 1e-4
 #: Classes of images whose frames carry their geometry in functional groups.
 _MULTI_FRAME = frozenset({_ENHANCED_MR, "1.2.840.10008.5.1.4.1.1.4.3", "1.2.840.10008.5.1.4.1.1.4.4"})
 
@@ -41,10 +43,10 @@ def refer_to(series: Sequence[Sequence[Image]], identity: Identity, sidecar: Map
 
     Raises DicomError where the index tells no geometry or frame of reference of them.
     """
-    thickness = find_thickness(sidecar)
+    thickness = find_thickness(sidecar) or _find_step(series)
     datasets = [[_as_dataset(image, identity, thickness) for image in images if image.frames] for images in series]
-    datasets = [images for images in datasets if images]
-    if not datasets or any("FrameOfReferenceUID" not in image for image in datasets[0]):
+    first, *others = [image for images in datasets for image in images] or [Dataset()]
+    if "FrameOfReferenceUID" not in first:
         raise DicomError(
             explain(
                 "No frame of reference is known of the images that a map was made from",
@@ -52,12 +54,34 @@ def refer_to(series: Sequence[Sequence[Image]], identity: Identity, sidecar: Map
                 remedy="run intake again (isocenter run); data that came as BIDS cannot leave as DICOM",
             )
         )
-    first, *others = datasets
-    if first[0].SOPClassUID in _MULTI_FRAME:  # highdicom takes the geometry of one multi-frame image
-        others, first = [first[1:], *others], first[:1]
-    frame = next(image for image in series[0] if image.frames).frames[0]
-    flat = [image for images in others for image in images if "FrameOfReferenceUID" in image]
-    return Sources(first, flat, np.array(frame.orientation, float))
+    # highdicom takes the geometry from one multi-frame image, or from single frames that are alike.
+    alike = [first]
+    if first.SOPClassUID not in _MULTI_FRAME:
+        alike += [image for image in others if _is_like(image, first)]
+    for image in alike[1:]:
+        image.ImageOrientationPatient = first.ImageOrientationPatient
+    rest = [image for image in others if "FrameOfReferenceUID" in image and not any(image is one for one in alike)]
+    frame = next(image for images in series for image in images if image.frames).frames[0]
+    return Sources(alike, rest, np.array(frame.orientation, float))
+
+
+def _find_step(series: Sequence[Sequence[Image]]) -> float | None:
+    """The distance of neighboring planes of the first series [mm]; None of a single plane."""
+    frames = [frame for image in series[0] for frame in image.frames if _is_placed(frame)] if series else []
+    if not frames:
+        return None
+    row, column = np.array(frames[0].orientation, float).reshape(2, 3)
+    depths = np.unique(np.round([np.dot(frame.position, np.cross(row, column)) for frame in frames], 3))
+    return float(np.diff(depths).min()) if len(depths) > 1 else None
+
+
+def _is_like(image: Dataset, other: Dataset) -> bool:
+    """Whether two single frames are of one series, size, frame of reference and, but for rounding, orientation."""
+    keywords = ("SOPClassUID", "SeriesInstanceUID", "Rows", "Columns", "FrameOfReferenceUID")
+    if any(image.get(keyword) != other.get(keyword) for keyword in keywords):
+        return False
+    pair = [np.array(one.ImageOrientationPatient, float) for one in (image, other)]
+    return bool(np.abs(pair[0] - pair[1]).max() < SAME_ORIENTATION)
 
 
 def find_thickness(sidecar: Mapping[str, Any]) -> float | None:
