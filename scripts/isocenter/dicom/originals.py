@@ -48,14 +48,14 @@ def read_identities(
     """
     found: dict[str, str] | None = None
     for sop, digest in _list_recorded(index, series):
-        path = places.get((sop, digest))
-        now = _digest(path) if path is not None and path.is_file() else "no such file"
+        blob = _read(places.get((sop, digest)))
+        now = "no such file" if blob is None else hashlib.sha256(blob).hexdigest()
         if now != digest:
             raise DicomError(
                 explain("A source DICOM file is not what intake read", where=f"instance {sop}",
                         expected=f"SHA-256 {digest}", found=now, remedy=BRING_BACK)
             )  # fmt: skip
-        values = _read_values(path, keywords)
+        values = _read_values(blob, keywords)
         if found is not None and values != found:
             differing = sorted(key for key in {*found, *values} if found.get(key) != values.get(key))
             raise DicomError(
@@ -75,12 +75,15 @@ def _list_recorded(index: dict[str, Any], series: Collection[str]) -> list[tuple
     return sorted({(i.sop_uid, i.sha256) for i in list_images(index) if i.series_uid in series and not i.problem})
 
 
-def _read_values(path: Path, keywords: Iterable[str]) -> dict[str, str]:
+def _read_values(blob: bytes, keywords: Iterable[str]) -> dict[str, str]:
     with disable_value_validation():
-        header, _ = read_header(path)
+        header, _ = read_header(Path(), blob)  # the very bytes that were hashed
         values = {keyword: read_text(header, keyword) for keyword in keywords}
     return {keyword: value for keyword, value in values.items() if value}
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None
