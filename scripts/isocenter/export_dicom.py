@@ -90,8 +90,8 @@ def export_dicom(
         exporter.read_identities(jobs)
         people = sorted({f"{job.key.site} {job.key.participant}" for job in jobs})
         what = f"export with the patients' identifiers: {len(jobs)} maps of {', '.join(people) or 'nobody'}"
-        manifest = {"manifest": file_digest(Path(layout.MANIFEST))} if Path(layout.MANIFEST).is_file() else {}
-        audit.append_entry(trial, "export", what, why=reason, who=who, digests=manifest)
+        # No digest of the manifest: verify holds it against the last one that is recorded, which an export did not make.
+        audit.append_entry(trial, "export", what, why=reason, who=who)
     runs = list(dict.fromkeys(job.key for job in jobs))
     for done, key in enumerate(runs):
         on_progress(done, len(runs), f"{key.site} {key.prefix}")
@@ -118,6 +118,7 @@ class _Exporter:
         self._indexes: dict[str, tuple[dict[str, Any], dict[str, list[Image]]]] = {}
         self._places: dict[str, Places] = {}
         self._identities: dict[tuple[str, frozenset[str]], Identity] = {}
+        self._sources: dict[tuple, Any] = {}
         self._measurements: list[dict[str, str]] | None = None
 
     def list_jobs(self, selection: Selection) -> list[_Job]:
@@ -188,6 +189,7 @@ class _Exporter:
     def export_run(self, jobs: Sequence[_Job], *, with_report: bool) -> None:
         """Write the objects of one run; what fails is left out with its reason."""
         maps: dict[tuple[str, str], Any] = {}
+        self._sources.clear()
         for job in jobs:
             try:
                 maps[job.biomarker, job.pattern] = self._write_map(job)
@@ -208,7 +210,6 @@ class _Exporter:
 
     def _write_map(self, job: _Job):
         from isocenter.export.parametric_map import build_parametric_map
-        from isocenter.export.sources import refer_to
 
         block, identity = self.plan.biomarkers[job.biomarker], self.identify(job)
         sidecar, volume = read_sidecar(job.path), read_volume(job.path)
@@ -216,17 +217,27 @@ class _Exporter:
         title = f"{job.biomarker}: {block['title']}{words}"
         made = build_parametric_map(
             volume.data, volume.affine, parameter=block["parameter"], unit=sidecar.get("Units", ""), sidecar=sidecar,
-            sources=refer_to(self.series_of(job), identity, sidecar), identity=identity, is_stderr=is_stderr,
+            sources=self._refer(job, identity, sidecar), identity=identity, is_stderr=is_stderr,
             description=self._describe(job, job.pattern, file_digest(job.path), title, sidecar),
         )  # fmt: skip
         self._save(layout.EXPORTED_MAPS[job.pattern], job, made)
         return made
 
+    def _refer(self, job: _Job, identity: Identity, sidecar: dict[str, Any]):
+        """The sources of a map for highdicom; those of one scan's maps are the same, and take longest to write down."""
+        from isocenter.export.sources import find_thickness, refer_to
+
+        series = self.series_of(job)
+        uids = tuple(images[0].series_uid for images in series)
+        key = (*uids, identity.values["StudyInstanceUID"], find_thickness(sidecar))
+        if key not in self._sources:
+            self._sources[key] = refer_to(series, identity, sidecar)
+        return self._sources[key]
+
     def _write_regions(self, job: _Job, maps: dict[tuple[str, str], Any]) -> list[Any]:
         """Write the regions of a map that were measured; their measurements for the report."""
         from isocenter.export.measurement_report import Measured
         from isocenter.export.segmentation import Region, build_segmentation
-        from isocenter.export.sources import refer_to
 
         rows = [row for row in self._rows(job.key) if row["biomarker"] == job.biomarker]
         if not rows:
@@ -246,7 +257,7 @@ class _Exporter:
                 )  # fmt: skip
         sidecar, identity = read_sidecar(job.path), self.identify(job)
         description = self._describe(job, "dseg", file_digest(path), f"{job.biomarker}: regions", sidecar)
-        sources = refer_to(self.series_of(job), identity, sidecar)
+        sources = self._refer(job, identity, sidecar)
         made = build_segmentation(
             regions, affine, sidecar=sidecar, sources=sources, identity=identity, description=description
         )

@@ -135,6 +135,7 @@ def test_identifiers_come_back_on_request_and_are_recorded(trial):
     assert len(audit.read_log(trial)) == before + 1
     assert (entry.kind, entry.who, entry.why) == ("export", "data office", reason)
     assert entry.what == "export with the patients' identifiers: 2 maps of alpha P01"
+    assert "manifest" not in entry.digests, "an export vouches for no result"
     assert audit.check_chain(trial) is None
     assert not any(word in json.dumps(entry.what) for word in IDENTIFYING)
 
