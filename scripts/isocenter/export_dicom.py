@@ -90,7 +90,7 @@ def export_dicom(
         exporter.read_identities(jobs)
         people = sorted({f"{job.key.site} {job.key.participant}" for job in jobs})
         what = f"export with the patients' identifiers: {len(jobs)} maps of {', '.join(people) or 'nobody'}"
-        # No digest of the manifest: verify holds it against the last one that is recorded, which an export did not make.
+        # No digest of the manifest: verify holds it against the last one recorded, and an export made no result.
         audit.append_entry(trial, "export", what, why=reason, who=who)
     runs = list(dict.fromkeys(job.key for job in jobs))
     for done, key in enumerate(runs):
