@@ -4,8 +4,10 @@ Entities follow BIDS: ``sub-<label>_ses-<label>_run-<index>``. Labels are alphan
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Any
 
 from isocenter.errors import ConfigError
 
@@ -21,6 +23,9 @@ EXCLUSION_COLUMNS = (
     "reason",
     "action",
 )
+
+#: Sidecar keys of what varies over a series, under which BIDS takes one number.
+ONE_NUMBER = frozenset({"InversionTime", "RepetitionTime", "RepetitionTimeExcitation"})
 
 LABEL = re.compile(r"[A-Za-z0-9]+")
 
@@ -88,3 +93,8 @@ def check_label(label: str, what: str) -> str:
             f"{what} {label!r} is not a BIDS label; expected letters and digits only; what to do: rename it"
         )
     return label
+
+
+def name_several(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sidecar values of what is no series itself: several under a key of `ONE_NUMBER` are told in its plural."""
+    return {f"{k}s" if k in ONE_NUMBER and getattr(v, "ndim", isinstance(v, list)) else k: v for k, v in values.items()}

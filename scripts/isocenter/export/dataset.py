@@ -9,9 +9,8 @@ from isocenter import __version__
 BIDS_VERSION = "1.11.0"
 #: Where the datasets of ``bids:`` URIs lie, as seen from the derivatives in a site's results.
 LINKS = {"raw": "../../bids", "site": "../..", "trial": "../../../../.."}
-#: Maps that BIDS has a suffix for.
-BIDS_MAPS = frozenset({"T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "S0map", "M0map", "TB1map",
-                       "PDmap", "MTVmap", "MWFmap"})  # fmt: skip
+#: Maps that BIDS has a suffix for in anat/, where all of ours are (TB1map it wants in fmap/).
+BIDS_MAPS = frozenset({"T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "S0map", "M0map", "PDmap"})
 #: What BIDS has no word for, and why; the patterns are those of .bidsignore.
 WORDLESS = {
     "*_desc-aligned_*": "aligned series: all volumes in one 4D file, where BIDS wants one file a volume; with motion",
@@ -74,7 +73,7 @@ def describe_derivatives(
         "DatasetLinks": dict(links),
     }
     own = sorted(set(maps) - BIDS_MAPS)
-    ignored = {**{f"*_{name}.*": "maps that BIDS has no suffix for" for name in own}, **WORDLESS}
+    ignored = {**{f"*_{name}.*": "maps that BIDS has no suffix for in anat/" for name in own}, **WORDLESS}
     lines = [line for pattern, why in ignored.items() for line in (f"# {why}", pattern)]
     rows = ["desc_id\tdescription", *(f"desc-{label}\t{words}" for label, words in DESCRIPTIONS.items())]
     people = ["participant_id\tkind", *(f"sub-{label}\t{kind}" for label, kind in sorted(kinds.items()))]
