@@ -1,6 +1,7 @@
 """What a whole trial exports, read by others: the official BIDS validator, dciodvfy, pydicom alone."""
 
 import os
+import re
 
 import numpy as np
 import pydicom
@@ -42,7 +43,9 @@ def test_every_object_of_an_export_is_sound(exported):
     files = sorted(exported.rglob("*.dcm"))
     # Of each biomarker raw and calibrated map with standard errors, and regions; and the report of the run.
     runs = {path.name.rsplit("_", 1)[0].split("_desc-")[0] for path in files}
-    assert len(files) == len(runs) * (2 * 5 + 1)
+    maps = [path for path in files if re.search(r"_run-\d+_T[12]map\.dcm$", path.name)]
+    assert len(maps) >= len(runs) == 3  # a series of the trial is damaged: its run has one map
+    assert len(files) == 5 * len(maps) + len(runs)
     for path in files:
         complaints = validate(path)
         assert [line for line in complaints if not any(word in line for word in EXPECTED)] == [], path.name
