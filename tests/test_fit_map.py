@@ -62,7 +62,7 @@ def test_a_series_becomes_a_map_with_its_history(tmp_path):
     assert sidecar["Units"] == "s"
     assert sidecar["Model"] == "t1_inversion_recovery"
     assert sidecar["Sources"] == [path.name for path in series]
-    assert sidecar["InversionTime"] == TI
+    assert sidecar["InversionTimes"] == TI
     assert sidecar["RepetitionTime"] == 4.5
     assert sidecar["Manufacturer"] == "ACME"
     assert sidecar["Options"] == {"data": "magnitude", "window": 8.0, "robust": "tukey"}

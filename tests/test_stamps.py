@@ -78,7 +78,9 @@ def test_model_unit_and_acquisition_stand_beside_every_image(fitted):
         assert {key: sidecar[key] for key in HEADER if key != "PatientPosition"} == {
             key: value for key, value in HEADER.items() if key != "PatientPosition"
         }
-        assert sidecar["InversionTime"] == TIMES
+        assert sidecar["InversionTimes"] == TIMES  # BIDS takes one number only under InversionTime
+        assert "InversionTime" not in sidecar
+        assert sidecar["SkullStripped"] is False
     assert read_sidecar(fitted["map"])["Units"] == read_sidecar(fitted["stderr"])["Units"] == "s"
     assert read_sidecar(fitted["flag"])["Levels"]["0"] == "ok"
 

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from isocenter import __version__, audit_cli, decision_cli, layout
+from isocenter import __version__, audit_cli, decision_cli, export_cli, layout
 from isocenter.errors import IsocenterError
 from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
 
@@ -360,6 +360,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 decision_cli.add_commands(app)
 audit_cli.add_commands(app)
+export_cli.add_commands(app)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Any
 
 from isocenter.errors import ConfigError
 
@@ -22,6 +23,9 @@ EXCLUSION_COLUMNS = (
     "reason",
     "action",
 )
+
+#: Sidecar keys of what varies over a series, under which BIDS takes one number.
+ONE_NUMBER = frozenset({"InversionTime", "RepetitionTime", "RepetitionTimeExcitation"})
 
 LABEL = re.compile(r"[A-Za-z0-9]+")
 
@@ -95,3 +99,8 @@ def name_fields(block: Mapping[str, object], key: str) -> tuple[str, ...]:
     """The maps of B0 that a block's ``distortion`` or ``field_gradient`` names: none, one, or several."""
     named = block.get(key, "none")
     return () if named == "none" else (named,) if isinstance(named, str) else tuple(named)
+
+
+def name_several(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sidecar values of what is no series itself: several under a key of `ONE_NUMBER` are told in its plural."""
+    return {f"{k}s" if k in ONE_NUMBER and getattr(v, "ndim", isinstance(v, list)) else k: v for k, v in values.items()}

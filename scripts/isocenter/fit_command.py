@@ -9,7 +9,7 @@ import numpy as np
 
 from isocenter import models
 from isocenter.documents import read_value
-from isocenter.entities import Flag
+from isocenter.entities import Flag, name_several
 from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.fitting import Fit
 from isocenter.fitting.maps import describe_fit, fit_series
@@ -336,7 +336,7 @@ def _describe(bound: Bound, acquired: Series, niftis: Sequence[Path], words: dic
         "SourceHashes": {path.name: file_digest(path) for path in niftis},
         "GeneratedBy": [describe_making(f"isocenter fit {bound.model.name}", code)],
     }
-    return {**read_acquisition(niftis), **sidecar, **made}
+    return {**name_several(read_acquisition(niftis)), **sidecar, **made}
 
 
 def _write(

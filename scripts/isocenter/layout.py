@@ -42,6 +42,15 @@ VERDICT = f"{SITE}/onboarding/verdict.json"
 SITE_PAGE = f"{SITE}/onboarding/index.html"
 BIDS = f"{SITE}/bids"
 DERIVATIVES = f"{SITE}/derivatives/isocenter"
+#: What makes them a BIDS dataset, by the name of the step's output.
+DERIVATIVES_TOP = {
+    "description": f"{DERIVATIVES}/dataset_description.json",
+    "readme": f"{DERIVATIVES}/README",
+    "descriptions": f"{DERIVATIVES}/descriptions.tsv",
+    "participants": f"{DERIVATIVES}/participants.tsv",
+    "participants_columns": f"{DERIVATIVES}/participants.json",
+    "bidsignore": f"{DERIVATIVES}/.bidsignore",
+}
 
 # Per run: sub-<participant>_ses-<session>_run-<run> ---------------------------------------------------
 SESSION_FOLDER = "sub-{participant}/ses-{session}"
@@ -105,6 +114,22 @@ HOLDER = f"{AUDIT}/holder.json"
 LOCK = f"{AUDIT}/lock.json"
 #: A copy of the trial's tables and report, and of what people wrote, as they were when the version was locked.
 LOCKED_VERSION = f"{RESULTS}/locked/{{version}}"
+
+# What leaves the trial, below a folder that a person names -----------------------------------------------
+EXPORTED_BIDS = "{site}/bids"
+EXPORTED_DERIVATIVES = "{site}/derivatives/isocenter"
+#: Of files that sources name: of the site, of the trial.
+EXPORTED_SITE = "{site}"
+EXPORTED_TRIAL = "trial"
+_EXPORTED = f"{{site}}/{SESSION_FOLDER}/{PREFIX}"
+EXPORTED_MAPS = {
+    MAP: f"{_EXPORTED}_{{map}}.dcm",
+    MAP_STDERR: f"{_EXPORTED}_desc-stderr_{{map}}.dcm",
+    CALIBRATED: f"{_EXPORTED}_desc-calibrated_{{map}}.dcm",
+    CALIBRATED_STDERR: f"{_EXPORTED}_desc-calibratedstderr_{{map}}.dcm",
+}
+EXPORTED_SEGMENTATION = f"{_EXPORTED}_desc-{{map}}_dseg.dcm"
+EXPORTED_REPORT = f"{_EXPORTED}_measurements.dcm"
 
 #: The tables that the statistics step writes beside `MEASUREMENTS`, by name (columns in `statistics`).
 STATISTICS_TABLES = (

@@ -24,6 +24,8 @@ ACQUISITION = (
     "ParallelReductionFactorInPlane", "DiffusionBValue", "NonlinearGradientCorrection",
     "NonlinearGradientCorrectionKind", "IntensityNormalization",
 )  # fmt: skip
+#: Of these BIDS takes a list; any other that differs over a series is told in the plural (InversionTimes).
+LISTED = frozenset({"EchoTime", "FlipAngle"})
 #: What the standard errors and flags of a map share with it.
 _OF_THE_MAP = ("Model", "Options", "EstimationAlgorithm", "EstimationReference", "Calibration")
 _FLAG = re.compile(r"_desc-(calibrated)?flag_")
@@ -44,8 +46,9 @@ def stamp_outputs(
     outputs : files, and folders of files; the first image is the one that others belong to
     code : digest of the step's code
 
-    Each gains ``Sources`` (BIDS URIs), ``SourceHashes`` (SHA-256 by URI), ``GeneratedBy`` and, unless it carries the
-    reason why there is no image, the values of `ACQUISITION` that it has not.
+    Each gains ``Sources`` (BIDS URIs), ``SourceHashes`` (SHA-256 by URI), ``GeneratedBy``, ``SkullStripped`` (BIDS
+    wants it of every derived image; nothing here is) and, unless it carries the reason why there is no image, the
+    values of `ACQUISITION` that it has not.
     """
     images = [path for output in outputs for path in list_files(output) if path.name.endswith(_NIFTI)]
     if not images:
@@ -55,6 +58,7 @@ def stamp_outputs(
         "Sources": list(files),
         "SourceHashes": {uri: file_digest(path) for uri, path in files.items()},
         "GeneratedBy": [describe_making(step, code)],
+        "SkullStripped": False,
     }
     acquired = read_acquisition(primary)
     lead = _read(images[0])
@@ -63,7 +67,7 @@ def stamp_outputs(
         sidecar = _read(path)
         if _FLAG.search(path.name):
             sidecar |= {"Levels": {str(int(flag)): flag.name.lower() for flag in Flag}}
-        added = {} if "Outcome" in lead else {**acquired, **shared}
+        added = {} if "Outcome" in lead else {**_name_lists(acquired, sidecar), **shared}
         write_json(sidecar_path(path), {**added, **sidecar, **made})
 
 
@@ -84,6 +88,12 @@ def read_acquisition(images: Sequence[Path]) -> dict[str, Any]:
         if any(value is not None for value in values):
             found[key] = values[0] if all(value == values[0] for value in values) else values
     return found
+
+
+def _name_lists(acquired: dict[str, Any], sidecar: dict[str, Any]) -> dict[str, Any]:
+    """Acquisition values under keys that BIDS knows as such, those that an image's own sidecar has left out."""
+    own = {key: value for key, value in acquired.items() if key not in sidecar}
+    return {f"{k}s" if isinstance(v, list) and k not in LISTED else k: v for k, v in own.items()}
 
 
 def name_source(path: Path) -> str:

@@ -23,7 +23,8 @@ FLOORS = {
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
-        "status_view", "cli", "phantom_sources",
+        "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
+        "export_cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -37,7 +38,7 @@ SCIENCE = {"numpy", "scipy", "numba", "pandas"}
 #: Third parties with a door: the modules that may import them. Others are free from floor 3 up.
 DOORS = {
     "ants": ("isocenter.registration",),
-    "pydicom": ("isocenter.dicom",),
+    "pydicom": ("isocenter.dicom", "isocenter.export"),  # highdicom's objects are pydicom's
     "dcm2niix": ("isocenter.dicom",),
     "highdicom": ("isocenter.export",),
     "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert"),  # the converter's own NIfTI, straight off its disk
@@ -51,8 +52,14 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.cli", "isocenter.audit_cli", "isocenter.decision_cli"),
-    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.status_view", "isocenter.terminal"),
+    "typer": ("isocenter.audit_cli", "isocenter.cli", "isocenter.decision_cli", "isocenter.export_cli"),
+    "rich": (
+        "isocenter.audit_cli",
+        "isocenter.cli",
+        "isocenter.export_cli",
+        "isocenter.status_view",
+        "isocenter.terminal",
+    ),
 }
 
 

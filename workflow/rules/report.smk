@@ -38,3 +38,22 @@ rule make_report:
         "write the report"
     script:
         "../../scripts/make_report.py"
+
+
+rule describe_derivatives:
+    input:
+        scans=layout.SCANS,
+    output:
+        **layout.DERIVATIVES_TOP,
+    log:
+        f"{layout.LOGS}/describe_derivatives/{{site}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        site=lambda wildcards: wildcards.site,
+        maps=[block["map"] for block in PLAN.biomarkers.values()],
+        code=code_digest("describe_derivatives"),
+    message:
+        "describe the derivatives of {wildcards.site}"
+    script:
+        "../../scripts/describe_derivatives.py"

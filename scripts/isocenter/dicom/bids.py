@@ -17,6 +17,7 @@ from isocenter.dicom.readouts import complete_readout, find_statement
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.sidecar import build_sidecar, digest_sources, merge_sidecars
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
+from isocenter.export.dataset import PARTICIPANT_COLUMNS
 from isocenter.io.nifti import load_image, sidecar_path, write_image
 from isocenter.io.tables import write_table
 
@@ -171,6 +172,7 @@ def write_dataset(bids: Path, site: str, participants: pd.DataFrame, suffixes: s
     lines = text.splitlines(keepends=True)
     labeled = "".join([lines[0], *(f"sub-{line}" for line in lines[1:])])
     write_if_changed(bids / "participants.tsv", labeled.encode())
+    _place_json(bids / "participants.json", PARTICIPANT_COLUMNS)
     write_if_changed(bids / "README", README.encode())
     own = sorted(suffix for suffix in suffixes if not SUFFIXES[suffix].is_bids)
     ignored = "".join(f"# {SUFFIXES[suffix].title}\n*_{suffix}.*\n" for suffix in own)

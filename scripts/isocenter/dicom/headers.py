@@ -77,6 +77,7 @@ class Frame:
 class Image:
     """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
 
+    sop_class, frame_of_reference : UIDs, "" where there is none
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
 
@@ -96,6 +97,8 @@ class Image:
     n_frames: int = 1
     serial: str = ""
     syntax: str = ""
+    sop_class: str = ""
+    frame_of_reference: str = ""
     frames: list[Frame] = field(default_factory=list)
     path: Path = Path()
 
@@ -158,6 +161,12 @@ def _read_image(found: Found) -> Image | None:
         )
 
 
+def _read_uid(header: Header, keyword: str) -> str:
+    """A UID that others may be pointed to; "" where there is none or something else."""
+    text = read_text(header, keyword)
+    return text if UID_PATTERN.fullmatch(text) else ""
+
+
 def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int) -> Image | None:
     header = ClassicView(dataset)
     media = read_text(getattr(dataset, "file_meta", Dataset()), "MediaStorageSOPClassUID")
@@ -172,6 +181,8 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
         syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
+        sop_class=_read_uid(header, "SOPClassUID"),
+        frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"

@@ -18,6 +18,7 @@ import pydicom
 from isocenter.dicom.archives import expand, is_archive, remove_others
 from isocenter.dicom.headers import Frame, Image, read_image
 from isocenter.dicom.walk import Found, walk_tree
+from isocenter.errors import DicomError, explain
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
 
@@ -44,6 +45,42 @@ def read_index(path: Path) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("code") != empty["code"]:
         return empty
     return index
+
+
+def read_sources(path: Path) -> tuple[dict[str, Any], dict[str, list[Image]]]:
+    """An intake's index as it is, and what it tells of the files of each series, by series UID; nothing without one.
+
+    Raises DicomError when another version wrote it: its columns cannot be told.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        index = {"files": {}}
+    found: dict[str, list[Image]] = {}
+    for image in list_images(index, where=str(path)):
+        found.setdefault(image.series_uid, []).append(image)
+    return index, {uid: sorted(ones, key=lambda one: (one.sop_uid, one.sha256)) for uid, ones in found.items()}
+
+
+def list_images(index: dict[str, Any], *, where: str = "") -> list[Image]:
+    """The files of an index, without their places; DicomError when another version wrote it."""
+    images = []
+    for entry in index["files"].values():
+        packed = entry[2]
+        if not isinstance(packed, list):  # a file that is none of ours, or an archive
+            continue
+        if len(packed[0]) != len(IMAGE_FIELDS):
+            raise DicomError(
+                explain(
+                    "The intake's index was written by another version of Isocenter",
+                    where=where,
+                    expected=f"{len(IMAGE_FIELDS)} values a file",
+                    found=len(packed[0]),
+                    remedy="isocenter run brings it up to date",
+                )
+            )
+        images.append(_unpack(Found(Path(), "", 0, 0), packed))
+    return images
 
 
 def write_index(path: Path, index: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isocenter import models
-from isocenter.entities import Flag
+from isocenter.entities import Flag, name_several
 from isocenter.errors import ConfigError, FitError, SidecarError, explain
 from isocenter.fields import fit_volume, is_whole
 from isocenter.fitting import Fit
@@ -233,7 +233,7 @@ def describe_fit(bound: Bound, acquired: Series, series: list[Path], options: Ma
         "Options": {**bound.options, **options},
         "Sources": [path.name for path in series],
         **carried,
-        **bound.acquisition,
+        **name_several(bound.acquisition),
     }
 
 
