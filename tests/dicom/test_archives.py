@@ -144,7 +144,7 @@ def test_a_hostile_entry_is_a_row(site, images, name):
     assert only(site.take_in()).disposition == "used"
     row = only(site.exclusions())
     assert reason in row.reason
-    assert row.series.startswith(f"{path.name}/")
+    assert row.path.startswith(f"{path.name}/")
     assert row.action
     names = {p.name for p in site.folder.iterdir()}
     assert names == {"site.yaml", "participants.tsv", "dicom", "images", "results", ".unpacked"}
@@ -224,7 +224,7 @@ def test_a_refused_archive_is_one_row(site, images, name):
     make(site.dicom / name, images)
     assert only(site.take_in()).disposition == "used"
     row = only(site.exclusions())
-    assert (row.series, reason in row.reason) == (name, True), row.reason
+    assert (row.path, reason in row.reason) == (name, True), row.reason
     assert [path.name for path in unpacked(site)] == ["contents.json"]
     before = site.files()
     site.take_in()

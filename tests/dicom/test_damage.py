@@ -35,7 +35,7 @@ def test_truncated_twin_of_an_intact_file_costs_only_itself(site):
     paths = write_classic(site.dicom / "a", header(), INVERSIONS)
     (site.dicom / "broken copy").write_bytes(paths[0].read_bytes()[:-50])
     assert only(site.take_in()).disposition == "used"
-    assert only(site.exclusions()).series == "broken copy"
+    assert only(site.exclusions()).path == "broken copy"
 
 
 def test_files_that_are_no_dicom(site):
@@ -60,7 +60,7 @@ def test_files_that_are_no_dicom(site):
 def test_random_bytes_after_the_mark_are_a_row(site):
     (site.dicom / "liar").write_bytes(bytes(128) + b"DICM" + bytes(range(256)) * 4)
     assert len(site.take_in()) == 0
-    assert only(site.exclusions()).series == "liar"
+    assert only(site.exclusions()).path == "liar"
 
 
 def test_gigantic_dimensions_in_a_small_file(site):
@@ -145,4 +145,4 @@ def test_links_out_of_the_tree_are_not_followed(site, tmp_path):
     (site.dicom / "way out").symlink_to(secret)
     (site.dicom / "one file").symlink_to(secret / "image001")
     assert len(site.take_in()) == 0
-    assert set(site.exclusions().series) == {"way out", "one file"}
+    assert set(site.exclusions().path) == {"way out", "one file"}

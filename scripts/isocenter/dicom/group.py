@@ -43,6 +43,11 @@ class Series:
         """Digests of every PatientID in it: more than one is a mix-up."""
         return {image.patient for image in [*self.images, *self.damaged] if image.patient}
 
+    @property
+    def warnings(self) -> set[str]:
+        """Words of `privacy.WARNINGS` that any of its headers gives."""
+        return {word for image in [*self.images, *self.damaged] for word in image.warnings.split()}
+
     def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
         """The planes that show one component (magnitude by default), in the order of the files.
 

@@ -19,6 +19,7 @@ from pydicom.uid import RLELossless
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.pixels import PixelReport, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.privacy import UidRule, find_names, find_warnings
 from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
@@ -77,6 +78,8 @@ class Frame:
 class Image:
     """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
 
+    sop_uid, series_uid : as results may hold them; names : the elements that still say who a person
+    is; warnings : words of `privacy.WARNINGS`
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
 
@@ -96,6 +99,8 @@ class Image:
     n_frames: int = 1
     serial: str = ""
     syntax: str = ""
+    names: str = ""
+    warnings: str = ""
     frames: list[Frame] = field(default_factory=list)
     path: Path = Path()
 
@@ -117,17 +122,20 @@ def read_header(path: Path, blob: bytes | None = None) -> tuple[Dataset, int]:
     return dataset, file.tell()
 
 
-def read_image(found: Found) -> Image | None:
-    """Read one file of the source tree; None for a table of contents (DICOMDIR)."""
+def read_image(found: Found, rule: UidRule | None = None) -> Image | None:
+    """Read one file of the source tree; None for a table of contents (DICOMDIR).
+
+    rule : which UIDs may be kept; without one all are
+    """
     # Values are judged here, one by one, where they are used: pydicom's own complaints would fill the log.
     with disable_value_validation():
-        image = _read_image(found)
+        image = _read_image(found, rule)
     if image is not None:
         image.path = found.path
     return image
 
 
-def _read_image(found: Found) -> Image | None:
+def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     if found.problem:
         return Image(found.relative, "", found.problem, found.action)
     try:
@@ -151,14 +159,16 @@ def _read_image(found: Found) -> Image | None:
             SEND_AGAIN,
         )
     try:
-        return _read_dataset(found.relative, digest, dataset, blob, offset)
+        return _read_dataset(found.relative, digest, dataset, blob, offset, rule)
     except Exception as error:
         return Image(
             found.relative, digest, f"A value in the DICOM header is damaged ({type(error).__name__})", SEND_AGAIN
         )
 
 
-def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int) -> Image | None:
+def _read_dataset(
+    relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int, rule: UidRule | None
+) -> Image | None:
     header = ClassicView(dataset)
     media = read_text(getattr(dataset, "file_meta", Dataset()), "MediaStorageSOPClassUID")
     if MEDIA_DIRECTORY in (media, read_text(header, "SOPClassUID")):
@@ -172,6 +182,8 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
         syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
+        names=find_names(header),
+        warnings=find_warnings(header),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
@@ -184,6 +196,8 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
             image.problem, image.action = f"{tag} is no UID", SEND_AGAIN
             image.sop_uid = image.series_uid = ""
             return image
+    if rule is not None:
+        image.sop_uid, image.series_uid = rule.tell(image.sop_uid, header), rule.tell(image.series_uid, header)
     if "Rows" not in dataset and read_text(header, "Modality") != "MR":
         return image  # a report, a protocol, raw data: an object without pixels, and rightly so
     image.n_rows = int(read_number(header, "Rows") or 0)

@@ -16,7 +16,9 @@ import pandas as pd
 import pydicom
 
 from isocenter.dicom.archives import expand, is_archive, remove_others
+from isocenter.dicom.deidentify import digest_path
 from isocenter.dicom.headers import Frame, Image, read_image
+from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.walk import Found, walk_tree
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
@@ -71,12 +73,27 @@ def write_table_if_changed(path: Path, table: pd.DataFrame) -> None:
         write_if_changed(path, made.read_bytes())
 
 
-def read_images(source: Path, index: dict[str, Any], unpacked: Path) -> tuple[list[Image], dict[str, Any]]:
+def write_paths(path: Path, paths: dict[str, str]) -> None:
+    """The files behind the codes of the tables, readable by their owner alone; no table when no code was given."""
+    if not paths:
+        path.unlink(missing_ok=True)
+        return
+    told = {code: name.encode("utf-8", "backslashreplace").decode() for code, name in sorted(paths.items())}
+    lines = [f"{code}\t{json.dumps(name, ensure_ascii=False)}\n" for code, name in told.items()]
+    content = "".join(["file\tpath\n", *lines]).encode()
+    if write_if_changed(path, content):
+        path.chmod(0o600)
+
+
+def read_images(
+    source: Path, index: dict[str, Any], unpacked: Path, rule: UidRule | None = None
+) -> tuple[list[Image], dict[str, Any]]:
     """All files below `source`, from the index where size and time stamp agree; and the entries of the next index.
 
     unpacked : the folder for what comes out of archives; it holds names and dates as the DICOM does
+    rule : which UIDs may be kept; a file that was read under another one is read again
     """
-    known = index["files"]
+    known = index["files"] if index.get("rule", "") == digest_rule(rule) else {}
     entries: dict[str, Any] = {}
     images = []
     for found in _walk_archives(source, known, entries, unpacked):
@@ -85,13 +102,21 @@ def read_images(source: Path, index: dict[str, Any], unpacked: Path) -> tuple[li
         if entry and entry[:2] == [found.size, found.mtime_ns]:
             image = _unpack(found, entry[2])
         else:
-            image = read_image(found)
+            image = read_image(found, rule)
             entry = [found.size, found.mtime_ns, _pack(image)]
         if not found.problem:
             entries[key] = entry
         if image is not None:
             images.append(image)
     return images, entries
+
+
+def digest_rule(rule: UidRule | None) -> str:
+    """What the index keeps of a rule: it names nobody."""
+    if rule is None:
+        return ""
+    told = f"{rule.keep_dates}:{sorted(rule.phantoms)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> Iterator[Found]:
@@ -108,7 +133,7 @@ def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> 
 
 
 def _key(found: Found) -> str:
-    return hashlib.sha256(found.relative.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return digest_path(found.relative)
 
 
 def _pack(image: Image | None) -> list[Any] | None:

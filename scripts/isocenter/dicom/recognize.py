@@ -10,6 +10,7 @@ from typing import Any
 from isocenter.dicom.gradient_echoes import recognize_families
 from isocenter.dicom.group import Member, Series, plane_keys
 from isocenter.dicom.plausible import ASK_ABOUT_VALUES, find_absurdity
+from isocenter.dicom.privacy import WARNINGS
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, count, ignore, quarantine
 from isocenter.dicom.site_rules import apply_rules
 from isocenter.dicom.suffixes import SUFFIXES
@@ -17,6 +18,7 @@ from isocenter.entities import Disposition
 
 #: A gradient echo that only its neighbors may explain.
 UNEXPLAINED = ignore("", "Gradient echo with one flip angle and one echo time")
+SEND_CLEAN = "Send the series again without annotations, as the scanner made it: text in pixels is no signal"
 TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
 
 
@@ -180,6 +182,8 @@ def _check_files(series: Series, suffix: str) -> Recognition | None:
             f"{which} of the series cannot be used: {series.damaged[0].problem}",
             "Send the series again from the scanner or the picture archive",
         )
+    if "burned_in" in series.warnings:
+        return quarantine(suffix, WARNINGS["burned_in"], SEND_CLEAN)
     for member in series.members():
         if None in (member.frame.position, member.frame.orientation, member.frame.spacing):
             return quarantine(
