@@ -41,6 +41,7 @@ class Seeds:
 
     def __init__(self):
         self.words: dict[str, str] = {}
+        self.technical = TECHNICAL
 
     def word(self, place: str) -> str:
         """The word of a place: no prefix of another, and nothing that chance writes."""
@@ -53,7 +54,7 @@ class Seeds:
                 setattr(dataset, key, self.word(key))
             for key in PERSONS:
                 setattr(dataset, key, f"{self.word(key)}^Ö{self.word(key + ' given')}")
-            for key in TECHNICAL:
+            for key in self.technical:
                 told = str(dataset.get(key) or "").split("\\")[0]
                 setattr(dataset, key, f"{told}{self.word('PatientName')}")
             dataset.SpecificCharacterSet = "ISO_IR 192"

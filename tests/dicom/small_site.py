@@ -59,7 +59,7 @@ class Site:
         code = re.search(r"\(file ([0-9a-f]{8})\)$", told)
         if not code:
             return told
-        paths = dict(line.split("\t") for line in (self.folder / ".arrived.tsv").read_text().splitlines())
+        paths = dict(line.split("\t") for line in (self.folder / ".arrived.txt").read_text().splitlines())
         return json.loads(paths[code[1]])
 
     def files(self) -> dict[str, int]:

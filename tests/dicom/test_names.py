@@ -115,10 +115,10 @@ def test_a_person_with_the_dicom_finds_the_file_behind_a_code(seeded):
     site, seeds, _ = seeded
     rows = site.exclusions()
     codes = {code for text in [*rows.series, *rows.reason] for code in re.findall(r"\(file ([0-9a-f]{8})\)", text)}
-    table = read_table(site.folder / ".arrived.tsv", text=("file", "path"))
+    table = read_table(site.folder / ".arrived.txt", text=("file", "path"))
     assert codes == set(table.file)
     assert any(seeds.words["report"] in path for path in table.path)
-    assert (site.folder / ".arrived.tsv").stat().st_mode & 0o077 == 0
+    assert (site.folder / ".arrived.txt").stat().st_mode & 0o077 == 0
 
 
 def test_uids_that_tell_nothing_stay():

@@ -39,7 +39,8 @@ DOORS = {
     "pydicom": ("isocenter.dicom",),
     "dcm2niix": ("isocenter.dicom",),
     "highdicom": ("isocenter.export",),
-    "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert"),  # the converter's own NIfTI, straight off its disk
+    # the converter's own NIfTI, straight off its disk; the reader of Siemens' private header
+    "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert", "isocenter.dicom.mosaic"),
     "matplotlib": ("isocenter.figures",),
     "plotly": ("isocenter.figures",),
     "pingouin": ("isocenter.statistics.agreement",),

@@ -18,7 +18,8 @@ from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
-from isocenter.dicom.pixels import PixelReport, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
+from isocenter.dicom.pixels import Cut, PixelReport, report_pixels, stored_ceiling, summarize
 from isocenter.dicom.privacy import UidRule, find_names, find_warnings
 from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
@@ -210,10 +211,18 @@ def _read_dataset(
     else:
         views = [header]
     n_frames = image.n_frames = int(read_number(header, "NumberOfFrames") or 1)
-    report = report_pixels(blob, offset, dataset, n_frames)
+    mosaic, trouble = _find_mosaic(header)
+    cut = mosaic.cut if mosaic else None
+    report = report_pixels(blob, offset, dataset, n_frames, cut)
     if not report.problem and not report.total:
-        report = _decode(blob, dataset, n_frames) or report
+        report = _decode(blob, dataset, n_frames, cut) or report
+    if not report.problem and trouble:
+        report = PixelReport(trouble, action=SEND_PRIVATE)
     image.problem, image.action = report.problem, (report.action or SEND_AGAIN) if report.problem else ""
+    if mosaic:
+        image.n_rows, image.n_columns = mosaic.n_rows, mosaic.n_columns
+        views = [SliceView(header, position) for position in mosaic.positions]
+        n_frames = image.n_frames = len(views)
     if n_frames != len(views):
         if enhanced.is_enhanced(dataset):
             image.problem = f"The file says it has {n_frames} frames and describes {len(views)}"
@@ -254,7 +263,17 @@ def _read_frame(header: Header) -> Frame:
     )
 
 
-def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
+def _find_mosaic(header: Header) -> tuple[Mosaic | None, str]:
+    """Where the slices of a mosaic stand, or why they cannot be told apart; nothing of an image that is none."""
+    if not is_mosaic(header):
+        return None, ""
+    try:
+        return read_mosaic(header), ""
+    except MosaicError as error:
+        return None, f"A mosaic of slices (Image Type (0008,0008)) that cannot be told apart: {error}"
+
+
+def _decode(blob: bytes, dataset: Dataset, n_frames: int, cut: Cut | None) -> PixelReport | None:
     """Statistics of compressed pixels where pydicom can decode them, else None: then nothing is verified."""
     try:
         stored = pydicom.dcmread(io.BytesIO(blob), force=True).pixel_array
@@ -268,7 +287,8 @@ def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
     if stored.size % n_frames or stored.dtype.kind not in "iu":
         return None
     ceiling = stored_ceiling(int(dataset.BitsStored), stored.dtype.kind == "i")
-    return summarize(np.ascontiguousarray(stored).reshape(n_frames, -1), ceiling)
+    planes = np.ascontiguousarray(stored).reshape(n_frames, -1)
+    return summarize(cut(planes) if cut else planes, ceiling)
 
 
 def _begins_like_dataset(blob: bytes) -> bool:
