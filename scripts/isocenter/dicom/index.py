@@ -7,7 +7,7 @@ their ID, and it holds no date.
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -86,17 +86,22 @@ def write_paths(path: Path, paths: dict[str, str]) -> None:
 
 
 def read_images(
-    source: Path, index: dict[str, Any], unpacked: Path, rule: UidRule | None = None
+    source: Path,
+    index: dict[str, Any],
+    unpacked: Path,
+    rule: UidRule | None = None,
+    without: Collection[Path] = (),
 ) -> tuple[list[Image], dict[str, Any]]:
     """All files below `source`, from the index where size and time stamp agree; and the entries of the next index.
 
     unpacked : the folder for what comes out of archives; it holds names and dates as the DICOM does
     rule : which UIDs may be kept; a file that was read under another one is read again
+    without : folders below `source` that hold no DICOM
     """
     known = index["files"] if index.get("rule", "") == digest_rule(rule) else {}
     entries: dict[str, Any] = {}
     images = []
-    for found in _walk_archives(source, known, entries, unpacked):
+    for found in _walk_archives(source, known, entries, unpacked, without):
         key = _key(found)
         entry = known.get(key)
         if entry and entry[:2] == [found.size, found.mtime_ns]:
@@ -119,9 +124,11 @@ def digest_rule(rule: UidRule | None) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
-def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> Iterator[Found]:
+def _walk_archives(
+    source: Path, known: dict, entries: dict, unpacked: Path, without: Collection[Path]
+) -> Iterator[Found]:
     digests = set()
-    for found in walk_tree(source):
+    for found in walk_tree(source, without):
         if found.problem or not is_archive(found.relative):
             yield found
             continue

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from isocenter.dataset.arrive import take_in_datasets
+from isocenter.dataset.names import find_datasets
 from isocenter.dicom.bids import name_geometry, name_volumes, remove_stale, write_dataset, write_volumes
 from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
@@ -46,7 +48,8 @@ def take_in(
     days since the site's first phantom session, which a calibration by date needs.
     """
     rule = UidRule(roster.phantoms(), keep_dates=dates == "keep")
-    images, entries = read_images(source, index, unpacked, rule)
+    datasets = find_datasets(source.resolve())
+    images, entries = read_images(source, index, unpacked, rule, without=datasets)
     series, duplicates, strays = group_series(images)
     teller = PathTeller()
     result = Intake(index={**index, "rule": digest_rule(rule), "files": entries, "volumes": {}}, paths=teller.paths)
@@ -81,7 +84,12 @@ def take_in(
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
         result.exclusions.append(exclusion_row(name, row, teller.tell(paths[0]), image.problem + more, image.action))
-    write_dataset(bids, name, roster.table, {acquisition.suffix for acquisition in sets if acquisition.files})
+    written = {acquisition.suffix for acquisition in sets if acquisition.files}
+    written |= take_in_datasets(
+        datasets, source.resolve(), bids, site, roster, result, teller,
+        prefix=prefix, dates=dates, needed=suffixes,
+    )  # fmt: skip
+    write_dataset(bids, name, roster.table, written)
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
         "%s: %d files, %d series, %d rows left out, %d files removed from BIDS",

@@ -86,13 +86,15 @@ def find_names(header: Header) -> str:
     A name that is the Patient ID again (a pseudonym), or what anonymizers write, is none.
     """
     own = read_text(header, "PatientID")
-    found = [key for key in NAMING if (text := read_text(header, key)) and not _is_nobody(text, own)]
-    return " ".join(key for key in found if read_text(header, key) not in NO_BIRTHDAYS)
+    return " ".join(key for key in NAMING if (text := read_text(header, key)) and not is_nobody(text, own))
 
 
-def _is_nobody(text: str, patient_id: str) -> bool:
+def is_nobody(text: str, patient_id: str) -> bool:
+    """Whether a value is a pseudonym, or what anonymizers write instead of a name or a birth date."""
     plain = text.strip("^ ")
-    return plain == patient_id or (bool(NOBODY.fullmatch(plain.lower())) and as_day(plain) is None)
+    if plain == patient_id or plain.replace("-", "") in NO_BIRTHDAYS:
+        return True
+    return bool(NOBODY.fullmatch(plain.lower())) and as_day(plain) is None
 
 
 def find_personal(header: Header) -> set[str]:

@@ -66,7 +66,11 @@ def find_scanner(series: Series, site: dict[str, Any]) -> tuple[str, str]:
     A scanner that nobody listed is still a scanner: its data are used, under an id of their own, so that they are
     never counted as another's.
     """
-    serial = series.description.serial
+    return label_scanner(series.description.serial, site)
+
+
+def label_scanner(serial: str, site: dict[str, Any]) -> tuple[str, str]:
+    """The same by a scanner's serial number."""
     for scanner in site.get("scanners") or []:
         if str(scanner.get("serial", "")).strip() == serial and serial:
             return str(scanner["id"]), ""
@@ -127,7 +131,7 @@ def scan_row(
         "files": "|".join(files),
         "day": place.day,
         "date": place.date.isoformat() if is_dated else None,
-        "time": _clock(one.time),
+        "time": tell_clock(one.time),
         "calibration_day": place.calibration_day,
         **_tell_names(one),
     }
@@ -167,7 +171,7 @@ def duplicate_row(copy: Duplicate, by_series, places, teller: PathTeller, dates:
         "n_files": len(copy.images),
         "day": place.day,
         "date": place.date.isoformat() if is_dated else None,
-        "time": _clock(min(image.time for image in copy.images)),
+        "time": tell_clock(min(image.time for image in copy.images)),
     }
 
 
@@ -186,6 +190,7 @@ def exclusion_row(site: str, row: dict[str, Any], series: str, reason: str, acti
     }
 
 
-def _clock(seconds: float) -> str:
+def tell_clock(seconds: float) -> str:
+    """A time of day [s after midnight] as HH:MM:SS."""
     whole = int(seconds)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,17 @@ class Found:
     action: str = ""
 
 
-def walk_tree(root: Path) -> Iterator[Found]:
-    """All files below `root`, sorted by path. What must not be read (links that leave the tree) says why."""
+def walk_tree(root: Path, without: Collection[Path] = ()) -> Iterator[Found]:
+    """All files below `root`, sorted by path. What must not be read (links that leave the tree) says why.
+
+    without : folders, as absolute paths, that somebody else reads
+    """
     root = root.resolve()
     paths = []
     for folder, folders, names in os.walk(root):
+        if Path(folder) in without:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if name.lower() not in JUNK_FOLDERS]
         paths += [Path(folder, name) for name in names if not _is_junk(name)]
         # A linked folder is not walked (it may lead anywhere, or in circles), but it is not passed over in silence.
