@@ -7,7 +7,7 @@ or sidecar, and no name of a file.
 import datetime
 import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Placed:
     received: Received
     participant: str = ""
     kind: str = ""
-    visit: Visit = Visit("")
+    visit: Visit = field(default_factory=lambda: Visit(""))
     run: str = ""
     time: float = 0.0
     files: tuple[str, ...] = ()

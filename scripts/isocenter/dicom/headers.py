@@ -19,7 +19,7 @@ from pydicom.uid import RLELossless
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
-from isocenter.dicom.pixels import Cut, PixelReport, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.pixels import Cut, PixelReport, is_lossy, report_pixels, stored_ceiling, summarize
 from isocenter.dicom.privacy import UidRule, find_names, find_warnings
 from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
@@ -80,7 +80,7 @@ class Image:
     """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
 
     sop_uid, series_uid : as results may hold them; names : the elements that still say who a person
-    is; warnings : words of `privacy.WARNINGS`
+    is; warnings : words of `privacy.WARNINGS`; is_lossy : whether compression changed the values of pixels
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
 
@@ -102,6 +102,7 @@ class Image:
     syntax: str = ""
     names: str = ""
     warnings: str = ""
+    is_lossy: bool = False
     frames: list[Frame] = field(default_factory=list)
     path: Path = Path()
 
@@ -185,6 +186,7 @@ def _read_dataset(
         syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
         names=find_names(header),
         warnings=find_warnings(header),
+        is_lossy=is_lossy(header, read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"

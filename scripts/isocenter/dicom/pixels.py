@@ -8,12 +8,16 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from isocenter.dicom.values import Header, read_text
+
 PIXEL_DATA = (0x7FE0, 0x0010)
 #: A length that is not known beforehand: compressed pixel data, up to a delimiter.
 UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Pixels are decompressed in memory: no more than this [bytes], and no more times their size unless they are small.
 LARGEST_UNPACKED, HIGHEST_RATIO, SMALL = 2**31, 1000, 2**26
 UNPACKED = "Send it again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1), from the scanner or archive"
+#: Transfer syntaxes that change values always: baseline and extended JPEG, near-lossless JPEG-LS. Others may.
+LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
 
 
@@ -34,6 +38,11 @@ class PixelReport:
     total: tuple[int, ...] = ()
     at_ceiling: tuple[int, ...] = ()
     action: str = ""
+
+
+def is_lossy(header: Header, syntax: str) -> bool:
+    """Whether compression changed the values of pixels, now or on an earlier way, as far as the header tells."""
+    return syntax in LOSSY or read_text(header, "LossyImageCompression") == "01"
 
 
 def name_syntax(syntax: str) -> str:
