@@ -48,7 +48,7 @@ def test_files_that_are_no_dicom(site):
         (site.dicom / folder).mkdir()
         (site.dicom / folder / "VERSION").write_text("the same in every folder")
     assert only(site.take_in()).disposition == "used"
-    reasons = site.exclusions().set_index("series").reason.to_dict()
+    reasons = site.exclusions().set_index("path").reason.to_dict()
     assert reasons == {
         "notes.txt": "This is no DICOM file",
         "photo.jpg": "This is no DICOM file",

@@ -43,8 +43,10 @@ def read_index(path: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return empty
-    if not isinstance(index, dict) or index.get("code") != empty["code"]:
+    if not isinstance(index, dict):
         return empty
+    if index.get("code") != empty["code"]:  # what arrived when does not depend on the code
+        return {**empty, **{key: index[key] for key in ("arrived",) if key in index}}
     return index
 
 

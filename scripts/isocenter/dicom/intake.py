@@ -8,16 +8,27 @@ from typing import Any
 
 from isocenter.dataset.arrive import take_in_datasets
 from isocenter.dataset.names import find_datasets
+from isocenter.dicom.arrivals import Arrivals
 from isocenter.dicom.bids import name_geometry, name_volumes, remove_stale, write_dataset, write_volumes
+from isocenter.dicom.copies import find_copies
 from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
-from isocenter.dicom.group import Series, find_copies, group_series
+from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.headers import Image
 from isocenter.dicom.index import digest_rule, read_images
 from isocenter.dicom.people import Roster
 from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
-from isocenter.dicom.rows import STAGE, Intake, Place, duplicate_row, exclusion_row, find_scanner, scan_row
+from isocenter.dicom.rows import (
+    STAGE,
+    Intake,
+    Place,
+    duplicate_row,
+    exclusion_row,
+    find_scanner,
+    scan_row,
+    superseded_row,
+)
 from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.suffixes import GEOMETRY, SUFFIXES
 from isocenter.entities import Disposition, Kind
@@ -50,23 +61,22 @@ def take_in(
     rule = UidRule(roster.phantoms(), keep_dates=dates == "keep")
     datasets = find_datasets(source.resolve())
     images, entries = read_images(source, index, unpacked, rule, without=datasets)
-    series, duplicates, strays = group_series(images)
+    arrivals = Arrivals.from_index(index)
+    arrivals.note(images)
+    series, duplicates, strays = group_series(images, arrivals)
     teller = PathTeller()
-    result = Intake(index={**index, "rule": digest_rule(rule), "files": entries, "volumes": {}}, paths=teller.paths)
+    kept = {"rule": digest_rule(rule), "arrived": arrivals.known, "files": entries, "volumes": {}}
+    result = Intake(index={**index, **kept}, paths=teller.paths)
     recognized = recognize_all(series, suffixes, site.get("series") or ())
-    for uid, kept in find_copies(series).items():
-        recognized[uid] = Recognition(
-            recognized[uid].suffix,
-            Disposition.IGNORED,
-            f"A second copy of the images of series {kept}, under new UIDs",
-            "Nothing: the first copy is used",
-        )
+    copies = find_copies(series, arrivals)
+    for uid, copy in copies.items():
+        recognized[uid] = copy.judge(recognized[uid])
     places = _find_places(series, recognized, roster)
     if by_date:
         _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
     _convert_sets(sets, recognized, bids, site, prefix, index, result)
-    scans = _take_geometry(series, recognized, places)
+    scans = _take_geometry(series, recognized, places, copies)
     _convert_geometry(scans, recognized, bids, site, prefix, index, result)
     by_series = {one.uid: acquisition for acquisition in [*sets, *scans] for one in acquisition.series}
     name = site["site"]
@@ -75,6 +85,12 @@ def take_in(
         result.scans.append(row)
         if row["disposition"] != Disposition.USED:
             result.exclusions.append(exclusion_row(name, row, row["series_uid"], row["reason"], row["action"]))
+    for one in series:
+        replaced = arrivals.replaced(one.images)
+        if replaced:
+            row = superseded_row(one, replaced, places[one.uid], dates)
+            result.scans.append(row)
+            result.exclusions.append(exclusion_row(name, row, one.uid, row["reason"], row["action"]))
     for copy in duplicates:
         row = duplicate_row(copy, by_series, places, teller, dates)
         result.scans.append(row)
@@ -202,10 +218,10 @@ def _convert_sets(sets, recognized, bids, site, prefix, index, result) -> None:
 
 
 def _take_geometry(
-    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place]
+    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place], copies: Collection[str]
 ) -> list[AcquisitionSet]:
     """The 3D scans of whole phantoms, with participant and session; they belong to no run."""
-    copies, scans = find_copies(series), []
+    scans = []
     for one in sorted(series, key=lambda s: (s.time, s.uid)):
         place = places[one.uid]
         is_of_phantom = place.kind == Kind.PHANTOM and place.session and one.uid not in copies

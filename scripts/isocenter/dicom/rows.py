@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from isocenter.dicom.arrivals import DIGITS, digest_contents
 from isocenter.dicom.bids import name_phase
 from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.group import Duplicate, Member, Series
@@ -172,6 +173,26 @@ def duplicate_row(copy: Duplicate, by_series, places, teller: PathTeller, dates:
         "day": place.day,
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(min(image.time for image in copy.images)),
+    }
+
+
+def superseded_row(one: Series, replaced: list[str], place: Place, dates: str) -> dict[str, Any]:
+    """The row of images whose corrected ones arrived later under the same UIDs: it tells of both."""
+    new = digest_contents(image.sha256[:DIGITS] for image in one.images)
+    is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
+    return dict.fromkeys(SCAN_COLUMNS, None) | {
+        "series_uid": one.uid,
+        "participant_id": place.participant,
+        "kind": place.kind,
+        "session": place.session,
+        "disposition": str(Disposition.IGNORED),
+        "reason": f"Superseded: {len(replaced)} images arrived again, corrected, under the same UIDs (SHA-256 over the "
+        f"old ones {digest_contents(replaced)}, over the series as it is used {new})",
+        "action": "Nothing: the corrected images are used",
+        "n_files": len(replaced),
+        "day": place.day,
+        "date": place.date.isoformat() if is_dated else None,
+        "time": tell_clock(one.time),
     }
 
 
