@@ -189,18 +189,9 @@ class _Tracer:
 
     def _read_dicom(self) -> dict[str, list[str]]:
         """SHA-256 of the DICOM files of each series, as intake read them."""
-        from isocenter.dicom.index import IMAGE_FIELDS
+        from isocenter.dicom.index import list_digests
 
-        path = self.directory / layout.fill(layout.INTAKE_INDEX, site=self.site)
-        if not path.is_file():
-            return {}
-        found: dict[str, set[str]] = {}
-        for _size, _time, packed in json.loads(path.read_text(encoding="utf-8"))["files"].values():
-            if packed is None:  # a file that is none of ours
-                continue
-            image = dict(zip(IMAGE_FIELDS, packed[0], strict=True))
-            found.setdefault(image["series_uid"], set()).add(image["sha256"])
-        return {uid: sorted(digests) for uid, digests in found.items()}
+        return list_digests(self.directory / layout.fill(layout.INTAKE_INDEX, site=self.site))
 
 
 def _describe(path: Path) -> str:

@@ -24,6 +24,8 @@ from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
 
 FRAME_FIELDS = tuple(f.name for f in fields(Frame))
+#: How the keys of archives begin among those of files.
+ARCHIVE = "archive-"
 IMAGE_FIELDS = tuple(f.name for f in fields(Image) if f.name not in ("relative", "frames", "path"))
 
 
@@ -48,6 +50,23 @@ def read_index(path: Path) -> dict[str, Any]:
     if index.get("code") != empty["code"]:  # what arrived when does not depend on the code
         return {**empty, **{key: index[key] for key in ("arrived",) if key in index}}
     return index
+
+
+def list_digests(path: Path) -> dict[str, list[str]]:
+    """SHA-256 of the DICOM files of each series by an index; nothing where it is absent or of another version."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if index.get("fields") != list(IMAGE_FIELDS):
+        return {}
+    found: dict[str, set[str]] = {}
+    for key, (_size, _time, packed) in index["files"].items():
+        if packed is None or key.startswith(ARCHIVE):  # a file that is no image
+            continue
+        image = dict(zip(IMAGE_FIELDS, packed[0], strict=True))
+        found.setdefault(image["series_uid"], set()).add(image["sha256"])
+    return {uid: sorted(digests) for uid, digests in found.items()}
 
 
 def write_index(path: Path, index: dict[str, Any]) -> None:
@@ -134,7 +153,7 @@ def _walk_archives(
         if found.problem or not is_archive(found.relative):
             yield found
             continue
-        key = f"archive-{_key(found)}"
+        key = f"{ARCHIVE}{_key(found)}"
         files, entries[key] = expand(found, known.get(key), unpacked)
         digests.add(entries[key][2])
         yield from files

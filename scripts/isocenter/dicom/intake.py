@@ -15,7 +15,7 @@ from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
 from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.headers import Image
-from isocenter.dicom.index import digest_rule, read_images
+from isocenter.dicom.index import IMAGE_FIELDS, digest_rule, read_images
 from isocenter.dicom.people import Roster
 from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
@@ -65,7 +65,8 @@ def take_in(
     arrivals.note(images)
     series, duplicates, strays = group_series(images, arrivals)
     teller = PathTeller()
-    kept = {"rule": digest_rule(rule), "arrived": arrivals.known, "files": entries, "volumes": {}}
+    kept = {"rule": digest_rule(rule), "arrived": arrivals.known, "fields": list(IMAGE_FIELDS)}
+    kept |= {"files": entries, "volumes": {}}
     result = Intake(index={**index, **kept}, paths=teller.paths)
     recognized = recognize_all(series, suffixes, site.get("series") or ())
     copies = find_copies(series, arrivals)
