@@ -64,7 +64,8 @@ class UidRule:
         days = {day for key in DATES if (day := as_day(read_text(header, key)))}
         if any(_is_time_of(uid, day) for day in days):
             return uid_of_digest(uid)
-        return tell_uid(uid, values | {day.strftime("%Y%m%d") for day in days})
+        # One vendor writes the year with two digits.
+        return tell_uid(uid, values | {day.strftime(form) for day in days for form in ("%Y%m%d", "%y%m%d")})
 
 
 def as_day(text: str) -> datetime.date | None:
