@@ -160,7 +160,7 @@ def test_a_hostile_entry_is_a_row(site, images, name):
     assert row.path.startswith(f"{path.name}/")
     assert row.action
     names = {p.name for p in site.folder.iterdir()}
-    assert names == {"site.yaml", "participants.tsv", "dicom", "images", "results", ".unpacked"}
+    assert names - {".arrived.txt"} == {"site.yaml", "participants.tsv", "dicom", "images", "results", ".unpacked"}
     assert not Path("/tmp/isocenter-escaped").exists()
 
 

@@ -1,5 +1,6 @@
 """What is damaged, doubled or mixed up: a row with a reason, and the rest goes on."""
 
+import os
 import shutil
 
 import pydicom
@@ -146,3 +147,19 @@ def test_links_out_of_the_tree_are_not_followed(site, tmp_path):
     (site.dicom / "one file").symlink_to(secret / "image001")
     assert len(site.take_in()) == 0
     assert set(site.exclusions().path) == {"way out", "one file"}
+
+
+def test_a_folder_that_may_not_be_read_is_a_row(site, monkeypatch):
+    write_classic(site.dicom / "a", header(), INVERSIONS)
+    write_classic(site.dicom / "locked", header("b", time="110000"), INVERSIONS)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert only(site.take_in()).disposition == "used"
+    row = only(site.exclusions())
+    assert (row.path, row.reason) == ("locked", "The folder cannot be read: Permission denied")
