@@ -286,6 +286,16 @@ def test_what_dicom_brought_is_not_written_over(sent):
     assert (sent.bids / name).read_bytes() == before
 
 
+def test_days_for_a_calibration_count_from_the_first_phantom_of_either_kind(sent):
+    write_classic(sent.dicom / "dicom", header(patient="sub-ph", date="20250110"), INVERSIONS)
+    write_recovery(sent.dicom / "bids")
+    rows = [f"anat/sub-01_ses-a_inv-{k + 1}_IRT1.nii.gz\t2025-03-01T10:00:00" for k in range(len(TIMES))]
+    table = sent.dicom / "bids" / "sub-01" / "ses-a" / "sub-01_ses-a_scans.tsv"
+    table.write_text("filename\tacq_time\n" + "\n".join(rows) + "\n")
+    days = sent.take_in(by_date=True, dates="keep").set_index("participant_id").calibration_day
+    assert days.to_dict() == {"P01": 50, "phantom1": 0}
+
+
 def test_no_name_of_a_dataset_is_written(sent):
     seeds = Seeds()
     keys = ("PatientName", "PatientID", "PatientAddress", "OperatorsName", "ReferringPhysicianName", "InstitutionName",

@@ -1,5 +1,7 @@
 """Zero identifying strings in a whole trial's outputs, from tables to pictures, logs and the audit trail."""
 
+import json
+
 import pydicom
 import pytest
 from dicom.seeded import BIRTH, DATE, EPOCH, Seeds, find_words
@@ -50,6 +52,17 @@ def test_the_seeded_person_was_measured(seeded):
     assert measured.query("kind == 'traveler'")["value"].notna().any()
     assert (trial.directory / layout.AUDIT_LOG).is_file()
     assert (trial.directory / layout.REPORT).is_file()
+
+
+def test_the_verdict_counts_the_files_that_named_people(seeded):
+    trial, _ = seeded
+    verdict = json.loads((trial.directory / layout.fill(layout.VERDICT, site="siteA")).read_text())
+    (check,) = (check for check in verdict["checks"] if check["id"] == "names_at_arrival")
+    scans = trial.table(layout.fill(layout.SCANS, site="siteA")).query("kind != 'phantom'")
+    assert check["verdict"] == "warn"
+    assert check["found"].startswith(f"in {int(scans['n_named'].sum())} of {int(scans['n_files'].sum())} files: ")
+    assert "PatientName" in check["found"]
+    assert scans["n_named"].sum() > 0.9 * scans["n_files"].sum()
 
 
 @pytest.mark.parametrize("folder", ["results", ".snakemake"])

@@ -13,16 +13,15 @@ from typing import Any
 
 from isocenter.dataset.acquisitions import Received, Volume, read_voxels, recognize_received
 from isocenter.dataset.names import DESCRIPTION, Name, is_image, parse_name
-from isocenter.dataset.sessions import Visit, number_sessions, read_times
+from isocenter.dataset.sessions import number_sessions, read_times
 from isocenter.dicom.bids import name_phase, name_volumes, place_series
 from isocenter.dicom.deidentify import PathTeller, digest_path
 from isocenter.dicom.people import Roster
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, quarantine
-from isocenter.dicom.rows import SCAN_COLUMNS, STAGE, Intake, exclusion_row, label_scanner, tell_clock
+from isocenter.dicom.rows import SCAN_COLUMNS, STAGE, Intake, Place, exclusion_row, label_scanner, tell_clock
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.walk import Found, walk_tree
 from isocenter.entities import Disposition, Kind
-from isocenter.errors import IsocenterError
 from isocenter.io.outcome import Exclusion
 
 #: Folders of a dataset that hold something other than raw images.
@@ -35,14 +34,12 @@ TOP = (DESCRIPTION, "README", "README.md", "README.txt", "README.rst", "CHANGES"
 
 @dataclass
 class Placed:
-    """An acquisition with where it belongs. participant : "" where the site's table names nobody."""
+    """An acquisition with where it belongs; place.participant is "" where the site's table names nobody."""
 
     root: Path
     uid: str
     received: Received
-    participant: str = ""
-    kind: str = ""
-    visit: Visit = field(default_factory=lambda: Visit(""))
+    place: Place = field(default_factory=Place)
     run: str = ""
     time: float = 0.0
     files: tuple[str, ...] = ()
@@ -50,22 +47,20 @@ class Placed:
     advice: str = ""
 
 
-def take_in_datasets(
+def place_datasets(
     roots: Iterable[Path],
     source: Path,
-    bids: Path,
     site: dict[str, Any],
     roster: Roster,
     result: Intake,
     teller: PathTeller,
     *,
-    prefix: str,
-    dates: str,
     needed: Collection[str],
-) -> set[str]:
-    """Enter the acquisitions of all datasets in `result`; the suffixes of what was written.
+    people: Collection[str] = (),
+) -> list[Placed]:
+    """The acquisitions of all datasets, with participant, session and run; files that are none are rows of `result`.
 
-    Parameters are those of `dicom.intake.take_in`.
+    people : participants whose DICOM arrived; other parameters are those of `dicom.intake.take_in`
     """
     placed: list[Placed] = []
     for root in roots:
@@ -79,8 +74,15 @@ def take_in_datasets(
             uid = f"bids-{digest_path(path)[:16]}"
             teller.paths[uid] = path
             placed.append(Placed(root, uid, recognize_received(root, files, frozenset(needed))))
-    _find_places(placed, roster)
+    _find_places(placed, roster, people)
     _number_runs(placed)
+    return placed
+
+
+def enter_datasets(
+    placed: list[Placed], bids: Path, site: dict[str, Any], result: Intake, *, prefix: str, dates: str
+) -> set[str]:
+    """Write what can be used, and enter a row an acquisition in `result`; the suffixes of what was written."""
     for one in placed:
         if one.received.outcome.disposition is Disposition.USED:
             _write(one, bids, site, prefix, result)
@@ -122,18 +124,27 @@ def _group(names: list[Name]) -> list[list[Name]]:
     return list(groups.values())
 
 
-def _find_places(placed: list[Placed], roster: Roster) -> None:
-    """Participant, session and time of each; who is named in no row is quarantined where it would be used."""
+def _find_places(placed: list[Placed], roster: Roster, people: Collection[str]) -> None:
+    """Participant, session and time of each; who is named in no row is quarantined where it would be used.
+
+    So is whoever's DICOM arrived too: sessions of both could be numbered together by their dates alone.
+    """
     times: dict[tuple, dict[str, datetime.datetime]] = {}
     starts: dict[str, datetime.datetime | None] = {}
     for one in placed:
         name = one.received.names[0]
         found = roster.find(f"sub-{name.get('sub')}") or roster.find(name.get("sub"))
         if found:
-            one.participant, one.kind = found
-        elif one.received.outcome.disposition is not Disposition.IGNORED:
-            one.received.outcome = quarantine(
-                one.received.kind,
+            one.place.participant, one.place.kind = found
+        if found and found[0] in people:
+            _refuse(
+                one,
+                "DICOM of the same participant arrived too, and is used",
+                "Send all of the participant's sessions in one of the two ways",
+            )
+        elif not found:
+            _refuse(
+                one,
                 "The subject of the images stands in no row of participants.tsv",
                 "Add the subject to participants.tsv (participant_id, kind, and its BIDS label as source_id), or "
                 "remove the images if they are not part of the trial",
@@ -143,15 +154,23 @@ def _find_places(placed: list[Placed], roster: Roster) -> None:
             times[key] = read_times(one.root, name)
         known = [times[key][n.relative] for n in one.received.names if n.relative in times[key]]
         starts[one.uid] = min(known, default=None)
-    stays = [one for one in placed if one.participant]
+    stays = [one for one in placed if one.place.participant and one.place.participant not in people]
     numbered = number_sessions(
-        ((one.participant, _label(one), starts[one.uid].date() if starts[one.uid] else None) for one in stays), roster
+        ((one.place.participant, _label(one), starts[one.uid].date() if starts[one.uid] else None) for one in stays),
+        roster,
     )
     for one in stays:
-        one.visit = numbered[one.participant, _label(one)]
+        visit = numbered[one.place.participant, _label(one)]
+        one.place.session, one.place.day, one.place.date = visit.session, visit.day, visit.date
         start = starts[one.uid]
         if start is not None:
             one.time = start.hour * 3600.0 + start.minute * 60.0 + start.second + start.microsecond / 1e6
+
+
+def _refuse(one: Placed, reason: str, action: str) -> None:
+    # What would be ignored anyway stays ignored.
+    if one.received.outcome.disposition is not Disposition.IGNORED:
+        one.received.outcome = quarantine(one.received.kind, reason, action)
 
 
 def _label(one: Placed) -> str:
@@ -162,8 +181,8 @@ def _number_runs(placed: list[Placed]) -> None:
     """Runs within a session and kind, by the runs of the dataset, quarantined ones too."""
     visits: dict[tuple, list[Placed]] = {}
     for one in placed:
-        if one.participant and one.received.outcome.disposition is not Disposition.IGNORED:
-            visits.setdefault((one.participant, one.visit.session, one.received.kind), []).append(one)
+        if one.place.session and one.received.outcome.disposition is not Disposition.IGNORED:
+            visits.setdefault((one.place.participant, one.place.session, one.received.kind), []).append(one)
     for members in visits.values():
         for number, one in enumerate(sorted(members, key=_order), start=1):
             one.run = str(number)
@@ -182,14 +201,11 @@ def _write(one: Placed, bids: Path, site: dict, prefix: str, result: Intake) -> 
     shape = AcquisitionSet(
         received.kind, [], {}, volumes={value: [] for value in received.volumes},
         phases={value: [] for value in received.phases},
-        difference_of=received.difference_of, participant=one.participant, session=one.visit.session, run=one.run,
+        difference_of=received.difference_of, participant=one.place.participant, session=one.place.session, run=one.run,
     )  # fmt: skip
     names = name_volumes(shape, prefix)
     phases = {value: name_phase(shape, names[value]) for value in received.phases}
-    taken = sorted({*names.values(), *phases.values()} & set(result.index["volumes"]))
     try:
-        if taken:
-            raise IsocenterError("DICOM of the same participant, session and run arrived too, and is used")
         entries = _place(one, bids, names, received.volumes) | _place(one, bids, phases, received.phases)
     except Exception as error:  # one acquisition that cannot be used must not stop the others
         exclusion = Exclusion.from_error(STAGE, error)
@@ -243,14 +259,14 @@ def _row(one: Placed, site: dict[str, Any], dates: str) -> dict[str, Any]:
     if is_used and not one.files:
         outcome = Recognition(received.kind, Disposition.IGNORED, "No usable volume stands in the images", NOT_NEEDED)
     field = received.sidecar.get("MagneticFieldStrength")
-    is_dated = one.visit.date is not None and (one.kind == Kind.PHANTOM or dates == "keep")
+    is_dated = one.place.date is not None and (one.place.kind == Kind.PHANTOM or dates == "keep")
     named = {word for words in received.named.values() for word in words.split()}
     scanner = one.scanner or label_scanner(str(received.sidecar.get("DeviceSerialNumber", "")), site)[0]
     return dict.fromkeys(SCAN_COLUMNS, None) | {
         "series_uid": one.uid,
-        "participant_id": one.participant,
-        "kind": one.kind,
-        "session": one.visit.session,
+        "participant_id": one.place.participant,
+        "kind": one.place.kind,
+        "session": one.place.session,
         "run": one.run,
         "suffix": outcome.suffix,
         "disposition": str(outcome.disposition),
@@ -260,9 +276,10 @@ def _row(one: Placed, site: dict[str, Any], dates: str) -> dict[str, Any]:
         "field_strength": field if isinstance(field, (int, float)) else None,
         "n_files": len(received.names),
         "files": "|".join(one.files),
-        "day": one.visit.day,
-        "date": one.visit.date.isoformat() if is_dated else None,
+        "day": one.place.day,
+        "date": one.place.date.isoformat() if is_dated else None,
         "time": tell_clock(one.time),
+        "calibration_day": one.place.calibration_day,
         "n_named": sum(bool(words) for words in received.named.values()),
         "named": " ".join(sorted(named)),
         "warnings": "",

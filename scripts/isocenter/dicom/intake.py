@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from isocenter.dataset.arrive import take_in_datasets
+from isocenter.dataset.arrive import enter_datasets, place_datasets
 from isocenter.dataset.names import find_datasets
 from isocenter.dicom.arrivals import Arrivals
 from isocenter.dicom.bids import name_geometry, name_volumes, remove_stale, write_dataset, write_volumes
@@ -73,8 +73,13 @@ def take_in(
     for uid, copy in copies.items():
         recognized[uid] = copy.judge(recognized[uid])
     places = _find_places(series, recognized, roster)
+    people = {place.participant for place in places.values()}
+    received = place_datasets(
+        datasets, source.resolve(), site, roster, result, teller, needed=suffixes, people=people - {""}
+    )
     if by_date:
-        _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
+        everything = [*places.values(), *(one.place for one in received)]
+        _count_from_first_phantom(everything, is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
     _convert_sets(sets, recognized, bids, site, prefix, index, result)
     scans = _take_geometry(series, recognized, places, copies)
@@ -102,10 +107,7 @@ def take_in(
         row = {"participant_id": place.participant, "session": place.session}
         result.exclusions.append(exclusion_row(name, row, teller.tell(paths[0]), image.problem + more, image.action))
     written = {acquisition.suffix for acquisition in sets if acquisition.files}
-    written |= take_in_datasets(
-        datasets, source.resolve(), bids, site, roster, result, teller,
-        prefix=prefix, dates=dates, needed=suffixes,
-    )  # fmt: skip
+    written |= enter_datasets(received, bids, site, result, prefix=prefix, dates=dates)
     write_dataset(bids, name, roster.table, written)
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
