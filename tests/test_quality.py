@@ -343,6 +343,7 @@ def test_names_at_arrival_are_counted_over_the_site():
         arrived(n_named=8, named="OperatorsName PatientName"),
         arrived(n_named=2, named="PatientBirthDate", disposition="quarantined"),
         arrived("phantom", n_named=8, named="PatientName"),
+        arrived(n_named=None),  # replaced by a corrected re-send
         arrived("", n_named=8, named="PatientName"),  # a stranger, whom no row names, is a person
     ]
     (check,) = quality.check_privacy(rows)

@@ -109,6 +109,7 @@ def test_names_left_at_arrival_are_counted(seeded):
     row = table[(table.suffix == "IRT1") & (table.disposition == "used")].iloc[0]
     assert int(row.n_named) == row.n_files
     assert {"PatientName", "OperatorsName", "PatientBirthDate", "PatientComments"} <= set(row.named.split())
+    assert (table.n_named == table.n_files).all()  # the copies and the damaged ones too
 
 
 def test_a_person_with_the_dicom_finds_the_file_behind_a_code(seeded):

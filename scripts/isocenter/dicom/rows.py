@@ -1,7 +1,7 @@
 """The rows of a site's two tables: one a series, and one whatever is not used."""
 
 import datetime
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from isocenter.dicom.arrivals import DIGITS, digest_contents
 from isocenter.dicom.bids import name_phase
 from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.group import Duplicate, Member, Series
+from isocenter.dicom.headers import Image
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.entities import Disposition, Kind
@@ -134,18 +135,16 @@ def scan_row(
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(one.time),
         "calibration_day": place.calibration_day,
-        **_tell_names(one),
+        **_tell_names([*one.images, *one.damaged]),
     }
 
 
-def _tell_names(one: Series) -> dict[str, Any]:
-    """How many files of a series say who a person is, by which elements, and what its headers warn of."""
-    images = [*one.images, *one.damaged]
-    elements = Counter(word for image in images for word in image.names.split())
+def _tell_names(images: Sequence[Image]) -> dict[str, Any]:
+    """How many files say who a person is, by which elements, and what their headers warn of."""
     return {
         "n_named": sum(bool(image.names) for image in images),
-        "named": " ".join(sorted(elements)),
-        "warnings": " ".join(sorted(one.warnings)),
+        "named": " ".join(sorted({word for image in images for word in image.names.split()})),
+        "warnings": " ".join(sorted({word for image in images for word in image.warnings.split()})),
     }
 
 
@@ -173,6 +172,7 @@ def duplicate_row(copy: Duplicate, by_series, places, teller: PathTeller, dates:
         "day": place.day,
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(min(image.time for image in copy.images)),
+        **_tell_names(copy.images),
     }
 
 

@@ -15,7 +15,9 @@ def check_privacy(scans: list[Row]) -> list[Check]:
     Phantoms are nobody. Files in which nothing was found are counted too: the share says whether an export forgets
     to remove names, or somebody did once.
     """
-    rows = [row for row in scans if as_text(row.get("kind")) != Kind.PHANTOM and _count(row.get("n_files"))]
+    people = [row for row in scans if as_text(row.get("kind")) != Kind.PHANTOM]
+    # Of images that were replaced nobody knows any more what they held.
+    rows = [row for row in people if _count(row.get("n_files")) and as_number(row.get("n_named")) >= 0]
     if not rows:
         return []
     n_files = sum(_count(row["n_files"]) for row in rows)
