@@ -23,7 +23,8 @@ log = logging.getLogger("isocenter")
 #: Columns that stay text: "01" is not 1.
 TEXT = (
     "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "files",
-    "series", "phantom", "serial", "biomarker", "flag", "used", "scanner",
+    "series", "phantom", "serial", "biomarker", "flag", "used", "scanner", "named",
+    "warnings",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ def check_site(
         *quality.check_sequences(series, rules),
         *quality.check_parameters(acquisitions, rules),
         *quality.check_headers(acquisitions, description["scanners"]),
+        *quality.check_privacy(series),
         *quality.check_phantom(measured, curves, rules["phantom"]),
         *quality.check_control(read_table(control, text=CONTROL_TEXT).to_dict("records")),
         *quality.check_shim([json.loads(path.read_text(encoding="utf-8")) for path in shims], rules["shim"]),

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from isocenter import layout
-from isocenter.dicom.index import read_index, write_index, write_table_if_changed
-from isocenter.dicom.intake import Intake, take_in
+from isocenter.dicom.index import read_index, write_index, write_paths, write_table_if_changed
+from isocenter.dicom.intake import take_in
 from isocenter.dicom.people import read_roster
+from isocenter.dicom.rows import Intake
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.documents import read_document
 from isocenter.errors import ConfigError, explain
@@ -72,6 +73,7 @@ def index_site(
     write_table_if_changed(Path(scans), intake.scans_table())
     write_table_if_changed(Path(exclusions), intake.exclusions_table())
     write_index(Path(index), intake.index)
+    write_paths(Path(site).parent / layout.ARRIVED, intake.paths)
 
 
 def _take_in_site(

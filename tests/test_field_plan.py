@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from isocenter import layout
-from isocenter.dicom.intake import SCAN_COLUMNS
+from isocenter.dicom.rows import SCAN_COLUMNS
 from isocenter.documents import read_document
 from isocenter.entities import RunKey
 from isocenter.field_plan import seconds_between

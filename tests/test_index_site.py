@@ -106,3 +106,37 @@ def test_flip_angles_of_the_system_phantom(tmp_path):
     # as published: mrbias e455051, test set A
     np.testing.assert_allclose(series.acquisition["FlipAngle"], [2, 5, 10, 15, 20, 25, 30])
     assert series.acquisition["RepetitionTimeExcitation"] == pytest.approx(0.0073)
+
+
+def test_all_real_series_are_named_right_without_a_hint(real):
+    """Every kind of series at once: what each is, and the vendor's maps told from originals."""
+    site, _ = real
+    table = site.take_in(suffixes=[])
+    used = table[table.disposition == "used"]
+    found = used.groupby(["participant_id", "suffix", "run"]).size().to_dict()
+    assert found == {
+        ("phantom1", "geometry", ""): 1,
+        ("phantom1", "IRT1", "1"): 10,
+        ("phantom1", "MESE", "1"): 1,
+        ("phantom1", "VFA", "1"): 7,
+        ("phantom2", "dwi", "1"): 5,
+        ("phantom2", "dwi", "2"): 5,
+        ("volunteer1", "B0GRE", "1"): 2,
+    }
+    others = table[table.disposition != "used"]
+    assert others.reason.str.contains("DIFFUSION ADC").sum() == 2  # the vendor's maps, one a repeat
+    assert others.reason.str.contains("1 echo time").sum() == 2
+    assert len(others) == 4
+    for name in set(used[used.suffix == "dwi"].files):
+        # five series of one b-value each, 0 to 2000, in the vendor's element alone
+        series = read_series([site.bids / name])
+        np.testing.assert_allclose(series.acquisition["DiffusionBValue"], [0, 500, 1000, 1500, 2000])
+        assert "(0019,100C)" in str(series.acquisition["DiffusionBValueSource"])
+
+
+def test_dates_in_uids_of_people_are_not_told_and_those_of_phantoms_are(real):
+    site, _ = real
+    table = site.take_in(suffixes=[])
+    person = table[table.participant_id == "volunteer1"].series_uid
+    assert person.str.startswith("2.25.").all()
+    assert not table[table.participant_id == "phantom1"].series_uid.str.startswith("2.25.").any()

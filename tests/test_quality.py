@@ -329,3 +329,41 @@ def test_no_vial_makes_the_statistics_raise(measured, reference, coefficients):
     found = quality.compute_phantom_statistics([vial(1, measured, reference)], {"coefficients": coefficients})
     assert found["n_used"] in (0, 1)
     assert all(math.isnan(v) or isinstance(v, float) for v in found.values())
+
+
+def arrived(kind="patient", n_files=8, n_named=0, named="", warnings="", disposition="used"):
+    return {"kind": kind, "n_files": n_files, "n_named": n_named, "named": named, "warnings": warnings} | {
+        "disposition": disposition
+    }
+
+
+def test_names_at_arrival_are_counted_over_the_site():
+    rows = [
+        arrived(),
+        arrived(n_named=8, named="OperatorsName PatientName"),
+        arrived(n_named=2, named="PatientBirthDate", disposition="quarantined"),
+        arrived("phantom", n_named=8, named="PatientName"),
+        arrived(n_named=None),  # replaced by a corrected re-send
+        arrived("", n_named=8, named="PatientName"),  # a stranger, whom no row names, is a person
+    ]
+    (check,) = quality.check_privacy(rows)
+    assert check.verdict == Verdict.WARN
+    assert check.found == "in 18 of 32 files: OperatorsName, PatientBirthDate, PatientName"
+
+
+def test_no_names_no_warning():
+    (check,) = quality.check_privacy([arrived(), arrived("phantom", n_named=3)])
+    assert (check.verdict, check.found) == (Verdict.PASS, "in 0 of 8 files")
+    assert quality.check_privacy([arrived("phantom", n_named=3)]) == []
+    assert quality.check_privacy([{"kind": "patient"}, {"n_files": math.nan, "n_named": "x"}]) == []
+
+
+def test_faces_and_annotations_are_warned_of():
+    rows = [
+        arrived(warnings="face"),
+        arrived(warnings="burned_in face", disposition="quarantined"),
+        arrived("phantom", warnings="face"),
+    ]
+    found = {check.id: (check.verdict, check.scope) for check in quality.check_privacy(rows)}
+    assert found["face_in_images"] == (Verdict.WARN, "1 series")
+    assert found["annotation_in_pixels"] == (Verdict.WARN, "1 series")

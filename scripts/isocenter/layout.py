@@ -32,6 +32,8 @@ HAND_REGIONS = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{
 
 #: Beside site.yaml: what came out of archives, which holds names as the DICOM does and so stays out of the results.
 UNPACKED = ".unpacked"
+#: Beside site.yaml too: which file each code in the tables stands for, by the name that the site gave it.
+ARRIVED = ".arrived.txt"
 
 # Per site -------------------------------------------------------------------------------------------
 SITE = f"{RESULTS}/sites/{{site}}"

@@ -189,10 +189,9 @@ class _Tracer:
 
     def _read_dicom(self) -> dict[str, list[str]]:
         """SHA-256 of the DICOM files of each series, as intake read them."""
-        from isocenter.dicom.index import read_sources
+        from isocenter.dicom.index import list_digests
 
-        _, series = read_sources(self.directory / layout.fill(layout.INTAKE_INDEX, site=self.site))
-        return {uid: sorted({image.sha256 for image in images}) for uid, images in series.items()}
+        return list_digests(self.directory / layout.fill(layout.INTAKE_INDEX, site=self.site))
 
 
 def _describe(path: Path) -> str:

@@ -1,5 +1,7 @@
 """A site that the tests fill, and one call that takes it in."""
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ scanners:
   - {id: scanner1, serial: "777", field_strength: 3.0}
 """
 PARTICIPANTS = "participant_id\tkind\tsource_id\nP01\tpatient\tPAT-0042\nphantom1\tphantom\tPHANTOM-9\n"
-TEXT = ("participant_id", "session", "run", "suffix", "reason", "action", "files", "date", "kind")
+TEXT = ("participant_id", "session", "run", "suffix", "reason", "action", "files", "date", "kind", "named", "warnings")
 
 
 @dataclass
@@ -49,7 +51,16 @@ class Site:
         return read_table(out / "scans.tsv", text=TEXT)
 
     def exclusions(self) -> pd.DataFrame:
-        return read_table(self.folder / "results/intake/exclusions.tsv", text=(*TEXT, "series"))
+        """The rows; `path` is what the site calls a file, which the table alone does not tell."""
+        table = read_table(self.folder / "results/intake/exclusions.tsv", text=(*TEXT, "series"))
+        return table.assign(path=[self.real_path(told) for told in table.series])
+
+    def real_path(self, told: str) -> str:
+        code = re.search(r"\(file ([0-9a-f]{8})\)$", told)
+        if not code:
+            return told
+        paths = dict(line.split("\t") for line in (self.folder / ".arrived.txt").read_text().splitlines())
+        return json.loads(paths[code[1]])
 
     def files(self) -> dict[str, int]:
         """Every result and its time stamp."""

@@ -1,5 +1,6 @@
 """Archives are unpacked once and within bounds; what must not come out of one is a row."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -13,7 +14,7 @@ from dicom.small import header, write_classic
 from dicom.test_recognize import INVERSIONS, only
 
 from isocenter.dicom import archives, bids
-from isocenter.dicom.index import read_images
+from isocenter.dicom.index import list_digests, read_images
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/nist_system_phantom/session_a_dicom.tar.gz"
 
@@ -52,6 +53,18 @@ def test_images_of_an_archive_are_those_of_a_folder(site, images, name, tmp_path
     pd.testing.assert_series_equal(row, expected)
     assert {p: (site.bids / p).read_bytes() for p in row.files.split("|")} == written
     assert len(site.exclusions()) == 0
+
+
+def test_digests_of_images_in_an_archive_are_listed_by_series(site, images):
+    expected = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in images.iterdir())
+    pack(images, site.dicom / "visit.zip")
+    (site.dicom / "note.txt").write_text("no image")
+    row = site.take_in().iloc[0]
+    index = site.folder / "results" / "intake" / "index.json"
+    assert list_digests(index)[row.series_uid] == expected
+    index.write_text(index.read_text().replace('"fields"', '"other"'))
+    assert list_digests(index) == {}
+    assert list_digests(site.folder / "nowhere.json") == {}
 
 
 def test_an_unchanged_archive_is_not_unpacked_again(site, images, monkeypatch):
@@ -144,10 +157,10 @@ def test_a_hostile_entry_is_a_row(site, images, name):
     assert only(site.take_in()).disposition == "used"
     row = only(site.exclusions())
     assert reason in row.reason
-    assert row.series.startswith(f"{path.name}/")
+    assert row.path.startswith(f"{path.name}/")
     assert row.action
     names = {p.name for p in site.folder.iterdir()}
-    assert names == {"site.yaml", "participants.tsv", "dicom", "images", "results", ".unpacked"}
+    assert names - {".arrived.txt"} == {"site.yaml", "participants.tsv", "dicom", "images", "results", ".unpacked"}
     assert not Path("/tmp/isocenter-escaped").exists()
 
 
@@ -224,7 +237,7 @@ def test_a_refused_archive_is_one_row(site, images, name):
     make(site.dicom / name, images)
     assert only(site.take_in()).disposition == "used"
     row = only(site.exclusions())
-    assert (row.series, reason in row.reason) == (name, True), row.reason
+    assert (row.path, reason in row.reason) == (name, True), row.reason
     assert [path.name for path in unpacked(site)] == ["contents.json"]
     before = site.files()
     site.take_in()

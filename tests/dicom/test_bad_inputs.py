@@ -63,13 +63,13 @@ def test_bad_document_is_a_row_of_its_site(site, name):
 
 
 def list_outside(site):
-    """Everything at the site and beside it but the results."""
+    """Everything at the site and beside it but the results, and the table of told names that belongs beside them."""
     found = set()
     for folder, folders, names in os.walk(os.fsencode(site.folder.parent)):
         if folder == os.fsencode(site.folder):
             folders[:] = [name for name in folders if name != b"results"]
         found |= {os.path.join(folder, name) for name in [*folders, *names]}
-    return found
+    return found - {os.path.join(os.fsencode(site.folder), b".arrived.txt")}
 
 
 def assert_confined(site):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 
 import nibabel as nib
 import numpy as np
@@ -45,3 +47,49 @@ def test_compressed_images_are_the_uncompressed_ones(site, compress):
             np.testing.assert_array_equal(np.flip(image[..., plane], axis=1).T, expected[2 * number + plane])
         sidecar = json.loads((site.bids / name.replace(".nii.gz", ".json")).read_text())
         assert sidecar["ConversionVerified"] is True
+
+
+#: What dcmtk writes: another implementation than any decoder here.
+LOSSLESS = {"jpeg_sv1": ("dcmcjpeg", "+e1"), "jpeg": ("dcmcjpeg", "+el"), "jpeg_ls": ("dcmcjpls",), "rle": ("dcmcrle",)}
+LOSSY = {"jpeg": ("dcmcjpeg", "+eb"), "jpeg_12_bits": ("dcmcjpeg", "+ee"), "jpeg_ls_near": ("dcmcjpls", "+en")}
+
+
+def compress_by(paths, tool, *options):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} of dcmtk is not installed")
+    for path in paths:
+        made = path.with_name("made")
+        subprocess.run([tool, *options, str(path), str(made)], check=True, capture_output=True)
+        made.replace(path)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSLESS))
+def test_lossless_images_of_another_encoder_are_the_uncompressed_ones(site, name):
+    paths = write_classic(site.dicom / "a", header(), INVERSIONS[:3])
+    expected = [pydicom.dcmread(path).pixel_array for path in paths]
+    compress_by(paths, *LOSSLESS[name])
+    assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID.is_encapsulated
+    row = only(site.take_in())
+    assert (row.disposition, row.reason) == ("used", "")
+    for number, file in enumerate(row.files.split("|")):
+        image = np.asarray(nib.load(site.bids / file).dataobj)
+        for plane in range(2):
+            np.testing.assert_array_equal(np.flip(image[..., plane], axis=1).T, expected[2 * number + plane])
+        assert json.loads((site.bids / file.replace(".nii.gz", ".json")).read_text())["ConversionVerified"] is True
+
+
+@pytest.mark.parametrize("name", sorted(LOSSY))
+def test_images_whose_values_compression_changed_are_quarantined(site, name):
+    paths = write_classic(site.dicom / "a", header(), INVERSIONS[:3])
+    compress_by(paths, *LOSSY[name])
+    row = only(site.take_in())
+    assert row.disposition == "quarantined"
+    assert "Lossy compression" in row.reason
+    assert pydicom.dcmread(paths[0]).file_meta.TransferSyntaxUID in row.reason
+
+
+def test_lossy_compression_on_an_earlier_way_is_told_by_its_mark(site):
+    write_classic(site.dicom / "a", header(LossyImageCompression="01"), INVERSIONS[:3])
+    row = only(site.take_in())
+    assert row.disposition == "quarantined"
+    assert "(0028,2110)" in row.reason

@@ -1,5 +1,6 @@
 """What is damaged, doubled or mixed up: a row with a reason, and the rest goes on."""
 
+import os
 import shutil
 
 import pydicom
@@ -35,7 +36,7 @@ def test_truncated_twin_of_an_intact_file_costs_only_itself(site):
     paths = write_classic(site.dicom / "a", header(), INVERSIONS)
     (site.dicom / "broken copy").write_bytes(paths[0].read_bytes()[:-50])
     assert only(site.take_in()).disposition == "used"
-    assert only(site.exclusions()).series == "broken copy"
+    assert only(site.exclusions()).path == "broken copy"
 
 
 def test_files_that_are_no_dicom(site):
@@ -48,7 +49,7 @@ def test_files_that_are_no_dicom(site):
         (site.dicom / folder).mkdir()
         (site.dicom / folder / "VERSION").write_text("the same in every folder")
     assert only(site.take_in()).disposition == "used"
-    reasons = site.exclusions().set_index("series").reason.to_dict()
+    reasons = site.exclusions().set_index("path").reason.to_dict()
     assert reasons == {
         "notes.txt": "This is no DICOM file",
         "photo.jpg": "This is no DICOM file",
@@ -60,7 +61,7 @@ def test_files_that_are_no_dicom(site):
 def test_random_bytes_after_the_mark_are_a_row(site):
     (site.dicom / "liar").write_bytes(bytes(128) + b"DICM" + bytes(range(256)) * 4)
     assert len(site.take_in()) == 0
-    assert only(site.exclusions()).series == "liar"
+    assert only(site.exclusions()).path == "liar"
 
 
 def test_gigantic_dimensions_in_a_small_file(site):
@@ -145,4 +146,20 @@ def test_links_out_of_the_tree_are_not_followed(site, tmp_path):
     (site.dicom / "way out").symlink_to(secret)
     (site.dicom / "one file").symlink_to(secret / "image001")
     assert len(site.take_in()) == 0
-    assert set(site.exclusions().series) == {"way out", "one file"}
+    assert set(site.exclusions().path) == {"way out", "one file"}
+
+
+def test_a_folder_that_may_not_be_read_is_a_row(site, monkeypatch):
+    write_classic(site.dicom / "a", header(), INVERSIONS)
+    write_classic(site.dicom / "locked", header("b", time="110000"), INVERSIONS)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert only(site.take_in()).disposition == "used"
+    row = only(site.exclusions())
+    assert (row.path, row.reason) == ("locked", "The folder cannot be read: Permission denied")

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import RLELossless
 
-from isocenter.dicom.group import find_copies, group_series
+from isocenter.dicom.copies import find_copies
+from isocenter.dicom.group import group_series
 from isocenter.dicom.headers import read_image
 from isocenter.dicom.index import _pack, _unpack
 from isocenter.dicom.recognize import recognize_all

@@ -16,7 +16,7 @@ FLOORS = {
         "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
         "tissues", "left_out", "flow", "statistics", "quality", "simulation", "regions",
     ),
-    3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
+    3: ("io", "dicom", "dataset", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
@@ -41,7 +41,8 @@ DOORS = {
     "pydicom": ("isocenter.dicom", "isocenter.export"),  # highdicom's objects are pydicom's
     "dcm2niix": ("isocenter.dicom",),
     "highdicom": ("isocenter.export",),
-    "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert"),  # the converter's own NIfTI, straight off its disk
+    # the converter's own NIfTI, straight off its disk; the reader of Siemens' private header
+    "nibabel": ("isocenter.io.nifti", "isocenter.dicom.convert", "isocenter.dicom.mosaic", "isocenter.io.received"),
     "matplotlib": ("isocenter.figures",),
     "plotly": ("isocenter.figures",),
     "pingouin": ("isocenter.statistics.agreement",),

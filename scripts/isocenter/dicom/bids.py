@@ -148,6 +148,20 @@ def _state_readouts(
     return stated
 
 
+def place_series(
+    bids: Path, name: str, suffix: str, values: list[float], volumes: list[np.ndarray], affine: np.ndarray,
+    sidecars: list[dict[str, Any]],
+) -> int:  # fmt: skip
+    """Write one file of volumes that did not come as DICOM, and what stands beside it; its size in bytes."""
+    path = bids / name
+    size = _place_image(path, [Converted(volume, affine, None, is_verified=False) for volume in volumes])
+    kind = SUFFIXES[suffix]
+    _place_json(sidecar_path(path), sidecars[0] if kind.entity else merge_sidecars(sidecars, kind.key))
+    for companion, text in _companions(suffix, values).items():
+        write_if_changed(_beside(path, companion), text.encode())
+    return size
+
+
 def write_dataset(bids: Path, site: str, participants: pd.DataFrame, suffixes: set[str]) -> None:
     """The files that stand at the top of a BIDS root; of the participants only label and kind.
 

@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.config import disable_value_validation
-from pydicom.dataset import Dataset
 
 from isocenter.dicom import enhanced
+from isocenter.dicom.deidentify import Redactor
 from isocenter.dicom.headers import read_header
+from isocenter.dicom.privacy import as_day, find_identifying, find_personal
 from isocenter.dicom.values import Header, read_number, read_text, read_words
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import Vendor
 
-#: Elements that name or describe a person or place; none of their values may leave the DICOM.
-IDENTIFYING = (
-    "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
-    "PatientMotherBirthName", "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName",
-    "OperatorsName", "AccessionNumber", "InstitutionName", "InstitutionAddress", "StationName", "PatientComments",
-)  # fmt: skip
 #: Sidecar key: (DICOM keyword, how to read it).
 NUMBERS = {
     "MagneticFieldStrength": "MagneticFieldStrength",
@@ -112,7 +107,7 @@ def describe_series(path: Path) -> Description:
             date=_read_date(header),
             patient_id=read_text(header, "PatientID"),
             names=tuple(filter(None, (read_text(header, key) for key in ("SeriesDescription", "ProtocolName")))),
-            identifying=_read_identifying(dataset),
+            identifying=tuple(sorted(find_identifying(dataset))),
             image_type=read_words(header, "ImageType"),
             derivation=vendor.read_derivation(header),
             is_inversion="IR" in sequence
@@ -131,7 +126,7 @@ def describe_series(path: Path) -> Description:
             is_3d=read_text(header, "MRAcquisitionType").upper() == "3D",
             serial=read_text(header, "DeviceSerialNumber"),
             field_strength=read_number(header, "MagneticFieldStrength"),
-            sidecar=_read_sidecar(header, vendor),
+            sidecar=_without_names(_read_sidecar(header, vendor), header),
         )
 
 
@@ -153,6 +148,22 @@ def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
     if words:
         sidecar["ImageType"] = list(words)
     return sidecar | vendor.read_details(header)
+
+
+def _without_names(sidecar: dict[str, Any], header: Header) -> dict[str, Any]:
+    """The record with every name of the header blotted out of its texts: people type into any field.
+
+    The serial number stays: it tells the scanner, and where phantoms are named after it, no person.
+    """
+    redactor = Redactor(find_personal(header))
+    told = {}
+    for key, value in sidecar.items():
+        if isinstance(value, str) and key not in ("DeviceSerialNumber", "Modality"):
+            value = redactor.redact(value)
+        elif isinstance(value, list):
+            value = [redactor.redact(v) if isinstance(v, str) else v for v in value]
+        told[key] = value
+    return told
 
 
 def _image_words(header: Header) -> set[str]:
@@ -181,13 +192,7 @@ def _is_gated(header: Header) -> bool:
 
 def _read_date(header: Header) -> datetime.date | None:
     for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "AcquisitionDateTime"):
-        text = read_text(header, keyword).replace(".", "").replace("-", "")[:8]
-        try:
-            return datetime.datetime.strptime(text, "%Y%m%d").date()
-        except ValueError:
-            continue
+        day = as_day(read_text(header, keyword))
+        if day is not None:
+            return day
     return None
-
-
-def _read_identifying(dataset: Dataset) -> tuple[str, ...]:
-    return tuple(sorted({text for keyword in IDENTIFYING if (text := read_text(dataset, keyword))}))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from isocenter.dicom.arrivals import Arrivals
 from isocenter.dicom.describe import Description, describe_series
 from isocenter.dicom.headers import SEND_AGAIN, Frame, Image
 
@@ -43,6 +44,11 @@ class Series:
         """Digests of every PatientID in it: more than one is a mix-up."""
         return {image.patient for image in [*self.images, *self.damaged] if image.patient}
 
+    @property
+    def warnings(self) -> set[str]:
+        """Words of `privacy.WARNINGS` that any of its headers gives."""
+        return {word for image in [*self.images, *self.damaged] for word in image.warnings.split()}
+
     def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
         """The planes that show one component (magnitude by default), in the order of the files.
 
@@ -65,23 +71,31 @@ class Duplicate:
     first_copy: str
 
 
-def group_series(images: list[Image]) -> tuple[list[Series], list[Duplicate], list[Image]]:
+def group_series(
+    images: list[Image], arrivals: Arrivals | None = None
+) -> tuple[list[Series], list[Duplicate], list[Image]]:
     """Series in the order of their UID, duplicates, and files that belong to no series.
 
     A file that cannot be used is in the last list, and in its series' `damaged` unless an intact twin of it arrived.
+    Of unlike images under one SOP Instance UID the one that arrived in a later run stands; of one run none does.
     """
+    arrivals = arrivals or Arrivals()
     strays = [image for image in images if image.problem]
     usable = [image for image in images if not image.problem]
     first: dict[str, Image] = {}
     twins: dict[str, list[Image]] = {}
     conflicts: dict[str, list[Image]] = {}
     by_series: dict[str, list[Image]] = {}
-    for image in sorted(usable, key=lambda image: image.relative):
+    for image in sorted(usable, key=lambda image: (arrivals.batch(image), image.relative)):
         original = first.setdefault(image.sop_uid, image)
         if original is image:
             by_series.setdefault(image.series_uid, []).append(image)
         elif _same_content(original, image):
             twins.setdefault(image.series_uid, []).append(image)
+        elif arrivals.batch(image) > arrivals.batch(original):
+            by_series[original.series_uid].remove(original)
+            by_series.setdefault(image.series_uid, []).append(image)
+            first[image.sop_uid] = image
         else:
             conflicts.setdefault(original.series_uid, []).append(image)
     damaged: dict[str, list[Image]] = {}
@@ -93,7 +107,9 @@ def group_series(images: list[Image]) -> tuple[list[Series], list[Duplicate], li
     ]
     series = []
     for uid in sorted(set(by_series) | set(damaged)):
-        members, broken = by_series.get(uid, []), damaged.get(uid, [])
+        members, broken = sorted(by_series.get(uid, []), key=lambda image: image.relative), damaged.get(uid, [])
+        if not members and not broken:  # every image of it came again, corrected, in another series
+            continue
         try:
             description = describe_series((members or broken)[0].path)
         except Exception as error:  # damaged files alone are in `strays` already
@@ -146,27 +162,6 @@ def split_families(series: list[Series]) -> list[list[Series]]:
         ]
         (max(fitting, key=len) if fitting else families.setdefault(key, [])).append(one)
     return list(families.values())
-
-
-def find_copies(series: list[Series]) -> dict[str, str]:
-    """Series that repeat another's images under new UIDs: their UID → the UID of the one to keep.
-
-    The same pixels (sum, minimum, maximum of every plane) of one patient at the same time of day are not two scans.
-    """
-    seen: dict[tuple, str] = {}
-    copies = {}
-    for one in series:
-        planes = sorted(
-            (f.total, f.minimum, f.maximum) for image in one.images for f in image.frames if f.total is not None
-        )
-        varied = [plane for plane in planes if plane[1] != plane[2]]
-        if not varied:
-            continue
-        key = (one.description.date, tuple(sorted(one.patients)), one.time, tuple(planes))
-        if key in seen:
-            copies[one.uid] = seen[key]
-        seen.setdefault(key, one.uid)
-    return copies
 
 
 def _same_content(one: Image, other: Image) -> bool:

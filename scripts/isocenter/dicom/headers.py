@@ -18,7 +18,9 @@ from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
 from isocenter.dicom.classic import ClassicView
-from isocenter.dicom.pixels import PixelReport, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
+from isocenter.dicom.pixels import Cut, PixelReport, is_lossy, report_pixels, stored_ceiling, summarize
+from isocenter.dicom.privacy import UidRule, find_names, find_warnings
 from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
@@ -77,7 +79,9 @@ class Frame:
 class Image:
     """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
 
-    sop_class, frame_of_reference : UIDs, "" where there is none
+    sop_class : UID; sop_uid, series_uid, frame_of_reference : UIDs as results may hold them, "" where there is none;
+    names : the elements that still say who a person is; warnings : words of `privacy.WARNINGS`; is_lossy : whether
+    compression changed the values of pixels
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
 
@@ -99,6 +103,9 @@ class Image:
     syntax: str = ""
     sop_class: str = ""
     frame_of_reference: str = ""
+    names: str = ""
+    warnings: str = ""
+    is_lossy: bool = False
     frames: list[Frame] = field(default_factory=list)
     path: Path = Path()
 
@@ -120,17 +127,20 @@ def read_header(path: Path, blob: bytes | None = None) -> tuple[Dataset, int]:
     return dataset, file.tell()
 
 
-def read_image(found: Found) -> Image | None:
-    """Read one file of the source tree; None for a table of contents (DICOMDIR)."""
+def read_image(found: Found, rule: UidRule | None = None) -> Image | None:
+    """Read one file of the source tree; None for a table of contents (DICOMDIR).
+
+    rule : which UIDs may be kept; without one all are
+    """
     # Values are judged here, one by one, where they are used: pydicom's own complaints would fill the log.
     with disable_value_validation():
-        image = _read_image(found)
+        image = _read_image(found, rule)
     if image is not None:
         image.path = found.path
     return image
 
 
-def _read_image(found: Found) -> Image | None:
+def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     if found.problem:
         return Image(found.relative, "", found.problem, found.action)
     try:
@@ -154,7 +164,7 @@ def _read_image(found: Found) -> Image | None:
             SEND_AGAIN,
         )
     try:
-        return _read_dataset(found.relative, digest, dataset, blob, offset)
+        return _read_dataset(found.relative, digest, dataset, blob, offset, rule)
     except Exception as error:
         return Image(
             found.relative, digest, f"A value in the DICOM header is damaged ({type(error).__name__})", SEND_AGAIN
@@ -167,7 +177,9 @@ def _read_uid(header: Header, keyword: str) -> str:
     return text if UID_PATTERN.fullmatch(text) else ""
 
 
-def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int) -> Image | None:
+def _read_dataset(
+    relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int, rule: UidRule | None
+) -> Image | None:
     header = ClassicView(dataset)
     media = read_text(getattr(dataset, "file_meta", Dataset()), "MediaStorageSOPClassUID")
     if MEDIA_DIRECTORY in (media, read_text(header, "SOPClassUID")):
@@ -183,6 +195,9 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
         syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
+        names=find_names(header),
+        warnings=find_warnings(header),
+        is_lossy=is_lossy(header, read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
@@ -195,6 +210,9 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
             image.problem, image.action = f"{tag} is no UID", SEND_AGAIN
             image.sop_uid = image.series_uid = ""
             return image
+    if rule is not None:
+        for name in ("sop_uid", "series_uid", "frame_of_reference"):
+            setattr(image, name, rule.tell(getattr(image, name), header))
     if "Rows" not in dataset and read_text(header, "Modality") != "MR":
         return image  # a report, a protocol, raw data: an object without pixels, and rightly so
     image.n_rows = int(read_number(header, "Rows") or 0)
@@ -207,10 +225,18 @@ def _read_dataset(relative: str, digest: str, dataset: Dataset, blob: bytes, off
     else:
         views = [header]
     n_frames = image.n_frames = int(read_number(header, "NumberOfFrames") or 1)
-    report = report_pixels(blob, offset, dataset, n_frames)
+    mosaic, trouble = _find_mosaic(header)
+    cut = mosaic.cut if mosaic else None
+    report = report_pixels(blob, offset, dataset, n_frames, cut)
     if not report.problem and not report.total:
-        report = _decode(blob, dataset, n_frames) or report
+        report = _decode(blob, dataset, n_frames, cut) or report
+    if not report.problem and trouble:
+        report = PixelReport(trouble, action=SEND_PRIVATE)
     image.problem, image.action = report.problem, (report.action or SEND_AGAIN) if report.problem else ""
+    if mosaic:
+        image.n_rows, image.n_columns = mosaic.n_rows, mosaic.n_columns
+        views = [SliceView(header, position) for position in mosaic.positions]
+        n_frames = image.n_frames = len(views)
     if n_frames != len(views):
         if enhanced.is_enhanced(dataset):
             image.problem = f"The file says it has {n_frames} frames and describes {len(views)}"
@@ -251,7 +277,17 @@ def _read_frame(header: Header) -> Frame:
     )
 
 
-def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
+def _find_mosaic(header: Header) -> tuple[Mosaic | None, str]:
+    """Where the slices of a mosaic stand, or why they cannot be told apart; nothing of an image that is none."""
+    if not is_mosaic(header):
+        return None, ""
+    try:
+        return read_mosaic(header), ""
+    except MosaicError as error:
+        return None, f"A mosaic of slices (Image Type (0008,0008)) that cannot be told apart: {error}"
+
+
+def _decode(blob: bytes, dataset: Dataset, n_frames: int, cut: Cut | None) -> PixelReport | None:
     """Statistics of compressed pixels where pydicom can decode them, else None: then nothing is verified."""
     try:
         stored = pydicom.dcmread(io.BytesIO(blob), force=True).pixel_array
@@ -265,7 +301,8 @@ def _decode(blob: bytes, dataset: Dataset, n_frames: int) -> PixelReport | None:
     if stored.size % n_frames or stored.dtype.kind not in "iu":
         return None
     ceiling = stored_ceiling(int(dataset.BitsStored), stored.dtype.kind == "i")
-    return summarize(np.ascontiguousarray(stored).reshape(n_frames, -1), ceiling)
+    planes = np.ascontiguousarray(stored).reshape(n_frames, -1)
+    return summarize(cut(planes) if cut else planes, ceiling)
 
 
 def _begins_like_dataset(blob: bytes) -> bool:

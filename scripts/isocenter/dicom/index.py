@@ -7,7 +7,7 @@ their ID, and it holds no date.
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ import pandas as pd
 import pydicom
 
 from isocenter.dicom.archives import expand, is_archive, remove_others
+from isocenter.dicom.deidentify import digest_path
 from isocenter.dicom.headers import Frame, Image, read_image
+from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.walk import Found, walk_tree
 from isocenter.errors import DicomError, explain
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
 
 FRAME_FIELDS = tuple(f.name for f in fields(Frame))
+#: How the keys of archives begin among those of files.
+ARCHIVE = "archive-"
 IMAGE_FIELDS = tuple(f.name for f in fields(Image) if f.name not in ("relative", "frames", "path"))
 
 
@@ -42,8 +46,10 @@ def read_index(path: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return empty
-    if not isinstance(index, dict) or index.get("code") != empty["code"]:
+    if not isinstance(index, dict):
         return empty
+    if index.get("code") != empty["code"]:  # what arrived when does not depend on the code
+        return {**empty, **{key: index[key] for key in ("arrived",) if key in index}}
     return index
 
 
@@ -64,23 +70,39 @@ def read_sources(path: Path) -> tuple[dict[str, Any], dict[str, list[Image]]]:
 
 def list_images(index: dict[str, Any], *, where: str = "") -> list[Image]:
     """The files of an index, without their places; DicomError when another version wrote it."""
-    images = []
-    for entry in index["files"].values():
-        packed = entry[2]
-        if not isinstance(packed, list):  # a file that is none of ours, or an archive
-            continue
-        if len(packed[0]) != len(IMAGE_FIELDS):
-            raise DicomError(
-                explain(
-                    "The intake's index was written by another version of Isocenter",
-                    where=where,
-                    expected=f"{len(IMAGE_FIELDS)} values a file",
-                    found=len(packed[0]),
-                    remedy="isocenter run brings it up to date",
-                )
+    if index["files"] and index.get("fields") != list(IMAGE_FIELDS):
+        raise DicomError(
+            explain(
+                "The intake's index was written by another version of Isocenter",
+                where=where,
+                expected=", ".join(IMAGE_FIELDS),
+                found=", ".join(map(str, index.get("fields") or ())) or "no names of its columns",
+                remedy="isocenter run brings it up to date",
             )
-        images.append(_unpack(Found(Path(), "", 0, 0), packed))
-    return images
+        )
+    nowhere = Found(Path(), "", 0, 0)
+    return [
+        _unpack(nowhere, packed)
+        for key, (_size, _time, packed) in index["files"].items()
+        if packed is not None and not key.startswith(ARCHIVE)  # a file that is no image, an archive
+    ]
+
+
+def list_digests(path: Path) -> dict[str, list[str]]:
+    """SHA-256 of the DICOM files of each series by an index; nothing where it is absent or of another version."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if index.get("fields") != list(IMAGE_FIELDS):
+        return {}
+    found: dict[str, set[str]] = {}
+    for key, (_size, _time, packed) in index["files"].items():
+        if packed is None or key.startswith(ARCHIVE):  # a file that is no image
+            continue
+        image = dict(zip(IMAGE_FIELDS, packed[0], strict=True))
+        found.setdefault(image["series_uid"], set()).add(image["sha256"])
+    return {uid: sorted(digests) for uid, digests in found.items()}
 
 
 def write_index(path: Path, index: dict[str, Any]) -> None:
@@ -108,21 +130,41 @@ def write_table_if_changed(path: Path, table: pd.DataFrame) -> None:
         write_if_changed(path, made.read_bytes())
 
 
-def read_images(source: Path, index: dict[str, Any], unpacked: Path) -> tuple[list[Image], dict[str, Any]]:
+def write_paths(path: Path, paths: dict[str, str]) -> None:
+    """The files behind the codes of the tables, readable by their owner alone; no table when no code was given."""
+    if not paths:
+        path.unlink(missing_ok=True)
+        return
+    told = {code: name.encode("utf-8", "backslashreplace").decode() for code, name in sorted(paths.items())}
+    lines = [f"{code}\t{json.dumps(name, ensure_ascii=False)}\n" for code, name in told.items()]
+    content = "".join(["file\tpath\n", *lines]).encode()
+    if write_if_changed(path, content):
+        path.chmod(0o600)
+
+
+def read_images(
+    source: Path,
+    index: dict[str, Any],
+    unpacked: Path,
+    rule: UidRule | None = None,
+    without: Collection[Path] = (),
+) -> tuple[list[Image], dict[str, Any]]:
     """All files below `source`, from the index where size and time stamp agree; and the entries of the next index.
 
     unpacked : the folder for what comes out of archives; it holds names and dates as the DICOM does
+    rule : which UIDs may be kept; a file that was read under another one is read again
+    without : folders below `source` that hold no DICOM
     """
-    known = index["files"]
+    known = index["files"] if index.get("rule", "") == digest_rule(rule) else {}
     entries: dict[str, Any] = {}
     images = []
-    for found in _walk_archives(source, known, entries, unpacked):
+    for found in _walk_archives(source, known, entries, unpacked, without):
         key = _key(found)
         entry = known.get(key)
         if entry and entry[:2] == [found.size, found.mtime_ns]:
             image = _unpack(found, entry[2])
         else:
-            image = read_image(found)
+            image = read_image(found, rule)
             entry = [found.size, found.mtime_ns, _pack(image)]
         if not found.problem:
             entries[key] = entry
@@ -131,13 +173,23 @@ def read_images(source: Path, index: dict[str, Any], unpacked: Path) -> tuple[li
     return images, entries
 
 
-def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> Iterator[Found]:
+def digest_rule(rule: UidRule | None) -> str:
+    """What the index keeps of a rule: it names nobody."""
+    if rule is None:
+        return ""
+    told = f"{rule.keep_dates}:{sorted(rule.phantoms)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _walk_archives(
+    source: Path, known: dict, entries: dict, unpacked: Path, without: Collection[Path]
+) -> Iterator[Found]:
     digests = set()
-    for found in walk_tree(source):
+    for found in walk_tree(source, without):
         if found.problem or not is_archive(found.relative):
             yield found
             continue
-        key = f"archive-{_key(found)}"
+        key = f"{ARCHIVE}{_key(found)}"
         files, entries[key] = expand(found, known.get(key), unpacked)
         digests.add(entries[key][2])
         yield from files
@@ -145,7 +197,7 @@ def _walk_archives(source: Path, known: dict, entries: dict, unpacked: Path) -> 
 
 
 def _key(found: Found) -> str:
-    return hashlib.sha256(found.relative.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return digest_path(found.relative)
 
 
 def _pack(image: Image | None) -> list[Any] | None:

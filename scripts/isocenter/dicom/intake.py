@@ -3,66 +3,39 @@
 import datetime
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from isocenter.dicom.bids import name_geometry, name_phase, name_volumes, remove_stale, write_dataset, write_volumes
-from isocenter.dicom.deidentify import Redactor
+from isocenter.dataset.arrive import enter_datasets, place_datasets
+from isocenter.dataset.names import find_datasets
+from isocenter.dicom.arrivals import Arrivals
+from isocenter.dicom.bids import name_geometry, name_volumes, remove_stale, write_dataset, write_volumes
+from isocenter.dicom.copies import find_copies
+from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
-from isocenter.dicom.group import Duplicate, Member, Series, find_copies, group_series
+from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.headers import Image
-from isocenter.dicom.index import read_images
+from isocenter.dicom.index import IMAGE_FIELDS, digest_rule, read_images
 from isocenter.dicom.people import Roster
+from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
+from isocenter.dicom.rows import (
+    STAGE,
+    Intake,
+    Place,
+    duplicate_row,
+    exclusion_row,
+    find_scanner,
+    scan_row,
+    superseded_row,
+)
 from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.suffixes import GEOMETRY, SUFFIXES
 from isocenter.entities import Disposition, Kind
-from isocenter.io.outcome import EXCLUSION_COLUMNS, Exclusion
+from isocenter.io.outcome import Exclusion
 from isocenter.phantom.periods import coarsen_day
 
 log = logging.getLogger("isocenter")
-
-SCAN_COLUMNS = (
-    "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "scanner",
-    "field_strength", "n_files", "files", "day", "date", "time", "calibration_day",
-)  # fmt: skip
-STAGE = "intake"
-
-
-@dataclass
-class Intake:
-    """What a run of the intake found: rows of the two tables, and the next index."""
-
-    scans: list[dict[str, Any]] = field(default_factory=list)
-    exclusions: list[dict[str, Any]] = field(default_factory=list)
-    index: dict[str, Any] = field(default_factory=dict)
-
-    def scans_table(self) -> pd.DataFrame:
-        """A row per series, in the order of participant, session, time."""
-        table = pd.DataFrame(self.scans, columns=list(SCAN_COLUMNS))
-        return table.sort_values(
-            ["participant_id", "session", "time", "series_uid", "disposition"], kind="stable", ignore_index=True
-        )
-
-    def exclusions_table(self) -> pd.DataFrame:
-        """A row per series or file that is not used."""
-        table = pd.DataFrame(self.exclusions, columns=list(EXCLUSION_COLUMNS))
-        return table.sort_values(["participant_id", "session", "series", "reason"], kind="stable", ignore_index=True)
-
-
-@dataclass
-class Place:
-    """Where a series belongs: participant, kind, session and day, as far as they are known."""
-
-    participant: str = ""
-    kind: str = ""
-    session: str = ""
-    day: int | None = None
-    calibration_day: float | None = None
-    date: datetime.date | None = None
 
 
 def take_in(
@@ -85,46 +58,57 @@ def take_in(
     {run}; `suffixes` are the series to convert, and any other is ignored. With `by_date` each row tells the
     days since the site's first phantom session, which a calibration by date needs.
     """
-    images, entries = read_images(source, index, unpacked)
-    series, duplicates, strays = group_series(images)
-    redactor = Redactor(
-        {text for one in series for text in _identifying(one)} | roster.identifiers(), keep=roster.labels()
-    )
-    result = Intake(index={**index, "files": entries, "volumes": {}})
+    rule = UidRule(roster.phantoms(), keep_dates=dates == "keep")
+    datasets = find_datasets(source.resolve())
+    images, entries = read_images(source, index, unpacked, rule, without=datasets)
+    arrivals = Arrivals.from_index(index)
+    arrivals.note(images)
+    series, duplicates, strays = group_series(images, arrivals)
+    teller = PathTeller()
+    kept = {"rule": digest_rule(rule), "arrived": arrivals.known, "fields": list(IMAGE_FIELDS)}
+    kept |= {"files": entries, "volumes": {}}
+    result = Intake(index={**index, **kept}, paths=teller.paths)
     recognized = recognize_all(series, suffixes, site.get("series") or ())
-    for uid, kept in find_copies(series).items():
-        recognized[uid] = Recognition(
-            recognized[uid].suffix,
-            Disposition.IGNORED,
-            f"A second copy of the images of series {kept}, under new UIDs",
-            "Nothing: the first copy is used",
-        )
+    copies = find_copies(series, arrivals)
+    for uid, copy in copies.items():
+        recognized[uid] = copy.judge(recognized[uid])
     places = _find_places(series, recognized, roster)
+    people = {place.participant for place in places.values()}
+    received = place_datasets(
+        datasets, source.resolve(), site, roster, result, teller, needed=suffixes, people=people - {""}
+    )
     if by_date:
-        _count_from_first_phantom(list(places.values()), is_exact=dates == "keep")
+        everything = [*places.values(), *(one.place for one in received)]
+        _count_from_first_phantom(everything, is_exact=dates == "keep")
     sets = _number_runs(series, recognized, places)
     _convert_sets(sets, recognized, bids, site, prefix, index, result)
-    scans = _take_geometry(series, recognized, places)
+    scans = _take_geometry(series, recognized, places, copies)
     _convert_geometry(scans, recognized, bids, site, prefix, index, result)
     by_series = {one.uid: acquisition for acquisition in [*sets, *scans] for one in acquisition.series}
     name = site["site"]
     for one in series:
-        row = _scan_row(one, recognized[one.uid], by_series.get(one.uid), places[one.uid], site, dates)
+        row = scan_row(one, recognized[one.uid], by_series.get(one.uid), places[one.uid], site, dates)
         result.scans.append(row)
         if row["disposition"] != Disposition.USED:
-            result.exclusions.append(_exclusion_row(name, row, row["series_uid"], row["reason"], row["action"]))
+            result.exclusions.append(exclusion_row(name, row, row["series_uid"], row["reason"], row["action"]))
+    for one in series:
+        replaced = arrivals.replaced(one.images)
+        if replaced:
+            row = superseded_row(one, replaced, places[one.uid], dates)
+            result.scans.append(row)
+            result.exclusions.append(exclusion_row(name, row, one.uid, row["reason"], row["action"]))
     for copy in duplicates:
-        row = _duplicate_row(copy, by_series, places, redactor, dates)
+        row = duplicate_row(copy, by_series, places, teller, dates)
         result.scans.append(row)
-        result.exclusions.append(_exclusion_row(name, row, copy.uid, row["reason"], row["action"]))
+        result.exclusions.append(exclusion_row(name, row, copy.uid, row["reason"], row["action"]))
     for paths, image in _merge_alike(strays):
         more = f" (nor are {len(paths) - 1} more files of the same content)" if len(paths) > 1 else ""
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
-        result.exclusions.append(
-            _exclusion_row(name, row, redactor.redact_path(paths[0]), image.problem + more, image.action)
-        )
-    write_dataset(bids, name, roster.table, {acquisition.suffix for acquisition in sets if acquisition.files})
+        result.exclusions.append(exclusion_row(name, row, teller.tell(paths[0]), image.problem + more, image.action))
+    written = {acquisition.suffix for acquisition in sets if acquisition.files}
+    written |= enter_datasets(received, bids, site, result, prefix=prefix, dates=dates)
+    write_dataset(bids, name, roster.table, written)
     removed = remove_stale(bids, set(result.index["volumes"]))
     log.info(
         "%s: %d files, %d series, %d rows left out, %d files removed from BIDS",
@@ -238,10 +222,10 @@ def _convert_sets(sets, recognized, bids, site, prefix, index, result) -> None:
 
 
 def _take_geometry(
-    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place]
+    series: list[Series], recognized: dict[str, Recognition], places: dict[str, Place], copies: Collection[str]
 ) -> list[AcquisitionSet]:
     """The 3D scans of whole phantoms, with participant and session; they belong to no run."""
-    copies, scans = find_copies(series), []
+    scans = []
     for one in sorted(series, key=lambda s: (s.time, s.uid)):
         place = places[one.uid]
         is_of_phantom = place.kind == Kind.PHANTOM and place.session and one.uid not in copies
@@ -271,130 +255,9 @@ def _convert_geometry(scans, recognized, bids, site, prefix, index, result) -> N
         result.index["volumes"].update(entries)
 
 
-def find_scanner(series: Series, site: dict[str, Any]) -> tuple[str, str]:
-    """The scanner's id in site.yaml and "", or an id made from its serial number and what to do about it.
-
-    A scanner that nobody listed is still a scanner: its data are used, under an id of their own, so that they are
-    never counted as another's.
-    """
-    serial = series.description.serial
-    for scanner in site.get("scanners") or []:
-        if str(scanner.get("serial", "")).strip() == serial and serial:
-            return str(scanner["id"]), ""
-    label = "unlisted" + "".join(character for character in serial if character.isalnum())
-    return label, (
-        f"Used, but the scanner with serial number {serial or '(none)'} (0018,1000) is not in site.yaml: add it there"
-    )
-
-
-def _field_strength(series: Series, site: dict[str, Any]) -> float | None:
-    if series.description.field_strength is not None:
-        return series.description.field_strength
-    for scanner in site.get("scanners") or []:
-        if str(scanner.get("serial", "")).strip() == series.description.serial:
-            return scanner.get("field_strength")
-    return None
-
-
-def _scan_row(
-    one: Series,
-    recognition: Recognition,
-    acquisition: AcquisitionSet | None,
-    place: Place,
-    site: dict[str, Any],
-    dates: str,
-) -> dict[str, Any]:
-    files: list[str] = []
-    reason, action = recognition.reason, recognition.action
-    scanner, advice = find_scanner(one, site)
-    is_used = recognition.disposition is Disposition.USED
-    if is_used and acquisition is not None and acquisition.volumes:
-        own = [acquisition.files[value] for value, m in acquisition.volumes.items() if _is_of(one, m)]
-        phases = acquisition.phases.items()
-        own += [name_phase(acquisition, acquisition.files[value]) for value, m in phases if _is_of(one, m)]
-        files = list(dict.fromkeys(own))
-        reason, action = acquisition.note, advice
-    elif is_used:  # recognized, yet no set took it: say so rather than lose it
-        recognition = Recognition(
-            recognition.suffix, Disposition.IGNORED, "No usable volume stands in the series", NOT_NEEDED
-        )
-        reason, action = recognition.reason, recognition.action
-    is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
-    run = acquisition.run if acquisition is not None and recognition.disposition is not Disposition.IGNORED else ""
-    return {
-        "series_uid": one.uid,
-        "participant_id": place.participant,
-        "kind": place.kind,
-        "session": place.session,
-        "run": run,
-        "suffix": recognition.suffix,
-        "disposition": str(recognition.disposition),
-        "reason": reason,
-        "action": action,
-        "scanner": scanner,
-        "field_strength": _field_strength(one, site),
-        "n_files": len(one.images) + len(one.damaged),
-        "files": "|".join(files),
-        "day": place.day,
-        "date": place.date.isoformat() if is_dated else None,
-        "time": _clock(one.time),
-        "calibration_day": place.calibration_day,
-    }
-
-
-def _is_of(series: Series, members: list[Member]) -> bool:
-    return any(member.image.series_uid == series.uid for member in members)
-
-
-def _duplicate_row(copy: Duplicate, by_series, places, redactor: Redactor, dates: str) -> dict[str, Any]:
-    place = places.get(copy.uid, Place())
-    acquisition = by_series.get(copy.uid)
-    folder = redactor.redact_path(copy.images[0].relative)
-    is_dated = place.date is not None and (place.kind == Kind.PHANTOM or dates == "keep")
-    return dict.fromkeys(SCAN_COLUMNS, None) | {
-        "series_uid": copy.uid,
-        "participant_id": place.participant,
-        "kind": place.kind,
-        "session": place.session,
-        "run": acquisition.run if acquisition else "",
-        "suffix": acquisition.suffix if acquisition else "",
-        "disposition": str(Disposition.IGNORED),
-        "reason": f"Duplicate upload: {len(copy.images)} images arrived before (from {folder} on)",
-        "action": "Nothing: the first copy is used",
-        "n_files": len(copy.images),
-        "day": place.day,
-        "date": place.date.isoformat() if is_dated else None,
-        "time": _clock(min(image.time for image in copy.images)),
-    }
-
-
-def _exclusion_row(site: str, row: dict[str, Any], series: str, reason: str, action: str) -> dict[str, Any]:
-    return {
-        "site": site,
-        "participant_id": row.get("participant_id") or "",
-        "session": row.get("session") or "",
-        "run": row.get("run") or "",
-        "biomarker": "",
-        "series": series,
-        "stage": STAGE,
-        "reason": reason,
-        "action": action,
-    }
-
-
-def _identifying(one: Series) -> set[str]:
-    date = one.description.date
-    return {*one.description.identifying, *([date.strftime("%Y%m%d"), date.isoformat()] if date else [])}
-
-
 def _merge_alike(strays: list[Image]) -> list[tuple[list[str], Image]]:
     """Files with a problem, those of one content together: exports put the same note beside every series."""
     groups: dict[tuple, list[Image]] = {}
     for image in strays:
         groups.setdefault((image.sha256 or image.relative, image.problem), []).append(image)
     return [([image.relative for image in group], group[0]) for group in groups.values()]
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -15,8 +15,8 @@ from isocenter.errors import DicomError, explain
 BRING_BACK = "bring the site's DICOM back as it was at intake, or run intake again (isocenter run) and then export"
 
 
-#: Where each file lies, by SOP Instance UID and the SHA-256 that intake recorded.
-Places = dict[tuple[str, str], Path]
+#: Where each file lies, by the SHA-256 that intake recorded: UIDs of the index may be told otherwise than in the file.
+Places = dict[str, Path]
 
 
 def find_files(source: Path, unpacked: Path, index: dict[str, Any]) -> Places:
@@ -31,7 +31,7 @@ def find_files(source: Path, unpacked: Path, index: dict[str, Any]) -> Places:
             explain("The source DICOM is no longer there", where=str(source), expected="the folder that intake read",
                     remedy=BRING_BACK)
         )  # fmt: skip
-    return {(image.sop_uid, image.sha256): image.path for image in read_images(source, index, unpacked)[0]}
+    return {image.sha256: image.path for image in read_images(source, index, unpacked)[0]}
 
 
 def read_identities(
@@ -48,7 +48,7 @@ def read_identities(
     """
     found: dict[str, str] | None = None
     for sop, digest in _list_recorded(index, series):
-        blob = _read(places.get((sop, digest)))
+        blob = _read(places.get(digest))
         now = "no such file" if blob is None else hashlib.sha256(blob).hexdigest()
         if now != digest:
             raise DicomError(

@@ -27,6 +27,10 @@ class Roster:
         """Every Patient ID in the table: none may be written."""
         return set(self.people)
 
+    def phantoms(self) -> frozenset[str]:
+        """The Patient IDs of phantoms, whose dates and UIDs tell of nobody."""
+        return frozenset(source for source, (_, kind) in self.people.items() if kind == Kind.PHANTOM)
+
     def labels(self) -> set[str]:
         """Every participant label: these may be written even where they are a piece of an ID."""
         return {label for label, _ in self.people.values()}

@@ -1,11 +1,14 @@
 """Are the pixels of a file all there, and what do they hold: found from its bytes, without decoding an image."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+
+from isocenter.dicom.values import Header, read_text
 
 PIXEL_DATA = (0x7FE0, 0x0010)
 #: A length that is not known beforehand: compressed pixel data, up to a delimiter.
@@ -13,7 +16,13 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Pixels are decompressed in memory: no more than this [bytes], and no more times their size unless they are small.
 LARGEST_UNPACKED, HIGHEST_RATIO, SMALL = 2**31, 1000, 2**26
 UNPACKED = "Send it again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1), from the scanner or archive"
+#: Transfer syntaxes that change values always: baseline and extended JPEG, near-lossless JPEG-LS. Others may.
+LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0"
+
+
+#: From (1, n_pixels) to (n_slices, n_pixels of one) array.
+Cut = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,11 @@ class PixelReport:
     action: str = ""
 
 
+def is_lossy(header: Header, syntax: str) -> bool:
+    """Whether compression changed the values of pixels, now or on an earlier way, as far as the header tells."""
+    return syntax in LOSSY or read_text(header, "LossyImageCompression") == "01"
+
+
 def name_syntax(syntax: str) -> str:
     """A transfer syntax by its UID and name."""
     return f"{syntax or '(none)'} ({UID(syntax).name})" if syntax else "(none)"
@@ -41,8 +55,11 @@ def stored_ceiling(bits_stored: int, is_signed: bool) -> int:
     return 2 ** (bits_stored - 1) - 1 if is_signed else 2**bits_stored - 1
 
 
-def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> PixelReport:
-    """Hold the pixel data of the file `blob` against its header; `offset` is where the element begins."""
+def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int, cut: Cut | None = None) -> PixelReport:
+    """Hold the pixel data of the file `blob` against its header; `offset` is where the element begins.
+
+    cut : of a mosaic, its one image (1, n_pixels) to its slices
+    """
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax and syntax.type != "Transfer Syntax":
         return PixelReport(f"Transfer Syntax (0002,0010) is {syntax[:64]}, which DICOM does not know", action=UNPACKED)
@@ -91,7 +108,7 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int) -> 
     is_signed = int(dataset.get("PixelRepresentation") or 0) == 1
     kind = np.dtype(f"{order}{'i' if is_signed else 'u'}{bits // 8}")
     stored = np.frombuffer(blob, kind, n_frames * rows * columns, start).reshape(n_frames, rows * columns)
-    return summarize(stored, stored_ceiling(bits_stored, is_signed))
+    return summarize(cut(stored) if cut else stored, stored_ceiling(bits_stored, is_signed))
 
 
 def summarize(stored: np.ndarray, ceiling: int) -> PixelReport:

@@ -2,6 +2,7 @@
 
 from isocenter.dicom.group import Series
 from isocenter.dicom.headers import Frame, Image
+from isocenter.dicom.pixels import name_syntax
 
 ASK_ABOUT_VALUES = "Send the series again as the scanner made it; values are never mended here"
 #: Field of a frame: its element, the least and the largest value that a scan of a body or phantom may have, its unit.
@@ -37,7 +38,17 @@ def find_absurdity(series: Series) -> str:
     return ""
 
 
+def tell_loss(image: Image) -> str:
+    """That compression changed the values of an image, and what says so."""
+    return (
+        "Lossy compression changed the values of the pixels: Transfer Syntax (0002,0010) "
+        f"{name_syntax(image.syntax)}, or Lossy Image Compression (0028,2110) is 01"
+    )
+
+
 def _judge_image(image: Image) -> str:
+    if image.is_lossy:
+        return tell_loss(image)
     if image.n_samples != 1:
         return f"Samples per Pixel (0028,0002) is {image.n_samples}: a color image has no signal"
     if image.n_frames != len(image.frames):

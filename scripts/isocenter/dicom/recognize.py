@@ -9,14 +9,17 @@ from typing import Any
 
 from isocenter.dicom.gradient_echoes import recognize_families
 from isocenter.dicom.group import Member, Series, plane_keys
-from isocenter.dicom.plausible import ASK_ABOUT_VALUES, find_absurdity
+from isocenter.dicom.plausible import ASK_ABOUT_VALUES, find_absurdity, tell_loss
+from isocenter.dicom.privacy import WARNINGS
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, count, ignore, quarantine
 from isocenter.dicom.site_rules import apply_rules
 from isocenter.dicom.suffixes import SUFFIXES
+from isocenter.dicom.vendors.generic import MAP_WORDS
 from isocenter.entities import Disposition
 
 #: A gradient echo that only its neighbors may explain.
 UNEXPLAINED = ignore("", "Gradient echo with one flip angle and one echo time")
+SEND_CLEAN = "Send the series again without annotations, as the scanner made it: text in pixels is no signal"
 TELL_THE_SITE = "Ask the site which patient the series shows, and to send it again under one Patient ID"
 
 
@@ -47,6 +50,10 @@ def recognize(series: Series, needed: Collection[str], rules: Sequence[dict[str,
         return quarantine(
             "", f"Images of {len(series.patients)} Patient IDs (0010,0020) stand in one series", TELL_THE_SITE
         )
+    lossy = next((image for image in series.images if image.is_lossy), None)
+    if lossy is not None and about.derivation and not set(about.image_type) & MAP_WORDS:
+        # Lossy compression makes an original DERIVED by the standard: nothing else says that it was computed.
+        return quarantine("", tell_loss(lossy), ASK_ABOUT_VALUES)
     if about.derivation and not (about.is_trace and "dwi" in needed):  # a trace image is what ADC is fitted to
         return ignore(
             "",
@@ -180,6 +187,8 @@ def _check_files(series: Series, suffix: str) -> Recognition | None:
             f"{which} of the series cannot be used: {series.damaged[0].problem}",
             "Send the series again from the scanner or the picture archive",
         )
+    if "burned_in" in series.warnings:
+        return quarantine(suffix, WARNINGS["burned_in"], SEND_CLEAN)
     for member in series.members():
         if None in (member.frame.position, member.frame.orientation, member.frame.spacing):
             return quarantine(

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from isocenter.dicom.convert import Converted, convert_set
+from isocenter.dicom.copies import find_copies
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
-from isocenter.dicom.group import Series, find_copies, group_series
+from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.index import read_images
 from isocenter.dicom.recognize import Recognition, recognize_all
 from isocenter.dicom.sets import AcquisitionSet, form_sets
@@ -80,10 +81,8 @@ def _read_session(
     images, _ = read_images(source, {"files": {}, "volumes": {}}, unpacked)
     series, _, strays = group_series(images)
     recognized = recognize_all(series, suffixes)
-    for uid, kept in find_copies(series).items():
-        recognized[uid] = Recognition(
-            recognized[uid].suffix, Disposition.IGNORED, f"A second copy of the images of series {kept}", ""
-        )
+    for uid, copy in find_copies(series).items():
+        recognized[uid] = copy.judge(recognized[uid])
     if not any(one.description.modality == "MR" for one in series):
         raise DicomError(
             explain(

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +31,32 @@ class Found:
     action: str = ""
 
 
-def walk_tree(root: Path) -> Iterator[Found]:
-    """All files below `root`, sorted by path. What must not be read (links that leave the tree) says why."""
+def walk_tree(root: Path, without: Collection[Path] = ()) -> Iterator[Found]:
+    """All files below `root`, sorted by path. What must not be read (links that leave the tree) says why.
+
+    without : folders, as absolute paths, that somebody else reads
+    """
     root = root.resolve()
-    paths = []
-    for folder, folders, names in os.walk(root):
+    paths: list[Path] = []
+    unread: dict[Path, str] = {}
+    for folder, folders, names in os.walk(root, onerror=lambda error: _note_unread(error, unread)):
+        if Path(folder) in without:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if name.lower() not in JUNK_FOLDERS]
         paths += [Path(folder, name) for name in names if not _is_junk(name)]
         # A linked folder is not walked (it may lead anywhere, or in circles), but it is not passed over in silence.
         paths += [Path(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
-    for path in sorted(paths):
-        yield _look_at(path, path.relative_to(root).as_posix(), root)
+    for path in sorted([*paths, *unread]):
+        relative = path.relative_to(root).as_posix()
+        if path in unread:
+            yield Found(path, relative, 0, 0, f"The folder cannot be read: {unread[path]}", "Check its permissions")
+        else:
+            yield _look_at(path, relative, root)
+
+
+def _note_unread(error: OSError, unread: dict[Path, str]) -> None:
+    unread[Path(error.filename)] = error.strerror or type(error).__name__
 
 
 def _look_at(path: Path, relative: str, root: Path) -> Found:

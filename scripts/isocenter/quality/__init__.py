@@ -9,6 +9,7 @@ from isocenter.quality.arrival import check_completeness, check_intake, check_se
 from isocenter.quality.check import Check, build_verdict, judge, make_check, summarize
 from isocenter.quality.headers import check_headers
 from isocenter.quality.phantom import check_control, check_phantom, compute_phantom_statistics
+from isocenter.quality.privacy import check_privacy
 from isocenter.quality.protocol import Acquisition, check_parameters
 from isocenter.quality.shim import check_shim
 
@@ -22,6 +23,7 @@ __all__ = [
     "check_intake",
     "check_parameters",
     "check_phantom",
+    "check_privacy",
     "check_sequences",
     "check_shim",
     "compute_phantom_statistics",

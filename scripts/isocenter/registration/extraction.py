@@ -28,7 +28,7 @@ MARGIN = 2.0
 STARTS = ((0.0, 0.0), (30.0, -10.0), (-30.0, 10.0), (55.0, -15.0), (-55.0, 15.0))
 #: A match this good ends the search for a better start.
 GOOD_CORRELATION = 0.7
-#: A brain is so much larger or smaller than the template along an edge [1]; beyond, the match took the skin for the brain.
+#: A brain is so much larger or smaller than the template along an edge [1]; beyond, the match took skin for brain.
 PLAUSIBLE_SIZES = (0.75, 1.2)
 
 

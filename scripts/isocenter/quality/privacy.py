@@ -1,0 +1,77 @@
+"""What the site's headers told of people when they arrived. None of it is in the results; the site is to stop it."""
+
+from typing import Any
+
+from isocenter.entities import Disposition, Kind
+from isocenter.quality.check import Check, make_check
+from isocenter.quality.values import as_number, as_text, count_words
+
+Row = dict[str, Any]
+
+
+def check_privacy(scans: list[Row]) -> list[Check]:
+    """How many files of people came with names, and how many series with text in the pixels or a face.
+
+    Phantoms are nobody. Files in which nothing was found are counted too: the share says whether an export forgets
+    to remove names, or somebody did once.
+    """
+    people = [row for row in scans if as_text(row.get("kind")) != Kind.PHANTOM]
+    # Of images that were replaced nobody knows any more what they held.
+    rows = [row for row in people if _count(row.get("n_files")) and as_number(row.get("n_named")) >= 0]
+    if not rows:
+        return []
+    n_files = sum(_count(row["n_files"]) for row in rows)
+    n_named = sum(_count(row.get("n_named")) for row in rows)
+    elements = sorted({word for row in rows for word in as_text(row.get("named")).split()})
+    checks = [
+        make_check(
+            n_named == 0,
+            severity="warn",
+            id="names_at_arrival",
+            group="headers",
+            scope="all files of people",
+            parameter="names and birth dates",
+            expected="in no file",
+            found=f"in {n_named} of {count_words(n_files, 'file')}{': ' if elements else ''}{', '.join(elements)}",
+            remedy="Turn on de-identification where the images are exported, and tell the trial's data protection "
+            "officer; what arrived was left out of all results",
+        )
+    ]
+    burned = sum("burned_in" in as_text(row.get("warnings")).split() for row in rows)
+    faces = sum(
+        "face" in as_text(row.get("warnings")).split() and row.get("disposition") == Disposition.USED for row in rows
+    )
+    if burned:
+        checks.append(
+            make_check(
+                False,
+                severity="warn",
+                id="annotation_in_pixels",
+                group="headers",
+                scope=count_words(burned, "series"),
+                parameter="Burned In Annotation (0028,0301)",
+                expected="NO",
+                found="YES",
+                remedy="Export the images without annotations; these were not used",
+            )
+        )
+    if faces:
+        checks.append(
+            make_check(
+                False,
+                severity="warn",
+                id="face_in_images",
+                group="headers",
+                scope=count_words(faces, "series"),
+                parameter="Recognizable Visual Features (0028,0302)",
+                expected="no image that shows a face",
+                found="images from which a face may be recognized",
+                remedy="Remove the face from images before they leave the trial, results/sites/*/bids included",
+            )
+        )
+    return checks
+
+
+def _count(value: Any) -> int:
+    number = as_number(value)
+    return int(number) if 0 <= number < 1e9 else 0
