@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from isocenter import quality
 from isocenter.entities import Verdict
-from isocenter.quality.protocol import check_parameter, is_in_stratum
+from isocenter.quality.acquisition import is_in_stratum
+from isocenter.quality.protocol import check_parameter
 
 RULE = {"id": "check", "parameter": "RepetitionTime", "severity": "warn", "remedy": "Raise TR", "unit": "s"}
 

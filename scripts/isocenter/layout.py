@@ -36,7 +36,9 @@ SCANS = f"{SITE}/intake/scans.tsv"
 INTAKE_EXCLUSIONS = f"{SITE}/intake/exclusions.tsv"
 INTAKE_INDEX = f"{SITE}/intake/index.json"
 VERDICT = f"{SITE}/onboarding/verdict.json"
-SITE_PAGE = f"{SITE}/onboarding/index.html"
+#: One line a verdict that differed from the one before; it only grows.
+VERDICT_HISTORY = f"{SITE}/onboarding/history.jsonl"
+CERTIFICATE = f"{SITE}/onboarding/index.html"
 BIDS = f"{SITE}/bids"
 DERIVATIVES = f"{SITE}/derivatives/isocenter"
 

@@ -12,6 +12,7 @@ EXPECTED = {
     "biomarkers",
     "claims",
     "config",
+    "consoles",
     "heart",
     "participants",
     "phantom",
