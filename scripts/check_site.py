@@ -41,6 +41,7 @@ def check_site(
     control: In,
     shims: Ins = (),
     consoles: Ins = (),
+    differences: Ins = (),
     *,
     verdict: Out,
     certificate: Out,
@@ -52,12 +53,13 @@ def check_site(
 ) -> None:
     """Put every onboarding check to one site.
 
-    consoles : config/consoles.yaml, or none; history : grows by a line where the verdict is another than the last;
-    schedule : planned sessions and runs by kind of participant; bids : the site's BIDS root; trial : its title;
-    when : date and time of the verdict (UTC), without it now
+    consoles, differences : config/consoles.yaml and the site's differences.yaml, or none; history : grows by a line
+    where the verdict is another than the last; schedule : planned sessions and runs by kind of participant; bids : the
+    site's BIDS root; trial : its title; when : date and time of the verdict (UTC), without it now
     """
     description = read_document(site, "site")
-    rules = read_document(protocol, "protocol")
+    different = [one for path in differences for one in read_document(path, "differences")["differences"]]
+    rules = quality.accept_differences(read_document(protocol, "protocol"), different)
     people = read_rows(participants, "participants")
     # Scans of a phantom's geometry belong to no run and to no protocol.
     series = [row for row in read_table(scans, text=TEXT).to_dict("records") if row["suffix"] != GEOMETRY]
@@ -83,7 +85,8 @@ def check_site(
         *quality.check_shim([json.loads(path.read_text(encoding="utf-8")) for path in shims], rules["shim"], console),
     ]
 
-    answer = quality.build_verdict(description, rules, checks, tell_tried(series, acquisitions, refused, measured))
+    tried = tell_tried(series, acquisitions, refused, measured)
+    answer = quality.build_verdict(description, rules, checks, tried, quality.list_accepted(different))
     write_json(verdict, answer)
     earlier = append_verdict(history, answer, when=when)
     write_certificate(certificate, answer, earlier, measured, rules, trial=trial)
@@ -93,7 +96,7 @@ def check_site(
 def name_consoles(
     acquisitions: list[quality.Acquisition], scanners: list[dict[str, Any]], words: list[dict[str, Any]]
 ) -> dict[str, quality.Console]:
-    """The console of each scanner by its id, as headers or site.yaml tell its make; "" for what no scanner is named for.
+    """The console of each scanner by its id, as headers or site.yaml tell its make; "" where no scanner is named.
 
     Where all scanners of the site are of one make, that is also the console of the site.
     """

@@ -17,6 +17,8 @@ SITE_FOLDER = f"{SITES}/{{site}}"
 SITE_YAML = f"{SITES}/{{site}}/site.yaml"
 PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
+#: Where a site may differ from the protocol; a person accepts each entry, with a reason.
+DIFFERENCES = f"{SITES}/{{site}}/differences.yaml"
 _SENT = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}"
 #: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
 SENT_REGIONS = f"{_SENT}_dseg.nii.gz"

@@ -335,6 +335,11 @@ class Plan(PhantomPlan, FieldPlan):
         path = self.settings.config["files"]["consoles"]
         return [path] if Path(path).is_file() else []
 
+    def differences_file(self, site: str) -> list[str]:
+        """Where a site may differ from the protocol, as a list of none or one."""
+        path = layout.fill(layout.DIFFERENCES, site=site)
+        return [str(path)] if path.is_file() else []
+
     def sessions_file(self, site: str) -> list[str]:
         """The optional ``sessions.tsv`` of a site, as a list of none or one."""
         path = layout.fill(layout.SESSIONS, site=site)

@@ -1,12 +1,14 @@
-"""A protocol's remedies against the words of the consoles: what a remedy names, some console must be able to say."""
+"""A protocol against the files beside it: consoles must know what remedies name, checks what a site is allowed."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from isocenter import layout
 from isocenter.complaint_list import Complaints
 from isocenter.documents import read_document
 from isocenter.quality.consoles import list_unknown
+from isocenter.quality.differences import find_unknown
 
 
 def check_words(root: Path, files: dict[str, str], protocol: dict[str, Any] | None, complaints: Complaints) -> None:
@@ -35,6 +37,22 @@ def check_words(root: Path, files: dict[str, str], protocol: dict[str, Any] | No
                 found=f"{{{key}}}",
                 remedy="mend the name, or add the parameter there",
             )
+
+
+def check_differences(root: Path, site: str, protocol: dict[str, Any] | None, complaints: Complaints) -> None:
+    """Complain of a site's differences that no check of the protocol asks for; most sites have none."""
+    path = layout.fill(layout.DIFFERENCES, site=site)
+    if not (root / path).is_file():
+        return
+    content = complaints.collect(read_document, root / path, "differences", name=str(path))
+    for one in find_unknown(protocol, content["differences"]) if content and protocol else []:
+        complaints.add(
+            "A difference is from a check that the protocol does not hold",
+            where=str(path),
+            expected=f"a series and a check of {protocol['protocol']}",
+            found=f"{one['series']}, {one['check']}",
+            remedy="mend the two names, or remove the entry",
+        )
 
 
 def _list_remedies(node: Any, where: str) -> Iterator[tuple[str, str]]:

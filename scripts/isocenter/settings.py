@@ -19,7 +19,7 @@ from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
 from isocenter.named_options import resolve_names
-from isocenter.protocol_words import check_words
+from isocenter.protocol_words import check_differences, check_words
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def load_settings(root: Path) -> Settings:
         if site is not None and people is not None and visits is not None:
             sites[name], participants[name], sessions[name] = site, people, visits
             _check_site(name, site, people, visits, protocol, complaints)
+            check_differences(root, name, protocol, complaints)
             _check_regions(root, name, site, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)

@@ -19,10 +19,11 @@ FLOORS = {
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
+        "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step",
+        "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
-        "audit_cli", "terminal", "cli",
+        "audit_cli", "site_draft", "site_cli", "terminal", "cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -50,7 +51,7 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.cli", "isocenter.audit_cli"),
+    "typer": ("isocenter.cli", "isocenter.audit_cli", "isocenter.site_cli"),
     "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.terminal"),
 }
 

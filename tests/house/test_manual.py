@@ -13,6 +13,7 @@ EXPECTED = {
     "claims",
     "config",
     "consoles",
+    "differences",
     "heart",
     "participants",
     "phantom",
@@ -83,7 +84,7 @@ def test_key_tables_are_the_schemas():
 
 
 def test_numbers_say_their_unit():
-    for name in ("biomarkers", "protocol", "site"):
+    for name in ("biomarkers", "differences", "protocol", "site"):
         for row in list_keys(name):
             if row["type"] == "number":
                 assert row["unit"], f"{name}: {row['key']} has no unit"

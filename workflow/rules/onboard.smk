@@ -15,6 +15,7 @@ rule check_site:
         calibrations=lambda wildcards: PLAN.site_calibrations(wildcards.site),
         protocol=PLAN.settings.config["files"]["protocol"],
         consoles=PLAN.consoles_file(),
+        differences=lambda wildcards: PLAN.differences_file(wildcards.site),
     output:
         verdict=layout.VERDICT,
         certificate=layout.CERTIFICATE,

@@ -9,6 +9,7 @@ from isocenter.quality.acquisition import Acquisition, Grid
 from isocenter.quality.arrival import check_completeness, check_extra_series, check_intake, check_sequences
 from isocenter.quality.check import Check, build_verdict, judge, make_check, summarize
 from isocenter.quality.consoles import Console, find_console
+from isocenter.quality.differences import accept_differences, list_accepted
 from isocenter.quality.geometry import check_geometry
 from isocenter.quality.headers import check_headers
 from isocenter.quality.phantom import check_control, check_phantom
@@ -21,6 +22,7 @@ __all__ = [
     "Check",
     "Console",
     "Grid",
+    "accept_differences",
     "build_verdict",
     "check_completeness",
     "check_control",
@@ -35,6 +37,7 @@ __all__ = [
     "compute_phantom_statistics",
     "find_console",
     "judge",
+    "list_accepted",
     "make_check",
     "summarize",
 ]

@@ -81,7 +81,7 @@ class Acquisition:
 
 
 def is_in_stratum(acquisition: Acquisition, stratum: dict[str, Any]) -> bool:
-    """Whether a check that is narrowed to a manufacturer, model, software or field strength holds for an acquisition."""
+    """Whether a check narrowed to a manufacturer, model, software or field strength holds for an acquisition."""
     makers = acquisition.values("Manufacturer")
     if "manufacturer" in stratum and not any(
         str(maker).casefold().startswith(stratum["manufacturer"].casefold()) for maker in makers

@@ -61,11 +61,16 @@ def summarize(checks: list[Check]) -> list[dict[str, Any]]:
 
 
 def build_verdict(
-    site: dict[str, Any], protocol: dict[str, Any], checks: list[Check], tried: dict[str, Any] | None = None
+    site: dict[str, Any],
+    protocol: dict[str, Any],
+    checks: list[Check],
+    tried: dict[str, Any] | None = None,
+    accepted: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What ``verdict.json`` holds: the overall verdict, counts, what to change, what was tried, every check.
 
     tried : what the verdict rests on, by name (how many series, participants, sessions …)
+    accepted : differences from the protocol that the trial accepts of this site
     """
     return {
         "site": site["site"],
@@ -76,5 +81,6 @@ def build_verdict(
         "counts": {word: sum(check.verdict == word for check in checks) for word in Verdict},
         "changes": summarize(checks),
         "tried": tried or {},
+        "accepted": accepted or [],
         "checks": [asdict(check) for check in checks],
     }

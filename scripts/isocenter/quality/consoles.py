@@ -80,7 +80,7 @@ def find_console(consoles: Sequence[Mapping[str, Any]], manufacturer: str, softw
 
 
 def choose_remedy(rule: Mapping[str, Any], console: Console) -> str:
-    """The remedy of a rule for a console: its own where the rule has one (``remedies``), placeholders not yet filled."""
+    """The remedy of a rule for a console, its own where the rule has one; placeholders are not yet filled."""
     own = {maker.casefold(): text for maker, text in (rule.get("remedies") or {}).items()}
     return str(own.get(console.manufacturer.casefold(), rule.get("remedy", "")))
 

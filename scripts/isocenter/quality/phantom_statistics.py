@@ -20,8 +20,8 @@ OVER_SESSIONS = ("repeatability_percent", "drift_percent")
 def compute_phantom_statistics(rows: list[Row], calibration: dict[str, Any]) -> dict[str, float]:
     """The statistics that a phantom check may name, of the vials used in one session; NaN where none can be given.
 
-    Bias and linearity are before calibration, ``rms_percent_residual`` after it, in percent of the reference; of shares,
-    which may be 0, in points.
+    Bias and linearity are before calibration, ``rms_percent_residual`` after it, in percent of the reference; of
+    shares, which may be 0, in points.
     """
     used = [row for row in rows if is_used(row)]
     whole = scale_of(as_text(used[0].get("unit")) if used else "").whole

@@ -70,6 +70,7 @@ def write_certificate(
         "scanners": [_scanner(one, answer["tried"]) for one in answer["scanners"]],
         "changes": [_change(one) for one in answer["changes"]],
         "n_printed": PRINTED_CHANGES,
+        "accepted": [_accepted(one) for one in answer["accepted"]],
         "groups": list_groups(answer["checks"]),
         "figures": draw_phantom(vials, protocol),
         "tried": list_tried(answer),
@@ -121,6 +122,12 @@ def _change(change: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _accepted(one: dict[str, Any]) -> str:
+    """A difference that the trial accepts: which check, what it asks instead, why."""
+    bounds = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in one["bounds"].items())
+    return shorten(f"{one['series']}, {one['check'].replace('_', ' ')}: {bounds} ({one['reason']})", 220)
+
+
 def _expected(check: dict[str, Any]) -> str:
     return str(check["console_expected"] or check["expected"])
 
@@ -156,6 +163,7 @@ def list_tried(answer: dict[str, Any]) -> list[tuple[str, str]]:
     """What the verdict rests on, as pairs of what and how much."""
     tried, counts = answer["tried"], answer["counts"]
     n_checks = sum(counts.values())
+    scans = (plural(tried["acquisitions"], "scan"), plural(tried["participants"], "participant"))
     return [
         ("Checks", f"{n_checks}: {counts['pass']} pass, {counts['warn']} warn, {counts['fail']} fail"),
         (
@@ -163,12 +171,11 @@ def list_tried(answer: dict[str, Any]) -> list[tuple[str, str]]:
             f"{tried['series_received']} received, {tried['series_used']} used, "
             f"{tried['series_quarantined']} quarantined, {tried['series_ignored']} not needed",
         ),
-        ("Scans", f"{plural(tried['acquisitions'], 'acquisition')} of {plural(tried['participants'], 'participant')} in "
-                  f"{plural(tried['sessions'], 'session')}"),
+        ("Scans", f"{scans[0]} of {scans[1]} in {plural(tried['sessions'], 'session')}"),
         ("Phantom", plural(tried["phantom_sessions"], "session")),
         ("Scanner software", shorten("; ".join(tried["software"]) or "not told", 90)),
         ("Judged by", f"Isocenter {tried['isocenter']}"),
-    ]  # fmt: skip
+    ]
 
 
 def draw_phantom(vials: list[dict[str, Any]], protocol: dict[str, Any]) -> list[Figure]:
