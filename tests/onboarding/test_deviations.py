@@ -208,7 +208,7 @@ def worn(site, biomarker="T1", **fields):
 #: What a phantom shows: a fault, and the checks that must tell it. Both sessions have it unless the fault is a change.
 PHANTOM = {
     "T1 read 25 % short": ("Siemens", {"ruler": 0.25}, ("01", "02"), {"bias"}, ()),
-    "inversion of 0.7": ("Siemens", {"inversion_efficiency": 0.70}, ("01", "02"), {"inversion"}, ("Magn. preparation",)),
+    "inversion of 0.7": ("Siemens", {"inversion_efficiency": 0.7}, ("01", "02"), {"inversion"}, ("Magn. preparation",)),
     "refocusing of 120 degrees": ("GE", {"refocusing_angle": 120.0}, ("01", "02"), {"transmit_field"}, ("TG (Auto",)),
     "T1 moves by 8 % between two sessions": ("GE", {"drift": 0.08}, ("02",), {"drift", "repeatability"}, ("events",)),
     "a loose coil": ("Philips", {"snr": 25.0}, ("01", "02"), {"signal_to_noise"}, ("Coil selection",)),

@@ -74,7 +74,7 @@ def write_certificate(
         "groups": list_groups(answer["checks"]),
         "figures": draw_phantom(vials, protocol),
         "tried": list_tried(answer),
-        "history": [_verdict(entry) for entry in history],
+        "history": [describe_verdict(entry) for entry in history],
         "n_verdicts": PRINTED_VERDICTS,
         "style": (TEMPLATES / "style.css").read_text(encoding="utf-8"),
         "own_style": (TEMPLATES / "certificate.css").read_text(encoding="utf-8"),
@@ -93,7 +93,8 @@ def _day(entry: dict[str, Any]) -> str:
     return str(entry.get("date", ""))[:10]
 
 
-def _verdict(entry: dict[str, Any]) -> dict[str, str]:
+def describe_verdict(entry: dict[str, Any]) -> dict[str, str]:
+    """A line of the history as pages show it."""
     counts = entry.get("counts") or {}
     word = str(entry.get("verdict") or "unreadable")
     to_change = shorten(", ".join(map(str, entry.get("changes") or [])).replace("_", " "), 200)

@@ -8,6 +8,7 @@ from isocenter.calibration.scale import scale_of
 from isocenter.calibration.scanners import list_curves
 from isocenter.figures.palette import site_styles, state_of
 from isocenter.figures.phantom import draw_vial_bias
+from isocenter.report.certificate import describe_verdict
 from isocenter.report.control import form_table, list_control_figures
 from isocenter.report.field_maps import shim_table
 from isocenter.report.figure import Figure
@@ -39,6 +40,7 @@ def site_context(
     word = str(verdict.get("verdict", ""))
     title = trial.settings.get("sites", {}).get(site, site)
     checks = list(trial.rows("checks", site=site).iterrows())
+    history = [describe_verdict(entry) for entry in trial.histories.get(site, [])]
     scanners = [_scanner(s) for s in verdict.get("scanners", []) if isinstance(s, dict)]
     return {
         "site": site,
@@ -47,7 +49,8 @@ def site_context(
         "state": state_of(word),
         "word": VERDICT_WORDS.get(word, word or "no verdict yet"),
         "scanners": scanners,
-        "date": shorten(verdict.get("date") or ""),
+        "date": history[-1]["date"] if history else "",
+        "history": history,
         "to_change": _change_table(verdict),
         "counts": {k: int(v) for k, v in (verdict.get("counts") or {}).items()},
         "checks": _check_table("checks", checks),
@@ -90,7 +93,7 @@ def _change_table(verdict: dict[str, Any]) -> Table:
         [
             verdict_cell(change["verdict"], text=str(change["verdict"])),
             Cell(shorten(change.get("parameter") or change["id"].replace("_", " "), 60)),
-            Cell(shorten(change["found"], 120), title=str(change["found"])),
+            Cell(shorten(change.get("console_found") or change["found"], 120), title=str(change["found"])),
             Cell(_expected(change), title=str(change["expected"])),
             Cell(shorten(change["remedy"], 300)),
             Cell(_where(change), title="; ".join(map(str, change.get("scopes", [])))),
@@ -109,6 +112,8 @@ def _where(change: dict[str, Any]) -> str:
 
 
 def _expected(check: Any) -> str:
+    if not is_missing(check.get("console_expected")):
+        return shorten(check["console_expected"], 120)
     text = shorten(check["expected"], 80)
     if not is_missing(check.get("tolerance")):
         text += f" ± {shorten(check['tolerance'])}"
