@@ -19,7 +19,7 @@ from isocenter.report.figure import Figure
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, plural, shorten, shown_unit
 
 #: What one printed page holds; the rest is counted on it and shown on the screen.
-PRINTED_CHANGES, PRINTED_VERDICTS = 7, 8
+PRINTED_CHANGES, PRINTED_VERDICTS = 7, 6
 #: Pictures of the phantom side by side.
 MOST_FIGURES = 2
 #: A check of the phantom whose limit the picture shows as a band.
@@ -101,7 +101,7 @@ def describe_verdict(entry: dict[str, Any]) -> dict[str, str]:
     return {
         "date": shorten(_day(entry), 12),
         "state": state_of(word),
-        "word": word,
+        "word": shorten(word, 12),
         "text": f"{counts.get('fail', '–')} fail, {counts.get('warn', '–')} warn",
         "title": to_change or "nothing to change",
     }
@@ -126,7 +126,7 @@ def _change(change: dict[str, Any]) -> dict[str, Any]:
 def _accepted(one: dict[str, Any]) -> str:
     """A difference that the trial accepts: which check, what it asks instead, why."""
     bounds = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in one["bounds"].items())
-    return shorten(f"{one['series']}, {one['check'].replace('_', ' ')}: {bounds} ({one['reason']})", 220)
+    return shorten(f"{one['series']}, {one['check'].replace('_', ' ')}: {bounds} ({one['reason']})", 160)
 
 
 def _expected(check: dict[str, Any]) -> str:
@@ -184,7 +184,7 @@ def draw_phantom(vials: list[dict[str, Any]], protocol: dict[str, Any]) -> list[
     figures = []
     for biomarker in dict.fromkeys(as_text(row.get("biomarker")) for row in vials):
         rows = [row for row in vials if as_text(row.get("biomarker")) == biomarker]
-        figures.append(_draw_bias(biomarker, rows, _tolerance(protocol, biomarker)))
+        figures.append(_draw_bias(shorten(biomarker, 24), rows, _tolerance(protocol, biomarker)))
     return figures[:MOST_FIGURES]
 
 
@@ -216,13 +216,13 @@ def _draw_bias(biomarker: str, rows: list[dict[str, Any]], tolerance: float) -> 
     sessions = sorted({one["session"] for one in drawn})
     used = [abs(one["bias"]) for one in drawn if one["used"] and not is_missing(one["bias"])]
     worst = format_number(max(used), 1) if used else "–"
-    band = f"band: ±{tolerance:g} %, the protocol's limit; " if tolerance else ""
+    band = f"band ±{tolerance:g} % (the protocol's limit), " if tolerance else ""
     alt = f"Bias of {biomarker} in each vial of the phantom: {len(used)} vials used, largest {worst} %"
     return Figure(
         f"{biomarker} of the phantom",
         alt,
         f"Measured minus reference before calibration, n = {len(used)} of {len(drawn)} vials used; {band}bars ±1.96 "
-        "standard errors; crosses are left out.",
+        "standard errors.",
         "", "", "",
         svg=draw_vial_bias(drawn, [], tolerance, unit, site_styles(sessions), alt),
     )  # fmt: skip
