@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
-from isocenter.dicom.deidentify import BLOT, FORMULA_STARTS, Redactor
+from isocenter.dicom.deidentify import FORMULA_STARTS
 from isocenter.dicom.survey import Person, Survey, Surveyed, survey_folders
 from isocenter.documents import read_document, read_rows
 from isocenter.entities import LABEL, Kind
@@ -24,6 +24,8 @@ from isocenter.quality.differences import propose_differences
 
 #: Stands where only a person knows.
 FILL_IN = "FILL-IN"
+#: What stands between the words of a path or name.
+_WORDS = re.compile(r"[^0-9a-zà-ɏ]+")
 #: No site's name is longer: it becomes a folder and a part of file names.
 LONGEST_NAME = 32
 
@@ -262,13 +264,19 @@ def _choose_source(root: Path, name: str, sources: Sequence[Path], survey: Surve
     resolved = [source.resolve() for source in sources]
     if len(resolved) == 1:
         text = resolved[0].relative_to(folder).as_posix() if folder in resolved[0].parents else resolved[0].as_posix()
-        if BLOT not in Redactor(survey.identifying).redact(text) and text.isprintable():
+        if text.isprintable() and not names_somebody(text, survey.identifying):
             return text
     draft.todo.append(
         f"move the DICOM below {layout.fill(layout.SITE_FOLDER, site=name)}/dicom: "
         + ("one folder holds it all there" if len(resolved) > 1 else "the name of its folder names a person")
     )
     return "dicom"
+
+
+def names_somebody(path: str, identifying: set[str]) -> bool:
+    """Whether a word of a path is a word of what names a person; words of three letters or less are none."""
+    words = {word for value in identifying for word in _WORDS.split(value.casefold()) if len(word) > 3}
+    return bool(set(_WORDS.split(path.casefold())) & (words | {value.casefold() for value in identifying}))
 
 
 def _format_participants(labels: dict[str, tuple[str, str]]) -> str:

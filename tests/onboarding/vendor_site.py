@@ -16,7 +16,7 @@ from check_site import check_site
 from index_site import index_site
 from isocenter import fitting, models
 from isocenter.dicom.write import write_series
-from isocenter.documents import read_document, read_phantom
+from isocenter.documents import read_phantom
 from isocenter.entities import Flag
 from isocenter.io.nifti import write_json
 from isocenter.io.tables import write_table
@@ -44,6 +44,9 @@ SHIM = {
     "id": "shim_spread", "statistic": "sd", "maximum": 30.0, "severity": "warn",
     "remedy": "Repeat {Shim} over the volume of the brain", "kinds": ["traveler"],
 }  # fmt: skip
+#: What is seen of the sampled times, from a multiple of the shortest to one of the longest; of echo trains, which a
+#: trial reads until they end in the background, about this much.
+SPANS = {"T1": SAMPLED["InversionTime"], "T2": (1.5, 4.0)}
 PARAMETERS = {"T1": ("inversion_efficiency",), "T2": ("B1",)}
 
 
@@ -134,7 +137,7 @@ class VendorSite:
         snr = self.phantom_snr.get(session, settings.phantom_snr)
         found, signal, times = fit_vials(truth, site, biomarker, settings, snr, self.seed + int(session))
         reference = PHANTOM.reference(biomarker, site.phantom_serial, 3.0, site.temperatures[session], 0.3)
-        least, most = SAMPLED["InversionTime" if biomarker == "T1" else "EchoTime"]
+        least, most = SPANS[biomarker]
         measurements, quality = [], []
         for index, known in enumerate(reference):
             ok = found.flag[index] == Flag.OK
@@ -196,8 +199,8 @@ class VendorSite:
         protocol = CONFIG / "protocols" / "brain_relaxometry.yaml"
         if not self.shims:
             return protocol
-        path = self.folder / "protocol.yaml"  # JSON is YAML
-        path.write_text(json.dumps({**read_document(protocol, "protocol"), "shim": [SHIM]}))
+        path = self.folder / "protocol.yaml"
+        path.write_text(f"{protocol.read_text()}\nshim: {json.dumps([SHIM])}\n")  # JSON is YAML
         return path
 
 
