@@ -210,7 +210,7 @@ PHANTOM = {
     "T1 read 25 % short": ("Siemens", {"ruler": 0.25}, ("01", "02"), {"bias"}, ()),
     "inversion of 0.7": ("Siemens", {"inversion_efficiency": 0.7}, ("01", "02"), {"inversion"}, ("Magn. preparation",)),
     "refocusing of 120 degrees": ("GE", {"refocusing_angle": 120.0}, ("01", "02"), {"transmit_field"}, ("TG (Auto",)),
-    "T1 moves by 6.5 % between two sessions": ("GE", {"drift": 0.065}, ("02",), {"drift", "repeatability"}, ("events",)),
+    "T1 moves by 6.5 % between sessions": ("GE", {"drift": 0.065}, ("02",), {"drift", "repeatability"}, ("events",)),
     # Noise lifts the late echoes of what relaxes fast: its bias is told too.
     "a loose coil": ("Philips", {"snr": 35.0}, ("01", "02"), {"signal_to_noise", "bias"}, ("Coil selection",)),
     "half of the vials unseen": ("Philips", {"absent": range(1, 9)}, ("01",), {"vials_used"}, ("all vials",)),
