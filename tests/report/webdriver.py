@@ -13,6 +13,7 @@ from pathlib import Path
 BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 DRIVER = shutil.which("chromedriver")
 WHY_NOT = "no Chromium with its driver on this machine: pages are not opened in a browser"
+HOST = "127.0.0.1"
 TAB = "\ue004"
 #: What a browser shows while it has nothing to do with the page: its own favicons and start pages.
 OWN = ("chrome:", "data:", "about:", "devtools:")
@@ -85,7 +86,7 @@ class Browser:
 def open_browser(folder: Path):
     """A headless browser whose profile lies in `folder`."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((HOST, 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [DRIVER, f"--port={port}", "--log-level=SEVERE"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -99,10 +100,10 @@ def open_browser(folder: Path):
     browser = None
     try:
         for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
                 break
             time.sleep(0.1)
-        browser = Browser(f"http://127.0.0.1:{port}", wanted)
+        browser = Browser(f"http://{HOST}:{port}", wanted)
         yield browser
     finally:
         if browser is not None:

@@ -12,6 +12,22 @@ from isocenter.quality.values import as_number, as_text, format_value
 
 Row = dict[str, Any]
 
+#: By the name of a statistic: its words on the certificate.
+WORDS = {
+    "max_abs_percent_bias": "largest bias of a vial",
+    "mean_percent_bias": "mean bias of the vials",
+    "rms_percent_residual": "error that calibration leaves",
+    "loo_rms_percent": "error of vials that calibration has not seen",
+    "n_used": "vials used",
+    "slope": "slope of the calibration",
+    "r_squared": "linearity (R² of measured on reference)",
+    "nonlinearity_percent": "largest distance of a vial from the straight line",
+    "repeatability_percent": "repeatability between sessions",
+    "drift_percent": "largest shift between sessions",
+    "inversion_efficiency": "inversion efficiency",
+    "b1": "B1 (achieved over nominal angle)",
+    "snr": "signal to noise",
+}
 #: Statistics that are pure numbers; the others are in percent.
 _NO_UNIT = ("n_used", "slope", "r_squared", "inversion_efficiency", "b1", "snr")
 
@@ -96,7 +112,7 @@ def _judge(rule: dict[str, Any], value: float, scope: str, console: Console) -> 
         id=rule["id"],
         group="phantom",
         scope=scope,
-        parameter=rule["statistic"].replace("_", " "),
+        parameter=WORDS[rule["statistic"]],
         expected=" and ".join(bounds),
         found=format_value(value, unit),
         remedy=console.word(choose_remedy(rule, console)),

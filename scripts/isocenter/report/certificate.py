@@ -16,6 +16,7 @@ from isocenter.io.nifti import write_bytes
 from isocenter.quality.phantom_statistics import is_used
 from isocenter.quality.values import as_number, as_text
 from isocenter.report.figure import Figure
+from isocenter.report.verdicts import day_of, describe_verdict
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, plural, shorten, shown_unit
 
 #: What one printed page holds; the rest is counted on it and shown on the screen.
@@ -66,7 +67,7 @@ def write_certificate(
         "state": state_of(word),
         "word": VERDICT_WORDS.get(word, word),
         "sentence": SENTENCES.get(word, ""),
-        "date": _day(history[-1]) if history else "",
+        "date": day_of(history[-1]) if history else "",
         "scanners": [_scanner(one, answer["tried"]) for one in answer["scanners"]],
         "changes": [_change(one) for one in answer["changes"]],
         "n_printed": PRINTED_CHANGES,
@@ -87,24 +88,6 @@ def _scanner(scanner: dict[str, Any], tried: dict[str, Any]) -> str:
     parts = [words or str(scanner.get("id", "")), f"{scanner['field_strength']:g} T"]
     parts += [f"serial {scanner['serial']}"] if scanner.get("serial") else []
     return shorten(", ".join(parts), 90)
-
-
-def _day(entry: dict[str, Any]) -> str:
-    return str(entry.get("date", ""))[:10]
-
-
-def describe_verdict(entry: dict[str, Any]) -> dict[str, str]:
-    """A line of the history as pages show it."""
-    counts = entry.get("counts") or {}
-    word = str(entry.get("verdict") or "unreadable")
-    to_change = shorten(", ".join(map(str, entry.get("changes") or [])).replace("_", " "), 200)
-    return {
-        "date": shorten(_day(entry), 12),
-        "state": state_of(word),
-        "word": shorten(word, 12),
-        "text": f"{counts.get('fail', '–')} fail, {counts.get('warn', '–')} warn",
-        "title": to_change or "nothing to change",
-    }
 
 
 def _change(change: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from isocenter.calibration.scale import scale_of
 from isocenter.calibration.scanners import list_curves
 from isocenter.figures.palette import site_styles, state_of
 from isocenter.figures.phantom import draw_vial_bias
-from isocenter.report.certificate import describe_verdict
 from isocenter.report.control import form_table, list_control_figures
 from isocenter.report.field_maps import shim_table
 from isocenter.report.figure import Figure
@@ -20,6 +19,7 @@ from isocenter.report.overview import list_needs
 from isocenter.report.plausibility import list_doubts, order_table
 from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
+from isocenter.report.verdicts import describe_verdict
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
 
 #: the bias that a vial may have when the trial's checks name none [%]
