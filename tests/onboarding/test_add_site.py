@@ -13,6 +13,7 @@ from isocenter.errors import ConfigError, DicomError
 from isocenter.settings import load_settings
 from isocenter.site_draft import draft_site
 
+REAL = CONFIG.parent.parent / "shared" / "data" / "nist_system_phantom" / "session_a_dicom.tar.gz"
 TIMES = [{"InversionTime": str(ti)} for ti in (50, 100, 200, 400, 800, 1500, 3000)]
 ECHOES = [{"EchoTime": str(10 * k)} for k in range(1, 17)]
 SPIN_ECHO = {"ScanningSequence": "SE", "RepetitionTime": "4000"}
@@ -54,6 +55,23 @@ def test_the_draft_holds_what_the_headers_tell(trial):
     assert fits["phantom", "MESE"] == "Multi-echo spin echo of the protocol"
     assert draft.differences == []
     assert set(texts(trial)) == {"site.yaml", "participants.tsv"}
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="no real session beside the repository (../shared/data)")
+def test_a_real_session_of_the_system_phantom(trial):
+    """Siemens Skyra: ten inversion times in series of their own, 32 echoes, flip angles that nobody asked for."""
+    (trial / "real").mkdir()
+    shutil.copyfile(REAL, trial / "real" / REAL.name)
+    draft = draft_site(trial, "real1", [trial / "real"])
+    assert draft.scanners == [("siemens1", "Siemens Skyra", "3 T", "46069")]
+    assert [row[:2] for row in draft.people] == [("phantom1", "phantom")]
+    fits = {suffix: what for _, suffix, _, _, what in draft.series if suffix}
+    assert fits == {
+        "IRT1": "Inversion recovery of the protocol",
+        "MESE": "Multi-echo spin echo of the protocol",
+        "VFA": "not in the protocol",
+    }
+    assert draft.differences == []
 
 
 def test_no_temperature_and_no_serial_number_is_made_up(trial):
