@@ -52,7 +52,7 @@ def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) 
                 parameter=as_text(row.get("suffix")) or "file",
                 expected="a series that can be used",
                 found=reason,
-                remedy=as_text(row.get("action")) or rule["remedy"],
+                remedy=_tell_site(as_text(row.get("action"))) or rule["remedy"],
             )
         )
     return checks
@@ -108,7 +108,7 @@ def check_sequences(scans: list[Row], protocol: dict[str, Any], console: Console
                     parameter=f"{block['title']} ({suffix})",
                     expected="present",
                     found=present.get(suffix) or (f"quarantined: {reason}" if reason else "missing"),
-                    remedy=as_text(row.get("action")) or console.word(choose_remedy(block, console)),
+                    remedy=_tell_site(as_text(row.get("action"))) or console.word(choose_remedy(block, console)),
                 )
             )
     return checks
@@ -209,6 +209,12 @@ def check_completeness(
                 )
             )
     return checks
+
+
+def _tell_site(action: str) -> str:
+    """What intake asks of a data manager, as the site is asked: the certificate is read by the site."""
+    asked = action.removeprefix("Ask the site to ")
+    return asked if asked == action else asked[:1].upper() + asked[1:]
 
 
 def _scope(row: Row) -> str:
