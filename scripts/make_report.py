@@ -27,6 +27,8 @@ def make_report(
     shims: Ins = (),
     distortions: Ins = (),
     alignments: Ins = (),
+    certificates: Ins = (),
+    histories: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -56,6 +58,8 @@ def make_report(
         shims,
         distortions,
         alignments,
+        certificates,
+        histories,
     )
     write_report(trial, report)
 

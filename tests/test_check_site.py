@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import check_site
-from isocenter.io.nifti import write_json
+from isocenter.io.nifti import write_image, write_json
 from isocenter.io.outcome import EXCLUSION_COLUMNS
 from isocenter.io.tables import write_table
 from isocenter.phantom.control import CONTROL_COLUMNS
@@ -24,11 +25,20 @@ class Site:
 
     def __init__(self, root: Path):
         self.root = root
+        self.consoles = [REPOSITORY / "config" / "consoles.yaml"]
+        self.when = "2026-03-01T10:00:00+00:00"
         self.scans: list[dict] = []
         self.exclusions: list[dict] = []
         self.vials = [
             {"session": "01", "phantom": "nist_system", "serial": "130-0093", "vial": i, "biomarker": "T1"}
-            | {"reference": 0.1 * i, "measured": 0.105 * i, "flag": "ok", "used": True, "inversion_efficiency": 0.95}
+            | {
+                "reference": 0.1 * i,
+                "measured": 0.105 * i,
+                "flag": "ok",
+                "used": True,
+                "inversion_efficiency": 0.95,
+                "snr": 200.0,
+            }
             for i in range(1, 9)
         ]
         self.control: list[dict] = []
@@ -46,7 +56,9 @@ class Site:
             f"{folder}/sub-{participant}_ses-01_run-1_{entity}-{k + 1}_{suffix}" for k in range(len(TIMES[suffix]))
         ]
         for name, time in zip(names, TIMES[suffix], strict=True):
+            write_image(self.root / "bids" / f"{name}.nii.gz", np.zeros((2, 2, 2), np.int16), np.diag([2.0, 2, 5, 1]))
             content = {KEYS[suffix]: time, "RepetitionTime": 5.0, "MagneticFieldStrength": 3.0}
+            content |= {"FlipAngle": 90.0, "PixelBandwidth": 230.0, "NumberOfAverages": 1.0, "Scanner": "scanner1"}
             content |= {"Manufacturer": "Siemens", "DeviceSerialNumber": "12345", "SoftwareVersions": "E11"}
             write_json(self.root / "bids" / f"{name}.json", content | sidecar)
         files = "|".join(f"{name}.nii.gz" for name in names)
@@ -70,9 +82,14 @@ class Site:
             [self.root / "T1.json"],
             REPOSITORY / "config" / "protocols" / "brain_relaxometry.yaml",
             self.root / "control.tsv",
+            consoles=self.consoles,
             verdict=self.root / "verdict.json",
+            certificate=self.root / "index.html",
+            history=self.root / "history.jsonl",
             schedule=SCHEDULE,
             bids=str(self.root / "bids"),
+            trial="A trial",
+            when=self.when,
         )
         return json.loads((self.root / "verdict.json").read_text(encoding="utf-8"))
 
@@ -93,7 +110,7 @@ def test_a_conforming_site_passes(site):
     assert answer["changes"] == []
     assert answer["counts"] == {"pass": len(answer["checks"]), "warn": 0, "fail": 0}
     groups = {check["group"] for check in answer["checks"]}
-    assert groups == {"intake", "completeness", "sequences", "protocol", "headers", "phantom"}
+    assert groups == {"intake", "completeness", "sequences", "protocol", "geometry", "headers", "phantom"}
 
 
 def test_every_check_has_what_the_certificate_shows(site):
@@ -111,7 +128,8 @@ def test_a_short_tr_warns_and_says_how_to_mend_it(site):
     assert broken(answer) == {("repetition_time", "sub-T01 ses-01 run-1 IRT1", "warn")}
     change = answer["changes"][0]
     assert (change["parameter"], change["expected"], change["found"]) == ("TR", "at least 4 s", "2.5 s")
-    assert change["remedy"] == "Raise TR to 4000 ms or more"
+    assert (change["console_expected"], change["console_found"]) == ("at least 4000 ms", "2500 ms")
+    assert change["remedy"] == 'Raise "TR" (Routine) to 4000 ms or more'
 
 
 def test_another_field_strength_fails(site):
@@ -178,3 +196,80 @@ def test_the_same_site_gives_the_same_bytes(site):
     first = (site.root / "verdict.json").read_bytes()
     site.judge()
     assert (site.root / "verdict.json").read_bytes() == first
+
+
+def test_the_remedy_speaks_the_language_of_the_console(site):
+    site.scans = [row for row in site.scans if not (row["participant_id"] == "T01" and row["suffix"] == "IRT1")]
+    philips = {"Manufacturer": "Philips", "PixelBandwidth": 110.0, "NumberOfAverages": 2.0, "ImagingFrequency": 127.77}
+    site.add("T01", "traveler", "IRT1", **philips)
+    changes = {change["id"]: change for change in site.judge()["changes"]}
+    assert changes["averages"]["parameter"] == "NSA"
+    assert changes["averages"]["remedy"] == 'Set "NSA" (Motion) to 1'
+    # 3.4 ppm of 127.77 MHz are 434.4 Hz.
+    bandwidth = changes["receiver_bandwidth"]
+    assert bandwidth["parameter"] == "Water-fat shift (pixels)"
+    assert (bandwidth["console_found"], bandwidth["found"]) == ("3.95 pixels", "110 Hz/px")
+    assert bandwidth["remedy"] == 'Lower "Water-fat shift (pixels)" (Contrast) to 1.89 pixels or less'
+
+
+def test_slices_that_moved_between_two_series_are_told(site):
+    image = sorted((site.root / "bids").rglob("sub-T01*echo-1_MESE.nii.gz"))[0]
+    affine = np.diag([2.0, 2, 5, 1])
+    affine[2, 3] = 12.5
+    write_image(image, np.zeros((2, 2, 2), np.int16), affine)
+    answer = site.judge()
+    assert broken(answer) == {("same_slices", "sub-T01 ses-01 run-1 IRT1 and MESE", "warn")}
+    assert answer["changes"][0]["found"] == "centers 12.5 mm apart"
+    assert "Copy Parameters" in answer["changes"][0]["remedy"]
+
+
+def test_a_series_that_nobody_asked_for_is_told_once_a_kind(site):
+    for number in range(2):
+        row = dict(site.scans[0]) | {"suffix": "MEGRE", "disposition": "ignored", "reason": "not needed", "files": ""}
+        site.scans.append(row | {"series_uid": f"1.9.{number}"})
+    answer = site.judge()
+    assert {name for name, _, _ in broken(answer)} == {"extra_series"}
+    assert answer["changes"][0]["found"] == "MEGRE in 1 session besides"
+
+
+def test_a_run_beyond_the_plan_is_told(site):
+    site.scans.append(dict(site.scans[0]) | {"run": "2", "series_uid": "1.2.99"})
+    site.scans.append(dict(site.scans[1]) | {"run": "2", "series_uid": "1.2.98"})
+    assert ("unplanned_run", "sub-T01 ses-01", "warn") in broken(site.judge())
+
+
+def test_the_history_grows_by_verdicts_that_differ(site):
+    site.judge()
+    site.when = "2026-03-02T10:00:00+00:00"
+    site.judge()
+    site.scans = [row for row in site.scans if row["kind"] == "phantom"]
+    site.when = "2026-03-03T10:00:00+00:00"
+    site.judge()
+    lines = [json.loads(line) for line in (site.root / "history.jsonl").read_text().splitlines()]
+    assert [(e["number"], e["date"][:10], e["verdict"]) for e in lines] == [
+        (1, "2026-03-01", "pass"),
+        (2, "2026-03-03", "warn"),
+    ]
+    assert lines[1]["changes"] == ["planned_session (warn)"]
+    page = (site.root / "index.html").read_text()
+    assert "2026-03-01" in page
+    assert "pass with warnings" in page
+
+
+def test_a_damaged_history_is_kept_and_told(site):
+    site.judge()
+    path = site.root / "history.jsonl"
+    path.write_bytes(b"\xff not json\n" + path.read_bytes().rstrip(b"\n"))
+    before = path.read_bytes()
+    site.scans = [row for row in site.scans if row["kind"] == "phantom"]
+    site.judge()
+    assert path.read_bytes().startswith(before + b"\n")
+    assert "unreadable" in (site.root / "index.html").read_text()
+
+
+def test_a_trial_without_consoles_speaks_in_sidecar_keys(site):
+    site.consoles = []
+    site.scans = [row for row in site.scans if not (row["participant_id"] == "T01" and row["suffix"] == "IRT1")]
+    site.add("T01", "traveler", "IRT1", RepetitionTime=2.5)
+    change = site.judge()["changes"][0]
+    assert (change["parameter"], change["remedy"]) == ("RepetitionTime", 'Raise "RepetitionTime" to 4 s or more')

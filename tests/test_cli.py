@@ -24,7 +24,7 @@ def test_version():
 
 def test_help_names_every_command():
     text = call("--help").stdout
-    for command in ("run", "demo", "simulate", "status", "check-site", "stats", "verify", "trace"):
+    for command in ("run", "demo", "simulate", "status", "add-site", "check-site", "stats", "verify", "trace"):
         assert command in text
 
 
@@ -32,7 +32,7 @@ def test_an_unknown_command_is_exit_2():
     assert call("bogus").returncode == 2
 
 
-@pytest.mark.parametrize("command", [("run",), ("status",), ("check-site", "siteA")])
+@pytest.mark.parametrize("command", [("run",), ("status",), ("check-site", "siteA"), ("add-site", "siteA", ".")])
 def test_outside_a_trial_the_error_says_what_to_do(tmp_path, command):
     ended = call(*command, cwd=tmp_path)
     assert ended.returncode == 2

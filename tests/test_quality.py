@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from isocenter import quality
 from isocenter.entities import Verdict
-from isocenter.quality.protocol import check_parameter, is_in_stratum
+from isocenter.quality.acquisition import is_in_stratum
+from isocenter.quality.protocol import check_parameter
 
 RULE = {"id": "check", "parameter": "RepetitionTime", "severity": "warn", "remedy": "Raise TR", "unit": "s"}
 
@@ -193,6 +194,9 @@ def test_intake_asks_only_for_what_the_site_can_mend():
         ("unusable_series", "warn", "no DICOM"),
     ]
     assert checks[1].remedy == "Export it again"
+    rows[2]["action"] = "Ask the site to send the series with its inversion times"
+    asked = quality.check_intake(rows, exclusions, LATE)[1].remedy
+    assert asked == "Send the series with its inversion times", "the site reads it"
 
 
 def test_a_site_without_usable_series_fails():

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from isocenter import __version__, audit_cli, decision_cli, export_cli, layout
+from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli
 from isocenter.errors import IsocenterError
-from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
+from isocenter.site_cli import check_trial
+from isocenter.terminal import (
+    console,
+    errors,
+    explain_failure,
+    run_progress,
+    show_alignment,
+    show_fit,
+    show_models,
+    show_phantom,
+)
 
 app = typer.Typer(
     name="isocenter",
@@ -45,7 +53,7 @@ def run(
     directory: Directory = Path("."),
 ) -> None:
     """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
-    os.chdir(_trial(directory))
+    os.chdir(check_trial(directory))
     raise typer.Exit(_run(cores, context.args))
 
 
@@ -55,7 +63,7 @@ def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int =
     if full and directory == Path("."):
         directory = Path("demo-full")  # a trial of its own, beside the plain one
     _simulate(directory, seed=seed, workers=cores, full=full)
-    os.chdir(_trial(directory))
+    os.chdir(check_trial(directory))
     raise typer.Exit(_run(cores, []))
 
 
@@ -74,33 +82,10 @@ def simulate(
 @app.command()
 def status(directory: Directory = Path(".")) -> None:
     """Say where every site stands, what failed and why, and what to do next."""
-    os.chdir(_trial(directory))
+    os.chdir(check_trial(directory))
     from isocenter.status_view import show_status
 
     show_status(_plan(), limit=None)
-
-
-@app.command("check-site")
-def check_site(
-    site: Annotated[str, typer.Argument(help="The site's folder name under sites/.")],
-    cores: Cores = ALL_CORES,
-    directory: Directory = Path("."),
-) -> None:
-    """Give the onboarding verdict of one site: exit 0 when it passes, 1 when it fails."""
-    from isocenter.overview import read_verdict
-    from isocenter.recorded_run import run_recorded
-
-    os.chdir(_trial(directory))
-    plan = _plan()
-    if site not in plan.sites:
-        raise IsocenterError(f"Unknown site {site!r}; known: {', '.join(plan.sites) or 'none'}; see sites/")
-    target = layout.fill(layout.VERDICT, site=site)
-    outcome = run_recorded(Path.cwd(), cores=cores, options=[str(target)])
-    if outcome.returncode:
-        _explain_failure(outcome)
-        raise typer.Exit(2)
-    _show_checks(target)
-    raise typer.Exit(1 if read_verdict(target) == "fail" else 0)
 
 
 @app.command()
@@ -122,7 +107,7 @@ def phantom(
     """Measure one phantom session: vials, calibrations and a page; exit 1 when the answer is fail."""
     from isocenter.phantom_command import measure_folder
 
-    with _progress() as progress:
+    with run_progress() as progress:
         task = progress.add_task("reading DICOM", total=None)
         outcome = measure_folder(
             dicom, out, phantom=phantom, serial=serial, temperature=temperature, temperature_stderr=temperature_stderr,
@@ -185,7 +170,7 @@ def fit(
         raise typer.Exit(0 if list_models else 2)
     if out is None:
         raise IsocenterError("There is no folder to write to; what to do: name one with --out DIR")
-    with _progress() as progress:
+    with run_progress() as progress:
         task = progress.add_task(f"reading {len(niftis or [])} file(s)", total=None)
         outcome = fit_files(
             model, niftis or [], out, robust=robust, noise=noise, sigma=sigma, mask=mask, b1=b1, t1=t1,
@@ -224,7 +209,7 @@ def align(
     from isocenter.align_command import align_files
     from isocenter.fit_command import read_options
 
-    with _progress() as progress:
+    with run_progress() as progress:
         progress.add_task(f"aligning by the method {method}", total=None)
         outcome = align_files(
             niftis, out, model=model, method=method, options=read_options(option or []), limit=limit, mask=mask,
@@ -241,15 +226,6 @@ def _plan():
     return Plan(load_settings(Path.cwd()))
 
 
-def _trial(directory: Path) -> Path:
-    if not (directory / layout.CONFIG).is_file():
-        raise IsocenterError(
-            f"This is no trial folder: {directory / layout.CONFIG} is missing; "
-            "what to do: go to the trial's folder, or name it with --directory"
-        )
-    return directory
-
-
 def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
     sys.path.insert(0, str(REPOSITORY / "scripts"))
     from simulate_trial import FULL, PLAIN, is_simulated, place_config, simulate_trial
@@ -259,7 +235,7 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
     if is_simulated(directory, seed=seed, **size):
         console.print("The demonstration trial is already simulated; its DICOM is used as it is")
         return
-    with _progress() as progress:
+    with run_progress() as progress:
         task = progress.add_task("simulating", total=None)
         simulate_trial(
             directory / "config" / "phantoms" / "nist_system.yaml",
@@ -279,7 +255,7 @@ def _run(cores: int, options: list[str]) -> int:
     plan = _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
-    with _progress() as progress:
+    with run_progress() as progress:
         task = progress.add_task("planning", total=None)
 
         def show(now):
@@ -301,53 +277,13 @@ def _run(cores: int, options: list[str]) -> int:
     elif not outcome.returncode:
         console.print(f"{outcome.n_jobs} jobs in {outcome.seconds:.0f} s")
     if outcome.returncode:
-        _explain_failure(outcome)
+        explain_failure(outcome)
         return 2 if outcome.is_locked else 1
     if not set(options) & {"-n", "--dry-run", "--dryrun"}:
         from isocenter.status_view import show_status
 
         show_status(_plan(), limit=12)
     return 0
-
-
-def _explain_failure(outcome) -> None:
-    if outcome.is_locked:
-        errors.print(
-            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
-            "or, when none runs, say: isocenter run -- --unlock",
-            soft_wrap=True,
-        )
-        return
-    errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
-    for line in outcome.tail:
-        errors.print(line, highlight=False, soft_wrap=True)
-    errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
-def _show_checks(path: Path) -> None:
-    import json
-
-    verdict = json.loads(path.read_text(encoding="utf-8"))
-    table = Table(title=f"Onboarding of {verdict.get('site', '')}: {verdict.get('verdict', '')}", title_justify="left")
-    for column in ("check", "scope", "verdict", "expected", "found", "remedy"):
-        table.add_column(column, overflow="fold")
-    for check in verdict.get("checks", []):
-        if check["verdict"] != "pass":
-            mark = f"{VERDICT_MARK.get(check['verdict'], '')} {check['verdict']}"
-            cells = (check["id"], check["scope"], mark, check["expected"], check["found"], check["remedy"])
-            table.add_row(*map(str, cells))
-    console.print(table)
 
 
 @app.callback(invoke_without_command=True)
@@ -358,9 +294,8 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-decision_cli.add_commands(app)
-audit_cli.add_commands(app)
-export_cli.add_commands(app)
+for commands in (site_cli, decision_cli, audit_cli, export_cli):
+    commands.add_commands(app)
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ PARTICIPANTS = f"{SITES}/{{site}}/participants.tsv"
 SESSIONS = f"{SITES}/{{site}}/sessions.tsv"
 #: What people left out of the analysis, and why; ``isocenter exclude`` and ``include`` write it.
 LEFT_OUT = f"{SITES}/{{site}}/exclusions.tsv"
+#: Where a site may differ from the protocol; a person accepts each entry, with a reason.
+DIFFERENCES = f"{SITES}/{{site}}/differences.yaml"
 _SENT = f"{SITES}/{{site}}/rois/sub-{{participant}}_ses-{{session}}_run-{{run}}_{{suffix}}"
 #: The labels that a site drew on one of its series (BIDS: a table of index and name beside the image).
 SENT_REGIONS = f"{_SENT}_dseg.nii.gz"
@@ -41,7 +43,9 @@ SCANS = f"{SITE}/intake/scans.tsv"
 INTAKE_EXCLUSIONS = f"{SITE}/intake/exclusions.tsv"
 INTAKE_INDEX = f"{SITE}/intake/index.json"
 VERDICT = f"{SITE}/onboarding/verdict.json"
-SITE_PAGE = f"{SITE}/onboarding/index.html"
+#: One line a verdict that differed from the one before; it only grows.
+VERDICT_HISTORY = f"{SITE}/onboarding/history.jsonl"
+CERTIFICATE = f"{SITE}/onboarding/index.html"
 BIDS = f"{SITE}/bids"
 DERIVATIVES = f"{SITE}/derivatives/isocenter"
 #: What makes them a BIDS dataset, by the name of the step's output.

@@ -334,6 +334,16 @@ class Plan(PhantomPlan, FieldPlan):
         """The folder of a site's DICOM, relative to its own folder unless absolute."""
         return layout.fill(layout.SITE_FOLDER, site=site) / self.settings.site(site)["source"]
 
+    def consoles_file(self) -> list[str]:
+        """How consoles name parameters, as a list of none or one."""
+        path = self.settings.config["files"]["consoles"]
+        return [path] if Path(path).is_file() else []
+
+    def differences_file(self, site: str) -> list[str]:
+        """Where a site may differ from the protocol, as a list of none or one."""
+        path = layout.fill(layout.DIFFERENCES, site=site)
+        return [str(path)] if path.is_file() else []
+
     def sessions_file(self, site: str) -> list[str]:
         """The optional ``sessions.tsv`` of a site, as a list of none or one."""
         path = layout.fill(layout.SESSIONS, site=site)

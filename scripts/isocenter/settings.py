@@ -19,6 +19,7 @@ from isocenter.documents import read_document, read_phantom, read_rows
 from isocenter.entities import Kind, check_label
 from isocenter.errors import ConfigError, explain
 from isocenter.named_options import resolve_names
+from isocenter.protocol_words import check_differences, check_words
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def load_settings(root: Path) -> Settings:
     known = complaints.collect(read_document, root / files["biomarkers"], "biomarkers", name=files["biomarkers"])
     claims = complaints.collect(read_document, root / files["claims"], "claims", name=files["claims"])
     protocol = complaints.collect(read_document, root / files["protocol"], "protocol", name=files["protocol"])
+    check_words(root, files, protocol, complaints)
     names = complaints.collect(find_sites, root, config["sites"]) or []
     sites: dict[str, dict[str, Any]] = {}
     participants: dict[str, list[dict[str, str]]] = {}
@@ -94,6 +96,7 @@ def load_settings(root: Path) -> Settings:
         if site is not None and people is not None and visits is not None:
             sites[name], participants[name], sessions[name] = site, people, visits
             _check_site(name, site, people, visits, protocol, complaints)
+            check_differences(root, name, protocol, complaints)
             _check_regions(root, name, site, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)

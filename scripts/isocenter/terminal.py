@@ -1,14 +1,59 @@
 """What commands print when they are done: tables for a terminal."""
 
+from collections.abc import Iterable, Sequence
+
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from isocenter import layout
 
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
 errors = Console(stderr=True, markup=False)
 
 VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
+
+
+def run_progress() -> Progress:
+    """The bar of a run: what it does, how many of how many, how long."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def explain_failure(outcome) -> None:
+    """Why a run of the workflow ended early, and where its log is."""
+    if outcome.is_locked:
+        errors.print(
+            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
+            "or, when none runs, say: isocenter run -- --unlock",
+            soft_wrap=True,
+        )
+        return
+    errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
+    for line in outcome.tail:
+        errors.print(line, highlight=False, soft_wrap=True)
+    errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
+
+
+def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table of plain texts, unless it has no rows."""
+    rows = list(rows)
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
 
 
 def show_phantom(outcome) -> None:

@@ -1,9 +1,16 @@
 """No site and no phantom can stop the others."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+
+from end_to_end.conftest import REPOSITORY
 
 from isocenter import layout
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
 
 
 def test_a_site_whose_dicom_vanished_stops_nobody(copy_of_small):
@@ -16,6 +23,13 @@ def test_a_site_whose_dicom_vanished_stops_nobody(copy_of_small):
     assert (exclusions["stage"] == "schedule").sum() == 2 * 3 + 2  # runs of two travelers, sessions of the phantom
     verdict = json.loads((copy_of_small.directory / layout.VERDICT.format(site="siteB")).read_text())
     assert verdict["verdict"] == "fail"
+    history = (copy_of_small.directory / layout.VERDICT_HISTORY.format(site="siteB")).read_text().splitlines()
+    assert [json.loads(line)["verdict"] for line in history][-1] == "fail"
+    assert len(history) == 2, "the verdict before the DICOM vanished stands there too"
+    command = [sys.executable, "-c", "from isocenter.cli import main; main()", "check-site", "siteB"]
+    ended = subprocess.run(command, cwd=copy_of_small.directory, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert "onboarding/index.html" in ended.stdout
 
 
 def test_a_site_without_its_phantom_keeps_its_raw_values(copy_of_small):

@@ -96,6 +96,25 @@ def test_every_bad_thing_is_a_row_with_a_reason(demo):
     assert set(words) <= set(bad["what"])
 
 
+def test_onboarding_tells_what_was_spoiled_and_nothing_else(demo):
+    """Every check of every site on the whole chain: none fails but for the seeded bad things, each at its site."""
+    import json
+
+    names = {
+        "non_dicom_file": {"unusable_series"},
+        "missing_inversion_time": {"unusable_series", "required_series"},
+        "truncated_dicom": {"unusable_series", "required_series"},
+        "missing_visit": {"planned_session"},
+    }
+    bad = demo.table("demo-truth/bad.tsv")
+    for site, things in bad.groupby("site"):
+        answer = json.loads((demo.directory / layout.fill(layout.VERDICT, site=site)).read_text())
+        told = {check["id"] for check in answer["checks"] if check["verdict"] != "pass"}
+        assert told == set().union(*(names.get(what, set()) for what in things["what"])), site
+        assert answer["counts"]["pass"] > 300
+        assert answer["verdict"] == ("warn" if told else "pass")
+
+
 def test_each_metric_has_a_verdict(demo):
     verdicts = demo.table(layout.QUALIFICATION)
     assert set(zip(verdicts["biomarker"], verdicts["roi"], strict=True)) == {

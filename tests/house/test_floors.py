@@ -19,12 +19,13 @@ FLOORS = {
     3: ("io", "dicom", "dataset", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
+        "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step",
+        "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli",
+        "export_cli", "site_draft", "site_cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -53,7 +54,13 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.audit_cli", "isocenter.cli", "isocenter.decision_cli", "isocenter.export_cli"),
+    "typer": (
+        "isocenter.audit_cli",
+        "isocenter.cli",
+        "isocenter.decision_cli",
+        "isocenter.export_cli",
+        "isocenter.site_cli",
+    ),
     "rich": (
         "isocenter.audit_cli",
         "isocenter.cli",

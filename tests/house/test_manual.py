@@ -12,6 +12,8 @@ EXPECTED = {
     "biomarkers",
     "claims",
     "config",
+    "consoles",
+    "differences",
     "exclusions",
     "heart",
     "participants",
@@ -83,7 +85,7 @@ def test_key_tables_are_the_schemas():
 
 
 def test_numbers_say_their_unit():
-    for name in ("biomarkers", "protocol", "site"):
+    for name in ("biomarkers", "differences", "protocol", "site"):
         for row in list_keys(name):
             if row["type"] == "number":
                 assert row["unit"], f"{name}: {row['key']} has no unit"

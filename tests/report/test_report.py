@@ -213,6 +213,17 @@ def test_site_page_shows_verdict_phantom_calibration_maps_motion_and_exclusions(
         assert words in text, words
 
 
+def test_site_page_leads_to_the_certificate_and_shows_earlier_verdicts(built):
+    text = (built[2] / "sites" / "siteB.html").read_text(encoding="utf-8")
+    assert '<a href="../certificates/siteB.html">Certificate for the site</a>' in text
+    assert "Verdict of 2026-03-03." in text
+    assert "0 fail. Verdict of" in re.sub(r"\s+", " ", text)
+    assert [text.index(f"2026-0{month}-03 <span") for month in (3, 2, 1)] == sorted(
+        text.index(f"2026-0{month}-03 <span") for month in (3, 2, 1)
+    )
+    assert (built[2] / "certificates" / "siteB.html").is_file()
+
+
 def test_site_page_shows_the_field(built):
     text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8"))
     for words in ("Two echoes without phase", "27.3", "FWHM [Hz]", "Distortion of dwi", "_run-1_dwi_distortion.png"):

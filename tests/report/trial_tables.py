@@ -16,7 +16,9 @@ from isocenter.io.outcome import EXCLUSION_COLUMNS
 from isocenter.io.tables import write_table
 from isocenter.phantom.control import chart_sessions
 from isocenter.regions.order import check_order
+from isocenter.report.certificate import write_certificate
 
+from .certificate_content import PROTOCOL, make_answer, make_history, make_vials
 from .statistics_tables import make_statistics
 
 SITES = {"siteA": 0.03, "siteB": -0.05, "siteC": 0.07, "siteD": -0.02}
@@ -94,7 +96,7 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
     write_table(root / layout.PLAUSIBILITY, check_order(measurements, parameters))
     paths["tables"].append(root / layout.PLAUSIBILITY)
     for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls", "shims",
-                 "distortions", "alignments"):  # fmt: skip
+                 "distortions", "alignments", "certificates", "histories"):  # fmt: skip
         paths[kind] = []
     for site in [] if is_empty else sites:
         _write_site(root, site, rng, paths)
@@ -383,6 +385,13 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
         },
     )
     paths["verdicts"].append(path)
+    history = make_history(3)
+    path = root / layout.fill(layout.VERDICT_HISTORY, site=site)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in history))
+    paths["histories"].append(path)
+    path = root / layout.fill(layout.CERTIFICATE, site=site)
+    write_certificate(path, make_answer(4, HOSTILE if site == "siteC" else ""), history, make_vials(), PROTOCOL)
+    paths["certificates"].append(path)
     grid = np.hypot(*np.meshgrid(np.linspace(-1, 1, 28), np.linspace(-1, 1, 28), indexing="ij"))
     shells = np.where(grid < 0.45, 1, np.where(grid < 0.75, 2, np.where(grid < 0.85, 3, 0)))
     labels = np.repeat(shells[:, :, None], 5, axis=2).astype(np.int16)

@@ -1,4 +1,6 @@
-# Onboard: protocol, completeness, phantom and shim checks -> one verdict a site, with what to change.
+# Onboard: protocol, geometry, completeness, phantom and shim checks -> one verdict a site, with what to change.
+# Needs  the site's intake, sidecars, vials, calibrations, control charts, shim figures
+# Gives  onboarding/verdict.json, index.html (the certificate, one page when printed), history.jsonl (only grows)
 
 
 rule check_site:
@@ -12,8 +14,12 @@ rule check_site:
         shims=lambda wildcards: after_intake(wildcards).shim_files(wildcards.site),
         calibrations=lambda wildcards: PLAN.site_calibrations(wildcards.site),
         protocol=PLAN.settings.config["files"]["protocol"],
+        consoles=PLAN.consoles_file(),
+        differences=lambda wildcards: PLAN.differences_file(wildcards.site),
     output:
         verdict=layout.VERDICT,
+        certificate=layout.CERTIFICATE,
+        history=update(layout.VERDICT_HISTORY),
     log:
         f"{layout.LOGS}/check_site/{{site}}.log",
     conda:
@@ -21,6 +27,7 @@ rule check_site:
     params:
         schedule=PLAN.settings.config["schedule"],
         bids=lambda wildcards: str(layout.fill(layout.BIDS, site=wildcards.site)),
+        trial=PLAN.settings.config["trial"],
         code=code_digest("check_site"),
     message:
         "onboarding verdict of {wildcards.site}"

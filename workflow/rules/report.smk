@@ -25,6 +25,8 @@ rule make_report:
         alignments=lambda wildcards: after_every_intake().per_aligned(
             layout.MOTION_FIGURE
         ),
+        certificates=expand(layout.CERTIFICATE, site=PLAN.sites),
+        histories=expand(layout.VERDICT_HISTORY, site=PLAN.sites),
     output:
         report=layout.REPORT,
     log:

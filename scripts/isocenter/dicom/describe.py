@@ -15,7 +15,7 @@ from isocenter.dicom import enhanced
 from isocenter.dicom.deidentify import Redactor
 from isocenter.dicom.headers import read_header
 from isocenter.dicom.privacy import as_day, find_identifying, find_personal
-from isocenter.dicom.values import Header, read_number, read_text, read_words
+from isocenter.dicom.values import Header, read_number, read_numbers, read_text, read_words
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import Vendor
 
@@ -144,6 +144,9 @@ def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
         number = read_number(header, keyword)
         if number is not None:
             sidecar[key] = number
+    samples = _read_samples(header)
+    if samples:
+        sidecar["FrequencyEncodingSteps"] = samples
     words = read_words(header, "ImageType")
     if words:
         sidecar["ImageType"] = list(words)
@@ -164,6 +167,16 @@ def _without_names(sidecar: dict[str, Any], header: Header) -> dict[str, Any]:
             value = [redactor.redact(v) if isinstance(v, str) else v for v in value]
         told[key] = value
     return told
+
+
+def _read_samples(header: Header) -> int:
+    """How many samples one readout has, before any interpolation; 0 where the header does not tell.
+
+    Acquisition Matrix (0018,1310) holds frequency rows and columns, then those of the phase; two of the four are 0.
+    """
+    whole = read_number(header, "MRAcquisitionFrequencyEncodingSteps")
+    matrix = read_numbers(header, "AcquisitionMatrix", 4) or (whole or 0.0,)
+    return int(max(matrix[:2]))
 
 
 def _image_words(header: Header) -> set[str]:

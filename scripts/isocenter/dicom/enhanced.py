@@ -36,6 +36,7 @@ PLACES = {
     "ComplexImageComponent": ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     "PixelBandwidth": ("MRImagingModifierSequence", "PixelBandwidth"),
     "ImagingFrequency": ("MRImagingModifierSequence", "TransmitterFrequency"),
+    "MRAcquisitionFrequencyEncodingSteps": ("MRFOVGeometrySequence", "MRAcquisitionFrequencyEncodingSteps"),
     "NumberOfAverages": ("MRAveragesSequence", "NumberOfAverages"),
     "ReceiveCoilName": ("MRReceiveCoilSequence", "ReceiveCoilName"),
     "TransmitCoilName": ("MRTransmitCoilSequence", "TransmitCoilName"),

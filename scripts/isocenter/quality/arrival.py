@@ -1,9 +1,11 @@
-"""What arrived: usable series, required series, planned visits."""
+"""What arrived: usable series, required and extra series, planned visits."""
 
+from collections.abc import Collection
 from typing import Any
 
 from isocenter.entities import Disposition
 from isocenter.quality.check import Check, make_check
+from isocenter.quality.consoles import Console, choose_remedy
 from isocenter.quality.values import as_text, count_words
 
 Row = dict[str, Any]
@@ -50,17 +52,19 @@ def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) 
                 parameter=as_text(row.get("suffix")) or "file",
                 expected="a series that can be used",
                 found=reason,
-                remedy=as_text(row.get("action")) or rule["remedy"],
+                remedy=_tell_site(as_text(row.get("action"))) or rule["remedy"],
             )
         )
     return checks
 
 
-def check_sequences(scans: list[Row], protocol: dict[str, Any]) -> list[Check]:
+def check_sequences(scans: list[Row], protocol: dict[str, Any], console: Console | None = None) -> list[Check]:
     """Whether every run of every participant holds each series that the protocol requires.
 
     One run that lacks a series counts as the series' severity; a series that no run holds fails the site.
+    console : of the site's scanners
     """
+    console = console or Console()
     runs: dict[tuple[str, str, str, str], dict[str, str]] = {}
     refused: dict[tuple[str, ...], Row] = {}
     for row in scans:
@@ -85,7 +89,7 @@ def check_sequences(scans: list[Row], protocol: dict[str, Any]) -> list[Check]:
                     parameter=f"{block['title']} ({suffix})",
                     expected="in at least one run",
                     found=f"in {count_words(number_held, 'run')}",
-                    remedy=block["remedy"],
+                    remedy=console.word(choose_remedy(block, console)),
                 )
             )
     for (kind, participant, session, number), present in sorted(runs.items()):
@@ -104,10 +108,44 @@ def check_sequences(scans: list[Row], protocol: dict[str, Any]) -> list[Check]:
                     parameter=f"{block['title']} ({suffix})",
                     expected="present",
                     found=present.get(suffix) or (f"quarantined: {reason}" if reason else "missing"),
-                    remedy=as_text(row.get("action")) or block["remedy"],
+                    remedy=_tell_site(as_text(row.get("action"))) or console.word(choose_remedy(block, console)),
                 )
             )
     return checks
+
+
+def check_extra_series(
+    scans: list[Row], protocol: dict[str, Any], known: Collection[str], rule: dict[str, Any]
+) -> list[Check]:
+    """Series that could be measured and that the protocol does not ask for, one check a participant's kind and suffix.
+
+    What cannot be converted (localizers, the scanner's own maps) is no extra series. known : the suffixes of intake
+    """
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in scans:
+        kind, suffix = as_text(row.get("kind")), as_text(row.get("suffix"))
+        is_wanted = kind in protocol["series"].get(suffix, {}).get("kinds", [])
+        if kind and suffix in known and not is_wanted and suffix not in rule["allowed"]:
+            scope = f"sub-{as_text(row.get('participant_id'))} ses-{as_text(row.get('session'))}"
+            found.setdefault((kind, suffix), set()).add(scope)
+    asked = {
+        kind: ", ".join(suffix for suffix, block in protocol["series"].items() if kind in block["kinds"]) or "no series"
+        for kind, _ in found
+    }
+    return [
+        make_check(
+            False,
+            severity=rule["severity"],
+            id="extra_series",
+            group="sequences",
+            scope=", ".join(sorted(scopes)[:3]) + (f" and {len(scopes) - 3} more" if len(scopes) > 3 else ""),
+            parameter=suffix,
+            expected=f"of a {kind}: {asked[kind]}",
+            found=f"{suffix} in {count_words(len(scopes), 'session')} besides",
+            remedy=rule["remedy"],
+        )
+        for (kind, suffix), scopes in sorted(found.items())
+    ]
 
 
 def check_completeness(
@@ -140,6 +178,21 @@ def check_completeness(
                     remedy=rule["remedy"],
                 )
             )
+            if runs > wanted:
+                checks.append(
+                    make_check(
+                        False,
+                        severity="warn",
+                        id="unplanned_run",
+                        group="completeness",
+                        scope=f"sub-{participant} ses-{session}",
+                        parameter="runs",
+                        expected=count_words(wanted, "run"),
+                        found=count_words(runs, "run"),
+                        remedy="Take the run out that was repeated because it was bad, or mend the trial's schedule: "
+                        "all runs are measured",
+                    )
+                )
         extra = sorted(session for who, session in arrived if who == participant and session not in plan)
         if plan and extra:
             checks.append(
@@ -156,6 +209,12 @@ def check_completeness(
                 )
             )
     return checks
+
+
+def _tell_site(action: str) -> str:
+    """What intake asks of a data manager, as the site is asked: the certificate is read by the site."""
+    asked = action.removeprefix("Ask the site to ")
+    return asked if asked == action else asked[:1].upper() + asked[1:]
 
 
 def _scope(row: Row) -> str:

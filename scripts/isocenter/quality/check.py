@@ -11,9 +11,10 @@ from isocenter.entities import Verdict
 class Check:
     """One question put to a site's data, and its answer.
 
-    group : intake, sequences, protocol, completeness, headers, phantom or shim
+    group : intake, sequences, protocol, geometry, completeness, headers, phantom or shim
     scope : what was looked at · parameter : as the scanner's console names it
     severity : what it counts when it does not hold · tolerance, unit : of `expected`, where it is a number
+    console_expected, console_found : the same in the unit that the scanner's console shows, "" where it has none
     """
 
     id: str
@@ -27,6 +28,8 @@ class Check:
     remedy: str
     tolerance: float | None = None
     unit: str = ""
+    console_expected: str = ""
+    console_found: str = ""
 
 
 def make_check(holds: bool, *, severity: str, **fields: Any) -> Check:
@@ -57,8 +60,18 @@ def summarize(checks: list[Check]) -> list[dict[str, Any]]:
     return sorted(changes.values(), key=lambda change: change["verdict"] != Verdict.FAIL)
 
 
-def build_verdict(site: dict[str, Any], protocol: dict[str, Any], checks: list[Check]) -> dict[str, Any]:
-    """What ``verdict.json`` holds: the overall verdict, counts, what to change, every check."""
+def build_verdict(
+    site: dict[str, Any],
+    protocol: dict[str, Any],
+    checks: list[Check],
+    tried: dict[str, Any] | None = None,
+    accepted: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """What ``verdict.json`` holds: the overall verdict, counts, what to change, what was tried, every check.
+
+    tried : what the verdict rests on, by name (how many series, participants, sessions …)
+    accepted : differences from the protocol that the trial accepts of this site
+    """
     return {
         "site": site["site"],
         "title": site.get("title", ""),
@@ -67,5 +80,7 @@ def build_verdict(site: dict[str, Any], protocol: dict[str, Any], checks: list[C
         "verdict": judge(checks),
         "counts": {word: sum(check.verdict == word for check in checks) for word in Verdict},
         "changes": summarize(checks),
+        "tried": tried or {},
+        "accepted": accepted or [],
         "checks": [asdict(check) for check in checks],
     }

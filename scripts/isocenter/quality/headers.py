@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from isocenter.quality.acquisition import FIELD_TOLERANCE_PERCENT, Acquisition
 from isocenter.quality.check import Check, make_check
-from isocenter.quality.protocol import FIELD_TOLERANCE_PERCENT, Acquisition
 from isocenter.quality.values import as_number, count_words, describe_values, format_value
 
 #: Sidecar keys that tell who a person is; none may leave intake.

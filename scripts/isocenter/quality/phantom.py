@@ -1,23 +1,48 @@
-"""The phantom's result: bias before calibration, what calibration leaves, vials used, the scanner over time."""
+"""The phantom's result against the protocol: bias, linearity, what calibration leaves, the scanner over time."""
 
 import math
-import statistics
+from collections.abc import Mapping
 from typing import Any
 
-from isocenter.calibration.scale import scale_of
 from isocenter.calibration.scanners import list_curves
 from isocenter.quality.check import Check, make_check
+from isocenter.quality.consoles import Console, choose_remedy
+from isocenter.quality.phantom_statistics import OVER_SESSIONS, compare_sessions, compute_phantom_statistics
 from isocenter.quality.values import as_number, as_text, format_value
 
 Row = dict[str, Any]
 
-#: Statistics that are medians over the vials used, of the column of the same name.
-MEDIANS = ("inversion_efficiency", "b1", "snr")
-_NO_UNIT = ("n_used", "slope", *MEDIANS)
+#: By the name of a statistic: its words on the certificate.
+WORDS = {
+    "max_abs_percent_bias": "largest bias of a vial",
+    "mean_percent_bias": "mean bias of the vials",
+    "rms_percent_residual": "error that calibration leaves",
+    "loo_rms_percent": "error of vials that calibration has not seen",
+    "n_used": "vials used",
+    "slope": "slope of the calibration",
+    "r_squared": "linearity (R² of measured on reference)",
+    "nonlinearity_percent": "largest distance of a vial from the straight line",
+    "repeatability_percent": "repeatability between sessions",
+    "drift_percent": "largest shift between sessions",
+    "inversion_efficiency": "inversion efficiency",
+    "b1": "B1 (achieved over nominal angle)",
+    "snr": "signal to noise",
+}
+#: Statistics that are pure numbers; the others are in percent.
+_NO_UNIT = ("n_used", "slope", "r_squared", "inversion_efficiency", "b1", "snr")
 
 
-def check_phantom(vials: list[Row], calibrations: list[dict[str, Any]], rules: list[dict[str, Any]]) -> list[Check]:
-    """The phantom's result per session and biomarker, and whether each calibration could be made."""
+def check_phantom(
+    vials: list[Row],
+    calibrations: list[dict[str, Any]],
+    rules: list[dict[str, Any]],
+    consoles: Mapping[str, Console] | None = None,
+) -> list[Check]:
+    """The phantom's result per session and biomarker, over sessions, and whether each calibration could be made.
+
+    consoles : by the id of a scanner; "" for any other
+    """
+    consoles = consoles or {}
     checks = []
     by_scanner = {
         (as_text(calibration.get("biomarker")), scanner): curve
@@ -45,29 +70,54 @@ def check_phantom(vials: list[Row], calibrations: list[dict[str, Any]], rules: l
     for (phantom, serial, session, biomarker), rows in sorted(sessions.items()):
         own = by_scanner.get((biomarker, as_text(rows[0].get("scanner"))), by_scanner.get((biomarker, ""), {}))
         found = compute_phantom_statistics(rows, own)
+        scope = " ".join(filter(None, (phantom or "phantom", serial, f"ses-{session}", biomarker)))
+        checks += [
+            _judge(rule, found[rule["statistic"]], scope, _console_of(rows, consoles))
+            for rule in rules
+            if rule["statistic"] not in OVER_SESSIONS and biomarker in rule.get("biomarkers", [biomarker])
+        ]
+    return checks + _check_sessions(vials, rules, consoles)
+
+
+def _check_sessions(vials: list[Row], rules: list[dict[str, Any]], consoles: Mapping[str, Console]) -> list[Check]:
+    """What only several sessions of one phantom on one scanner show: repeatability and drift."""
+    series: dict[tuple[str, ...], list[Row]] = {}
+    for row in vials:
+        key = tuple(as_text(row.get(name)) for name in ("scanner", "phantom", "serial", "biomarker"))
+        series.setdefault(key, []).append(row)
+    checks = []
+    for (scanner, phantom, serial, biomarker), rows in sorted(series.items()):
+        found = compare_sessions(rows)
         for rule in rules:
-            if biomarker not in rule.get("biomarkers", [biomarker]):
-                continue
-            unit = "" if rule["statistic"] in _NO_UNIT else "percent"
-            value = found[rule["statistic"]]
-            low, high = rule.get("minimum", -math.inf), rule.get("maximum", math.inf)
-            bounds = [f"at least {format_value(low, unit)}"] if "minimum" in rule else []
-            bounds += [f"at most {format_value(high, unit)}"] if "maximum" in rule else []
-            checks.append(
-                make_check(
-                    low <= value <= high,
-                    severity=rule["severity"],
-                    id=rule["id"],
-                    group="phantom",
-                    scope=" ".join(filter(None, (phantom or "phantom", serial, f"ses-{session}", biomarker))),
-                    parameter=rule["statistic"].replace("_", " "),
-                    expected=" and ".join(bounds),
-                    found=format_value(value, unit),
-                    remedy=rule["remedy"],
-                    unit=unit or "1",
-                )
-            )
+            wanted = biomarker in rule.get("biomarkers", [biomarker])
+            # One session says nothing of this, and nothing against the scanner.
+            if wanted and rule["statistic"] in OVER_SESSIONS and found["n_sessions"] > 1:
+                scope = " ".join(filter(None, (scanner, phantom, serial, biomarker)))
+                checks.append(_judge(rule, found[rule["statistic"]], scope, _console_of(rows, consoles)))
     return checks
+
+
+def _console_of(rows: list[Row], consoles: Mapping[str, Console]) -> Console:
+    return consoles.get(as_text(rows[0].get("scanner")), consoles.get("", Console()))
+
+
+def _judge(rule: dict[str, Any], value: float, scope: str, console: Console) -> Check:
+    unit = "" if rule["statistic"] in _NO_UNIT else "percent"
+    low, high = rule.get("minimum", -math.inf), rule.get("maximum", math.inf)
+    bounds = [f"at least {format_value(low, unit)}"] if "minimum" in rule else []
+    bounds += [f"at most {format_value(high, unit)}"] if "maximum" in rule else []
+    return make_check(
+        low <= value <= high,
+        severity=rule["severity"],
+        id=rule["id"],
+        group="phantom",
+        scope=scope,
+        parameter=WORDS[rule["statistic"]],
+        expected=" and ".join(bounds),
+        found=format_value(value, unit),
+        remedy=console.word(choose_remedy(rule, console)),
+        unit=unit or "1",
+    )
 
 
 def check_control(control: list[Row]) -> list[Check]:
@@ -126,51 +176,3 @@ def _describe(calibration: dict[str, Any]) -> str:
     if "drift_percent_per_year" in checks:
         words.append(f"drift {as_text(checks.get('drift_note'))}")
     return "; ".join(words)
-
-
-def compute_phantom_statistics(rows: list[Row], calibration: dict[str, Any]) -> dict[str, float]:
-    """The statistics that a phantom check may name, of the vials used in one session; NaN where none can be given.
-
-    Bias is before calibration, ``rms_percent_residual`` after it, both in percent of the reference; of shares, which
-    may be 0, in points.
-    """
-    used = [row for row in rows if _is_used(row)]
-    whole = scale_of(as_text(used[0].get("unit")) if used else "").whole
-    pairs = [(as_number(row.get("measured")), as_number(row.get("reference"))) for row in used]
-    pairs = [(m, r) for m, r in pairs if math.isfinite(m) and math.isfinite(r) and (r != 0 or whole)]
-    bias = [100 * (measured - reference) / (whole or reference) for measured, reference in pairs]
-    coefficients, factor = _coefficients_of(calibration, as_text(rows[0].get("session")) if rows else "")
-    residual = [
-        100 * (sum(c * (factor * measured) ** k for k, c in enumerate(coefficients)) - reference) / (whole or reference)
-        for measured, reference in pairs
-        if coefficients
-    ]
-    medians = {name: [v for row in used if math.isfinite(v := as_number(row.get(name)))] for name in MEDIANS}
-    return {
-        "n_used": float(len(pairs)),
-        "max_abs_percent_bias": max(map(abs, bias), default=math.nan),
-        "mean_percent_bias": sum(bias) / len(bias) if bias else math.nan,
-        "rms_percent_residual": math.sqrt(sum(r * r for r in residual) / len(residual)) if residual else math.nan,
-        "loo_rms_percent": as_number((calibration.get("checks") or {}).get("loo_rms_percent")),
-        "slope": coefficients[1] if coefficients else math.nan,
-        **{name: statistics.median(values) if values else math.nan for name, values in medians.items()},
-    }
-
-
-def _coefficients_of(calibration: dict[str, Any], session: str) -> tuple[list[float], float]:
-    """The coefficients that serve a session, and what its measured values are multiplied by before."""
-    of_session = next((s for s in calibration.get("sessions") or [] if as_text(s.get("session")) == session), {})
-    factor, source = 1.0, calibration
-    if calibration.get("rule") == "nearest" and not (of_session.get("curve") or {"refused": True}).get("refused"):
-        source = of_session["curve"]
-    drift = calibration.get("drift") or {}
-    if calibration.get("rule") == "drift" and drift and of_session.get("day") is not None:
-        factor = math.exp(-drift["per_day"] * (of_session["day"] - drift["day"]))
-    coefficients = [as_number(value) for value in source.get("coefficients") or []]
-    return (coefficients if len(coefficients) in (2, 3) else []), factor
-
-
-def _is_used(row: Row) -> bool:
-    if "used" in row:
-        return as_text(row["used"]).casefold() in ("true", "1", "1.0", "yes")
-    return as_text(row.get("flag")) == "ok"

@@ -1,98 +1,107 @@
-"""Acquisition parameters against the trial's protocol."""
+"""Acquisition parameters against the trial's protocol, in the words of the scanner's console."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from isocenter.quality.acquisition import Acquisition, is_in_stratum
 from isocenter.quality.check import Check, make_check
+from isocenter.quality.consoles import Console, choose_remedy, find_console
 from isocenter.quality.values import as_number, describe_values, find_distinct, format_value, is_same, join_unit
-
-#: Scanners are named by a round field strength ("3 T" is 2.89 T on one vendor's machines), never off by more.
-FIELD_TOLERANCE_PERCENT = 10.0
 
 #: Text of a header is rounded somewhere on the way to the sidecar: equal to nine digits is equal.
 RELATIVE_SLACK = 1e-9
+#: Found, where a header does not tell what a check would like to know and the check asks for no more.
+NOT_TOLD = "not told by the header"
+
+#: A value with its unit, as text.
+Show = Callable[[Any], str]
 
 
-@dataclass(frozen=True)
-class Acquisition:
-    """One usable acquisition: who, when, which series, and the sidecars of its BIDS files."""
+def check_parameters(
+    acquisitions: list[Acquisition], protocol: dict[str, Any], consoles: Sequence[dict[str, Any]] = ()
+) -> list[Check]:
+    """Every parameter check of the protocol on every acquisition of its stratum.
 
-    participant_id: str
-    kind: str
-    session: str
-    run: str
-    suffix: str
-    sidecars: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def scope(self) -> str:
-        """How the certificate names it."""
-        return f"sub-{self.participant_id} ses-{self.session} run-{self.run} {self.suffix}"
-
-    def values(self, key: str) -> list[Any]:
-        """Every value of a sidecar key over the acquisition, lists flattened, in the order of the files."""
-        found: list[Any] = []
-        for sidecar in self.sidecars:
-            value = sidecar.get(key)
-            found += value if isinstance(value, list) else [] if value is None else [value]
-        return found
-
-
-def check_parameters(acquisitions: list[Acquisition], protocol: dict[str, Any]) -> list[Check]:
-    """Every parameter check of the protocol on every acquisition of its stratum."""
+    consoles : the entries of ``config/consoles.yaml``; without any, parameters go by their sidecar keys
+    """
     return [
-        check_parameter(acquisition, rule)
+        check_parameter(acquisition, rule, console_of(acquisition, consoles))
         for acquisition in acquisitions
         for rule in protocol["series"].get(acquisition.suffix, {}).get("checks", [])
         if is_in_stratum(acquisition, rule.get("stratum", {}))
     ]
 
 
-def is_in_stratum(acquisition: Acquisition, stratum: dict[str, Any]) -> bool:
-    """Whether a check that is narrowed to a manufacturer or field strength holds for an acquisition."""
-    makers = acquisition.values("Manufacturer")
-    if "manufacturer" in stratum and not any(
-        str(maker).casefold().startswith(stratum["manufacturer"].casefold()) for maker in makers
-    ):
-        return False
-    fields = [as_number(value) for value in acquisition.values("MagneticFieldStrength")]
-    nominal = stratum.get("field_strength")
-    return nominal is None or any(abs(value - nominal) <= nominal * FIELD_TOLERANCE_PERCENT / 100 for value in fields)
+def console_of(acquisition: Acquisition, consoles: Sequence[dict[str, Any]]) -> Console:
+    """The console of the scanner that made an acquisition."""
+    return find_console(consoles, acquisition.text("Manufacturer"), acquisition.text("SoftwareVersions"))
 
 
-def check_parameter(acquisition: Acquisition, rule: dict[str, Any]) -> Check:
+def check_parameter(acquisition: Acquisition, rule: dict[str, Any], console: Console | None = None) -> Check:
     """One check of one acquisition parameter; every value of the acquisition must hold."""
-    values = acquisition.values(rule["parameter"])
-    unit = rule.get("unit", "")
-    complaints, expectations = [not values], []
+    console = console or Console()
+    values, unit, key = acquisition.values(rule["parameter"]), rule.get("unit", ""), rule["parameter"]
+    complaints = [] if rule.get("if_missing") == "passes" else [not values]
     if "target" in rule:
         complaints.append(not _meets_target(values, rule))
-        expectations.append(_target_text(rule))
     if "minimum" in rule:
         complaints.append(not all(as_number(v) >= rule["minimum"] - _slack(rule["minimum"]) for v in values))
-        expectations.append(f"at least {format_value(rule['minimum'], unit)}")
     if "maximum" in rule:
         complaints.append(not all(as_number(v) <= rule["maximum"] + _slack(rule["maximum"]) for v in values))
-        expectations.append(f"at most {format_value(rule['maximum'], unit)}")
     if "minimum_count" in rule:
         complaints.append(len(find_distinct(values)) < rule["minimum_count"])
-        expectations.append(f"at least {rule['minimum_count']} different values")
     if "allowed" in rule:
         complaints.append(not all(any(is_same(v, good) for good in rule["allowed"]) for v in values))
+    is_silent = not values and rule.get("if_missing") == "passes"
+    common = {
+        "id": rule["id"],
+        "group": "protocol",
+        "scope": acquisition.scope,
+        "parameter": rule.get("console") or console.name(rule.get("shown_as", key)),
+        "expected": " and ".join(_list_expectations(rule)),
+        "found": NOT_TOLD if is_silent else describe_values(values, unit),
+        "remedy": console.word(choose_remedy(rule, console), acquisition.first),
+        "tolerance": _tolerance(rule),
+        "unit": unit,
+    }
+
+    def show(value: Any) -> str:
+        return console.show(key, value, unit, acquisition.first)
+
+    at_console = {
+        "console_expected": " and ".join(_list_expectations(rule, show)),
+        "console_found": NOT_TOLD if is_silent else describe_shown(values, show),
+    }
+    return make_check(is_silent or not any(complaints), severity=rule["severity"], **common, **at_console)
+
+
+def describe_shown(values: list[Any], show: Show) -> str:
+    """What was found as :func:`describe_values` says it, each value as `show` writes it."""
+    distinct = find_distinct(values)
+    if len(distinct) < 2 or any(as_number(value) != as_number(value) for value in distinct):
+        return show(distinct[0]) if len(distinct) == 1 else describe_values(values, "")
+    low, high = (show(limit(distinct, key=as_number)) for limit in (min, max))
+    return f"{low} to {high} ({len(distinct)} values)"
+
+
+def _list_expectations(rule: dict[str, Any], show: Show | None = None) -> list[str]:
+    """What is asked for: in the check's unit, or as `show` writes values."""
+    unit, expectations = rule.get("unit", ""), []
+
+    def plain(value: Any) -> str:
+        return format_value(value, unit)
+
+    if "target" in rule:
+        expectations.append(_target_text(rule, show))
+    if "minimum" in rule:
+        expectations.append(f"at least {(show or plain)(rule['minimum'])}")
+    if "maximum" in rule:
+        expectations.append(f"at most {(show or plain)(rule['maximum'])}")
+    if "minimum_count" in rule:
+        expectations.append(f"at least {rule['minimum_count']} different values")
+    if "allowed" in rule:
         expectations.append("one of " + ", ".join(map(str, rule["allowed"])))
-    return make_check(
-        not any(complaints),
-        severity=rule["severity"],
-        id=rule["id"],
-        group="protocol",
-        scope=acquisition.scope,
-        parameter=rule.get("console", rule["parameter"]),
-        expected=" and ".join(expectations),
-        found=describe_values(values, unit),
-        remedy=rule["remedy"],
-        tolerance=_tolerance(rule),
-        unit=unit,
-    )
+    return expectations
 
 
 def _meets_target(values: list[Any], rule: dict[str, Any]) -> bool:
@@ -123,11 +132,18 @@ def _tolerance(rule: dict[str, Any]) -> float | None:
     return max(_allowance(rule, t) - _slack(t) for t in targets)
 
 
-def _target_text(rule: dict[str, Any]) -> str:
+def _target_text(rule: dict[str, Any], show: Show | None) -> str:
+    """The target with its tolerance, in the check's unit or as `show` writes values."""
     target, unit = rule["target"], rule.get("unit", "")
     if isinstance(target, str):
         return target
-    text = ", ".join(f"{t:g}" for t in target) if isinstance(target, list) else f"{target:g}"
-    if rule.get("tolerance_percent"):
-        return f"{text}{' ' + unit if unit else ''} ± {rule['tolerance_percent']:g} %"
-    return join_unit(f"{text} ± {rule['tolerance']:g}" if rule.get("tolerance") else text, unit)
+    targets = target if isinstance(target, list) else [target]
+    percent, tolerance = rule.get("tolerance_percent"), rule.get("tolerance")
+    if show is not None:
+        # A console's unit need not grow with the value: a tolerance is told by its two ends.
+        texts = [f"{show(t - tolerance)} to {show(t + tolerance)}" if tolerance else show(t) for t in targets]
+        return ", ".join(texts) + (f" ± {percent:g} %" if percent else "")
+    text = ", ".join(f"{t:g}" for t in targets)
+    if percent:
+        return f"{text}{' ' + unit if unit else ''} ± {percent:g} %"
+    return join_unit(f"{text} ± {tolerance:g}" if tolerance else text, unit)

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from isocenter.quality.check import Check, make_check
+from isocenter.quality.consoles import Console, choose_remedy
 from isocenter.quality.values import as_number, as_text, format_value
 
 Row = dict[str, Any]
@@ -17,11 +18,12 @@ ACQUIRE = (
 )
 
 
-def check_shim(shims: list[Row], rules: list[dict[str, Any]]) -> list[Check]:
+def check_shim(shims: list[Row], rules: list[dict[str, Any]], console: Console | None = None) -> list[Check]:
     """One check a field map that its figures could be taken, and one a limit of the protocol.
 
-    shims : what the step `measure_shim` wrote, one mapping a map
+    shims : what the step `measure_shim` wrote, one mapping a map; console : of the site's scanners
     """
+    console = console or Console()
     checks = []
     for row in shims:
         scope = f"sub-{as_text(row['participant_id'])} ses-{as_text(row['session'])} run-{as_text(row['run'])}"
@@ -57,7 +59,7 @@ def check_shim(shims: list[Row], rules: list[dict[str, Any]]) -> list[Check]:
                     parameter=f"shim, {WORDS[rule['statistic']]}",
                     expected=f"at most {format_value(rule['maximum'], 'Hz')}",
                     found=format_value(value, "Hz"),
-                    remedy=rule["remedy"],
+                    remedy=console.word(choose_remedy(rule, console)),
                     unit="Hz",
                 )
             )

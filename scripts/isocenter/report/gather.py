@@ -11,6 +11,7 @@ import pandas as pd
 from isocenter.calibration.scanners import list_curves
 from isocenter.entities import RunKey
 from isocenter.io.tables import read_table
+from isocenter.io.verdict_history import read_history
 
 #: columns that stay text wherever they occur: "01" is not 1
 TEXT = (
@@ -35,6 +36,7 @@ class Trial:
     pictures : (run, map name) → path of the located vials · pages : run of a phantom → path of its page ·
     distortions, alignments : (run, suffix) → path of the picture of a corrected, an aligned series ·
     pulses : (site, biomarker) → the choice of pulses with its candidates ·
+    certificates : the page that a site got with its verdict · histories : every verdict of a site, in order ·
     sources : table → its file, copied as it is · problems : what could not be read, one sentence each
     """
 
@@ -49,6 +51,8 @@ class Trial:
     distortions: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     alignments: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
     pulses: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    certificates: dict[str, Path] = field(default_factory=dict)
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -81,7 +85,8 @@ def read_trial(
     settings: dict[str, Any], controls: list[Path] | tuple[Path, ...] = (),
     pages: list[Path] | tuple[Path, ...] = (), pulses: list[Path] | tuple[Path, ...] = (),
     shims: list[Path] | tuple[Path, ...] = (), distortions: list[Path] | tuple[Path, ...] = (),
-    alignments: list[Path] | tuple[Path, ...] = (),
+    alignments: list[Path] | tuple[Path, ...] = (), certificates: list[Path] | tuple[Path, ...] = (),
+    histories: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -99,6 +104,8 @@ def read_trial(
         trial.calibrations[site_of(path), str(content.get("biomarker", Path(path).stem))] = content
     for path in verdicts:
         trial.verdicts[site_of(path)] = _json(path, trial)
+    trial.certificates = {site_of(path): Path(path) for path in certificates}
+    trial.histories = {site_of(path): read_history(Path(path)) for path in histories}
     trial.tables["calibrations"] = _calibration_table(trial.calibrations)
     trial.tables["checks"] = _check_table(trial.verdicts)
     for path in maps:

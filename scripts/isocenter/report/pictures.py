@@ -159,6 +159,15 @@ def copy_phantom_pages(trial: Trial, site: str, folder: Path) -> list[tuple[str,
     return links
 
 
+def copy_certificate(trial: Trial, site: str, folder: Path) -> str:
+    """The certificate of a site, copied beside its page: the link to it, "" where there is none."""
+    path = trial.certificates.get(site)
+    if path is None or not path.is_file():
+        return ""
+    write_bytes(folder / "certificates" / f"{site}.html", path.read_bytes())
+    return f"{ROOT}certificates/{site}.html"
+
+
 def copy_json(trial: Trial, folder: Path) -> None:
     """Verdicts and calibrations as they are, beside the tables."""
     for site, verdict in trial.verdicts.items():

@@ -20,7 +20,7 @@ from isocenter.report.methods import methods_context, run_facts
 from isocenter.report.metric_context import metric_context
 from isocenter.report.metrics import list_metrics, metric_page
 from isocenter.report.overview import overview_context
-from isocenter.report.pictures import copy_json, copy_phantom_pages, copy_vial_pictures, write_mosaics
+from isocenter.report.pictures import copy_certificate, copy_json, copy_phantom_pages, copy_vial_pictures, write_mosaics
 from isocenter.report.sites import site_context
 from isocenter.report.tabulate import whole_table
 from isocenter.report.wording import plural, shorten
@@ -30,7 +30,7 @@ log = logging.getLogger("isocenter")
 TEMPLATES = Path(__file__).parent / "templates"
 
 #: folders that a report owns and empties before it writes
-_OWN = ("figures", "metrics", "phantoms", "sites", "tables")
+_OWN = ("certificates", "figures", "metrics", "phantoms", "sites", "tables")
 
 
 def write_report(trial: Trial, index: Path) -> None:
@@ -55,6 +55,7 @@ def write_report(trial: Trial, index: Path) -> None:
         distortions = copy_distortions(trial, site, folder)
         alignments = copy_alignments(trial, site, folder)
         sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
+        sites[site]["certificate"] = copy_certificate(trial, site, folder)
     metrics = list_metrics(trial)
     common = {
         "title": shorten(trial.settings.get("trial", "Trial"), 90),

@@ -19,6 +19,7 @@ from isocenter.report.overview import list_needs
 from isocenter.report.plausibility import list_doubts, order_table
 from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
+from isocenter.report.verdicts import describe_verdict
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
 
 #: the bias that a vial may have when the trial's checks name none [%]
@@ -39,6 +40,7 @@ def site_context(
     word = str(verdict.get("verdict", ""))
     title = trial.settings.get("sites", {}).get(site, site)
     checks = list(trial.rows("checks", site=site).iterrows())
+    history = [describe_verdict(entry) for entry in trial.histories.get(site, [])]
     scanners = [_scanner(s) for s in verdict.get("scanners", []) if isinstance(s, dict)]
     return {
         "site": site,
@@ -47,7 +49,8 @@ def site_context(
         "state": state_of(word),
         "word": VERDICT_WORDS.get(word, word or "no verdict yet"),
         "scanners": scanners,
-        "date": shorten(verdict.get("date") or ""),
+        "date": history[-1]["date"] if history else "",
+        "history": history,
         "to_change": _change_table(verdict),
         "counts": {k: int(v) for k, v in (verdict.get("counts") or {}).items()},
         "checks": _check_table("checks", checks),
@@ -90,7 +93,7 @@ def _change_table(verdict: dict[str, Any]) -> Table:
         [
             verdict_cell(change["verdict"], text=str(change["verdict"])),
             Cell(shorten(change.get("parameter") or change["id"].replace("_", " "), 60)),
-            Cell(shorten(change["found"], 120), title=str(change["found"])),
+            Cell(shorten(change.get("console_found") or change["found"], 120), title=str(change["found"])),
             Cell(_expected(change), title=str(change["expected"])),
             Cell(shorten(change["remedy"], 300)),
             Cell(_where(change), title="; ".join(map(str, change.get("scopes", [])))),
@@ -109,6 +112,8 @@ def _where(change: dict[str, Any]) -> str:
 
 
 def _expected(check: Any) -> str:
+    if not is_missing(check.get("console_expected")):
+        return shorten(check["console_expected"], 120)
     text = shorten(check["expected"], 80)
     if not is_missing(check.get("tolerance")):
         text += f" ± {shorten(check['tolerance'])}"

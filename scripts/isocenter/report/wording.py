@@ -84,9 +84,13 @@ def is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+#: Marks that turn the direction of what follows them, also of a page's own words.
+_TURNS = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
+
 def shorten(text: Any, size: int = 60) -> str:
-    """Text from outside, one line, shortened in the middle."""
-    line = " ".join(str(text).split())
+    """Text from outside, one line in its own direction, shortened in the middle."""
+    line = " ".join(str(text).translate(_TURNS).split())
     return line if len(line) <= size else f"{line[: size // 2]}…{line[-(size - size // 2 - 1) :]}"
 
 
