@@ -110,6 +110,11 @@ STATISTICS_TABLES = (
     "power",
     "qualification",
     "sensitivity",
+    "method_comparison",
+    "total_deviation",
+    "precision_profile",
+    "measurement_error",
+    "longitudinal",
 )
 
 

@@ -161,6 +161,44 @@ def rank_values(x: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[code]
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """Repeats of each subject on one side: (p,) counts (0 where absent), means, and squares around them."""
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, subject: np.ndarray, n_subjects: int) -> "Repeats":
+        """From (n,) finite values and the code of each one's subject."""
+        count = np.bincount(subject, minlength=n_subjects)
+        mean = np.bincount(subject, values, n_subjects) / np.maximum(count, 1)
+        return cls(count, mean, np.bincount(subject, (values - mean[subject]) ** 2, n_subjects))
+
+    def keep(self, chosen: np.ndarray) -> "Repeats":
+        """Some of the subjects."""
+        return Repeats(self.count[chosen], self.mean[chosen], self.squares[chosen])
+
+    @property
+    def within(self) -> "WithinPart":
+        """What the means hide."""
+        df = int((self.count - 1).sum())
+        if df == 0:
+            return WithinPart(0.0, 0.0, 0)
+        return WithinPart(1.0 - float((1.0 / self.count).mean()), float(self.squares.sum()) / df, df)
+
+
+def compare_repeats(first: Repeats, second: Repeats) -> Agreement:
+    """Bias and limits of two sides with repeats; subjects without a value on one side are left out."""
+    both = (first.count > 0) & (second.count > 0)
+    first, second = first.keep(both), second.keep(both)
+    if not both.any():
+        return Agreement(flags=["too_few_pairs"])
+    within = (first.within, second.within)
+    return compare_pairs(second.mean - first.mean, (first.mean + second.mean) / 2, within=within)
+
+
 def compare_replicated(first, second) -> Agreement:
     """Bias and limits of two methods with repeats in each subject.
 
@@ -170,27 +208,29 @@ def compare_replicated(first, second) -> Agreement:
         Each subject's repeats by either method; subjects without a value on one side are left out. Differences are
         second minus first.
     """
-    pairs = [(a, b) for a, b in zip(map(_finite, first), map(_finite, second), strict=True) if len(a) and len(b)]
-    if not pairs:
-        return Agreement(flags=["too_few_pairs"])
-    within = tuple(_within_part([pair[side] for pair in pairs]) for side in (0, 1))
-    means = np.array([[a.mean(), b.mean()] for a, b in pairs])
-    return compare_pairs(means[:, 1] - means[:, 0], means.mean(1), within=within)
+    sides = []
+    for side in (first, second):
+        values = [_finite(group) for group in side]
+        subject = np.repeat(np.arange(len(values)), [len(group) for group in values])
+        sides.append(Repeats.of(np.concatenate([*values, np.zeros(0)]), subject, len(values)))
+    return compare_repeats(*sides)
 
 
-def compare_clustered(differences: list, means: list) -> Agreement:
+def compare_clustered(difference, mean, subject) -> Agreement:
     """Bias and limits where each subject gives several differences (a retest at several sites, say).
 
     The subject is the unit: bias and its interval come from subject means, and the scatter of single differences
-    around them is added back.
+    around them is added back. `subject` holds the (n,) code of each difference's subject.
     """
-    kept = [(_finite(d), _finite(m)) for d, m in zip(differences, means, strict=True)]
-    kept = [(d, m) for d, m in kept if len(d)]
-    if not kept:
+    difference, mean, subject = np.asarray(difference, float), np.asarray(mean, float), np.asarray(subject)
+    keep = np.isfinite(difference) & np.isfinite(mean)
+    _, code = np.unique(subject[keep], return_inverse=True)
+    if not len(code):
         return Agreement(flags=["too_few_pairs"])
-    within = _within_part([d for d, _ in kept])
-    result = compare_pairs([d.mean() for d, _ in kept], [m.mean() for _, m in kept], within=(within,))
-    if any(len(d) > 1 for d, _ in kept):
+    repeats = Repeats.of(difference[keep], code, int(code.max()) + 1)
+    means = np.bincount(code, mean[keep]) / repeats.count
+    result = compare_pairs(repeats.mean, means, within=(repeats.within,))
+    if (repeats.count > 1).any():
         result.flags.append("clustered")
     return result
 
@@ -198,12 +238,3 @@ def compare_clustered(differences: list, means: list) -> Agreement:
 def _finite(values) -> np.ndarray:
     values = np.asarray(values, float)
     return values[np.isfinite(values)]
-
-
-def _within_part(groups: list[np.ndarray]) -> WithinPart:
-    df = sum(len(g) - 1 for g in groups)
-    if df == 0:
-        return WithinPart(0.0, 0.0, 0)
-    variance = sum(((g - g.mean()) ** 2).sum() for g in groups) / df
-    share = 1.0 - float(np.mean([1.0 / len(g) for g in groups]))
-    return WithinPart(share, float(variance), df)

@@ -10,11 +10,11 @@ Z975 = float(special.ndtri(0.975))
 K = Z975 * np.sqrt(2.0)
 
 
-def find_chi2(probability: float, df):
+def find_chi2(probability, df):
     """The chi-square value below which `probability` lies; NaN where `df` is not positive."""
     df = np.asarray(df, float)
     with np.errstate(invalid="ignore"):
-        return np.where(df > 0, special.chdtri(np.where(df > 0, df, 1.0), 1.0 - probability), np.nan)[()]
+        return np.where(df > 0, special.chdtri(np.where(df > 0, df, 1.0), 1.0 - np.asarray(probability)), np.nan)[()]
 
 
 def find_t(probability: float, df):

@@ -110,6 +110,23 @@ def fit_reml(design: Design, start: dict[str, float] | None = None) -> RemlFit:
     return _finish(criterion, ratio, free)
 
 
+def fit_near(design: Design, start: dict[str, float]) -> RemlFit:
+    """Fit from one start that is known to be close (the same trial with a site less, say).
+
+    The answer is checked as any other; where it fails, or a component is zero, the whole search decides.
+    """
+    criterion = make_criterion(design)
+    free = np.array([k for k, name in enumerate(RATIOS) if name in design.active], int)
+    residual = start.get("residual", 0.0)
+    if len(free) == 0 or not residual > 0:
+        return fit_reml(design)
+    ratio = np.array([[np.nan_to_num(start.get(name, np.nan), nan=0.1 * residual) for name in RATIOS]]) / residual
+    theta = np.zeros((1, 4))
+    theta[:, free] = np.sqrt(np.maximum(ratio, 0.01))[:, free]
+    fit = _finish(criterion, _choose(criterion, theta, free), free)
+    return fit if fit.is_converged and not fit.boundary else fit_reml(design)
+
+
 def _choose(criterion, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
     """The best of several searches as ratios, components that are zero for all purposes set to zero."""
     theta = _search(criterion, theta, free)
