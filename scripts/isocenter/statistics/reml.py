@@ -16,8 +16,8 @@ import numpy as np
 from isocenter.statistics.deviance import RATIOS, make_criterion
 from isocenter.statistics.design import Design
 
-#: A predicted gain in deviance below this ends the search (the criterion's own rounding is about 1e-12).
-CONVERGED = 1e-11
+#: A step whose predicted gain in deviance is below this is the last one: Newton's error is then far below 1e-9.
+CONVERGED = 1e-8
 
 #: Deviance that setting a small component to exactly zero may cost.
 ZERO_COST = 1e-9
@@ -45,7 +45,7 @@ def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int 
     """Newton from several starts at once, curvature made positive, steps limited and halved as needed."""
     theta = theta.copy()
     running = np.arange(len(theta))
-    shrink = np.array([1.0, 0.5, 0.2, 0.05, 0.005])
+    shorter = np.array([0.5, 0.2, 0.05, 0.005])
     f = len(free)
     for _ in range(max_iterations):
         point = theta[running]
@@ -65,12 +65,20 @@ def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int 
         gain = (along**2 / curvature).sum(1) / 2
         limit = 0.7 * np.maximum(np.abs(point[:, free]), 0.7)
         move *= np.minimum(1.0, (limit / np.maximum(np.abs(move), 1e-300)).min(1))[:, None]
-        trials = np.repeat(point[:, None, :], len(shrink), axis=1)
-        trials[:, :, free] += shrink[None, :, None] * move[:, None, :]
-        found = criterion.evaluate(trials.reshape(-1, 4) ** 2)[0].reshape(-1, len(shrink))
-        best = found.argmin(1)
-        better = found[np.arange(len(running)), best] < deviance
-        theta[running[better]] = np.abs(trials[np.arange(len(running)), best])[better]
+        trial = point.copy()
+        trial[:, free] += move
+        found = criterion.evaluate(trial**2)[0]
+        failed = np.flatnonzero(~(found < deviance))
+        if len(failed):
+            # The whole step overshot: shorter ones, of which the best counts.
+            tries = np.repeat(point[failed, None, :], len(shorter), axis=1)
+            tries[:, :, free] += shorter[None, :, None] * move[failed, None, :]
+            values = criterion.evaluate(tries.reshape(-1, 4) ** 2)[0].reshape(-1, len(shorter))
+            values = np.where(np.isfinite(values), values, np.inf)
+            best = values.argmin(1)
+            trial[failed], found[failed] = tries[np.arange(len(failed)), best], values[np.arange(len(failed)), best]
+        better = found < deviance
+        theta[running[better]] = np.abs(trial)[better]
         running = running[better & (gain > CONVERGED)]
         if len(running) == 0:
             break
@@ -132,7 +140,12 @@ def _choose(criterion, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
     theta = _search(criterion, theta, free)
     deviance = criterion.evaluate(theta**2)[0]
     ratio = theta[int(np.nanargmin(deviance))] ** 2
-    for k in free[np.argsort(ratio[free], kind="stable")]:
+    each = np.repeat(ratio[None, :], len(free) + 1, axis=0)
+    each[np.arange(len(free)), free] = 0.0
+    deviance = criterion.evaluate(each)[0]
+    # Only what alone can go for nothing needs to be tried together.
+    idle = free[deviance[:-1] <= deviance[-1] + ZERO_COST]
+    for k in idle[np.argsort(ratio[idle], kind="stable")]:
         zeroed = ratio.copy()
         zeroed[k] = 0.0
         before, after = criterion.evaluate(np.stack([ratio, zeroed]))[0]
