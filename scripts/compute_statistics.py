@@ -8,7 +8,7 @@ import re
 
 from isocenter import layout
 from isocenter.io.nifti import write_json
-from isocenter.io.tables import read_table, write_table
+from isocenter.io.tables import read_table, to_records, write_table
 from isocenter.statistics.analyze import analyze
 from isocenter.step import In, Ins, Out, run_step
 
@@ -80,11 +80,6 @@ def read_vials(paths):
         found.append(table)
     found = [table for table in found if len(table)]
     return pd.concat(found, ignore_index=True) if found else None
-
-
-def to_records(table) -> list[dict]:
-    """Rows as plain values; an absent number is null."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.table import Table
 from isocenter import __version__, layout
 from isocenter.audit_cli import add_commands
 from isocenter.errors import IsocenterError
+from isocenter.stats_cli import add_statistics
 from isocenter.terminal import VERDICT_MARK, console, errors, show_alignment, show_fit, show_models, show_phantom
 
 app = typer.Typer(
@@ -130,20 +131,6 @@ def phantom(
     show_phantom(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; the page: {outcome.files[-1]}", soft_wrap=True)
     raise typer.Exit(1 if outcome.verdict == "fail" else 0)
-
-
-@app.command()
-def stats(
-    table: Annotated[Path, typer.Argument(help="Any tidy table (TSV or CSV) with participant_id and value.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the tables into.")],
-    claims: Annotated[Path | None, typer.Option(help="A claims file: without it there is no verdict.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
-) -> None:
-    """All statistics from any tidy table."""
-    from isocenter.stats_command import analyze_file
-
-    for name, rows in analyze_file(table, out, claims=claims, seed=seed).items():
-        console.print(f"{rows:6d} rows  {out / (name + '.tsv')}", soft_wrap=True)
 
 
 @app.command()
@@ -409,6 +396,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
 
 
 add_commands(app)
+add_statistics(app)
 
 
 def main() -> None:

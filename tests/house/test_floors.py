@@ -20,7 +20,7 @@ FLOORS = {
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
-        "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
+        "overview", "stats_command", "stats_cli", "design_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "audit_cli", "terminal", "cli",
     ),
@@ -50,8 +50,9 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
-    "typer": ("isocenter.cli", "isocenter.audit_cli"),
-    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.terminal"),
+    "typer": ("isocenter.cli", "isocenter.audit_cli", "isocenter.stats_cli"),
+    "rich": ("isocenter.cli", "isocenter.audit_cli", "isocenter.stats_cli", "isocenter.terminal"),
+    "pyreadstat": ("isocenter.io.transport",),
 }
 
 

@@ -269,16 +269,16 @@ def analyze_table(
                 remedy="rename the columns, or map their names",
             )
         )
-    table = _fill_labels(table.reset_index(drop=True), str(options.get("unit", "")))
+    table = complete_labels(table.reset_index(drop=True), str(options.get("unit", "")))
     is_vial = pd.to_numeric(table["reference"], errors="coerce").notna()
     vials = None
     if is_vial.any():
-        vials = table[is_vial].rename(columns={"value": "measured"})
+        vials = table[is_vial].astype(object).rename(columns={"value": "measured"})
         vials = vials if "vial" in vials.columns else vials.assign(vial=vials["participant_id"])
     people = table[~is_vial]
     blocks = options.get("biomarkers") or {
         name: {"scale": options.get("scale", "absolute"), "field_dependent": "field_strength" in table.columns}
-        for name in people["biomarker"].astype(str).unique()
+        for name in map(str, people["biomarker"].unique())
     }
     return analyze(
         people, vials, None, list(claims), blocks, options.get("planned"), seed,
@@ -286,14 +286,15 @@ def analyze_table(
     )  # fmt: skip
 
 
-def _fill_labels(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+def complete_labels(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """The table with the labels that it lacks: one level each, repeats numbered where nothing tells them apart."""
     defaults = {"site": "1", "scanner": "", "session": "1", "biomarker": "value", "roi": "", "reference": np.nan}
     is_numbered = "run" not in table.columns and "session" not in table.columns
-    table = table.copy()
+    table = table.copy(deep=False)
     for column, default in {**defaults, "unit": unit or "arbitrary"}.items():
         if column not in table.columns:
             table[column] = default
     if "run" not in table.columns:
         groups = [column for column in KEY if column != "run"]
-        table["run"] = (table.groupby(groups, dropna=False).cumcount() + 1).astype(str) if is_numbered else "1"
+        table["run"] = (table.groupby(groups, dropna=False, observed=True, sort=False).cumcount() + 1).astype(str) if is_numbered else "1"
     return table

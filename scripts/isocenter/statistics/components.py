@@ -75,7 +75,12 @@ def estimate_components(design: Design, near: dict[str, float] | None = None) ->
 
 
 def count_residual_df(design: Design) -> int:
-    """Residual degrees of freedom: measurements less the levels they are told apart by."""
+    """Residual degrees of freedom: measurements less the levels they are told apart by.
+
+    None where no participant has two values: what differs then are people, and that is no residual.
+    """
+    if design.n_subjects == design.n > 1:
+        return 0
     if "session" in design.active:
         return design.n - design.n_sessions
     if "subject:site" in design.active:

@@ -176,8 +176,25 @@ def check_measurements(table: pd.DataFrame) -> pd.DataFrame:
         table[column] = _code_labels(table[column]) if column in table.columns else pd.Categorical([""] * len(table))
     for column in _NUMBERS:
         table[column] = _read_numbers(table, column) if column in table.columns else np.nan
+    _check_names(table)
     check_duplicates(table)
     return table
+
+
+def _check_names(table: pd.DataFrame) -> None:
+    """Raise TableError naming the rows whose value belongs to nobody."""
+    nameless = (table["participant_id"] == "").to_numpy() & table["value"].notna().to_numpy()
+    if nameless.any():
+        rows = np.flatnonzero(nameless)[:5]
+        raise TableError(
+            explain(
+                "A value has no participant_id",
+                where="rows " + ", ".join(str(i + 2) for i in rows),
+                expected="who was measured",
+                found=f"{int(nameless.sum())} rows without",
+                remedy="name the participant, or remove the rows",
+            )
+        )
 
 
 def _read_numbers(table: pd.DataFrame, column: str) -> pd.Series:
