@@ -15,6 +15,9 @@ COLUMNS = (
 
 _NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "reference", "field_strength")
 
+#: The script's name beside the tables.
+R_SCRIPT = "reproduce.R"
+
 #: A longer table is not written again beside its statistics, nor is the R script that would read it.
 MOST_ROWS_TO_KEEP = 500_000
 
@@ -135,7 +138,7 @@ def analyze_file(
     write_json(outcome.files[-1], {name: to_records(content) for name, content in tables.items()})
     outcome.files += write_transport(out / "xpt", everything)
     if "measurements" in everything:
-        outcome.files.append(write_r_script(out))
+        outcome.files.append(write_r_script(out / R_SCRIPT))
     outcome.verdicts = to_records(tables["qualification"])
     return outcome
 

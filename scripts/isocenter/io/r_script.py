@@ -4,9 +4,6 @@ from pathlib import Path
 
 from isocenter.io.nifti import write_bytes
 
-#: Its name beside the tables.
-NAME = "reproduce.R"
-
 _SCRIPT = r"""#!/usr/bin/env Rscript
 # Variance components, repeatability, intermediate precision and RDC of every metric, from measurements.tsv by lme4.
 #
@@ -100,8 +97,7 @@ cat(sprintf("largest difference between lme4 %s and variance_components.tsv: %.2
 """
 
 
-def write_r_script(folder: Path) -> Path:
-    """Write the script into the folder that holds the tables."""
-    path = folder / NAME
+def write_r_script(path: Path) -> Path:
+    """Write the script; it belongs into the folder that holds the tables."""
     write_bytes(path, _SCRIPT.encode("utf-8"))
     return path

@@ -18,6 +18,11 @@ TABLES = {
     "power": "What other designs would give.",
     "qualification": "The decision of each primary metric.",
     "sensitivity": "The decision under other analyses.",
+    "method_comparison": "Deming and Passing-Bablok lines and the concordance of each contrast.",
+    "total_deviation": "The distance that 90 % of the differences of each contrast stay within.",
+    "precision_profile": "Within-subject SD along the measurand, in bins and as a curve.",
+    "measurement_error": "The share of variance components that the measurements' standard errors explain.",
+    "longitudinal": "Changes of single patients against measurement variation.",
     "vials": "One row a vial and phantom session: reference, measured, bias.",
     "calibrations": "One row a site and biomarker, and a scanner where there are several: reference = intercept + "
     "slope · measured (+ curvature · measured²).",
@@ -158,6 +163,28 @@ COLUMNS = {
     "settle": ("", "what would settle an indeterminate verdict"),
     "sentence": ("", "the verdict in a sentence"),
     "analysis": ("", "the other analysis"),
+    "ccc": ("1", "Lin's concordance correlation"),
+    "probability": ("1", "share of the differences that the index holds"),
+    "tdi": ("as unit", "total deviation index: that share of the absolute differences lies below it"),
+    "tdi_upper95": ("as unit", "its one-sided 95 % upper bound"),
+    "bin": ("", "stretch of the measurand, from low to high"),
+    "n_groups": ("count", "groups of repeats"),
+    "fitted_wsd": ("as unit", "within-subject SD by the curve"),
+    "error_variance": ("as scale, squared", "mean square of the standard errors"),
+    "share": ("1", "error variance over the component's variance"),
+    "site_from": ("", "site of the first session"),
+    "session_from": ("", "the first session"),
+    "site_to": ("", "site of the later session"),
+    "session_to": ("", "the later session"),
+    "value_from": ("as unit", "mean of the first session"),
+    "value_to": ("as unit", "mean of the later session"),
+    "change": ("as unit", "later minus first"),
+    "change_percent": ("%", "the change in percent of the first"),
+    "limit": ("as limit_unit", "change that measurement variation alone exceeds in 5 % of cases"),
+    "limit_upper95": ("as limit_unit", "the same by the one-sided 95 % upper bound of the variation"),
+    "limit_unit": ("", "unit of the limits: percent where the scale is log"),
+    "p": ("1", "probability of a change so large by measurement variation alone"),
+    "call": ("", "real (beyond limit_upper95), possible (beyond limit), within_variation, not_judged"),
     "date": ("", "date of the phantom session"),
     "phantom": ("", "the phantom's label"),
     "serial": ("", "the phantom's serial number"),
@@ -220,6 +247,6 @@ COLUMNS = {
     "n_left_out": ("count", "volumes that moved too far to be used"),
 }
 
-for _name in ("wsd", "rc", "wcv", "bias", "loa_lower", "loa_upper", "slope", "intercept", "percent_bias", "variance"):
+for _name in ("wsd", "rc", "wcv", "bias", "loa_lower", "loa_upper", "slope", "intercept", "percent_bias", "variance", "ccc", "share"):
     for _end, _word in (("low", "lower"), ("high", "upper")):
         COLUMNS[f"{_name}_{_end}"] = (COLUMNS[_name][0], f"{_word} end of the two-sided 95 % interval of {_name}")

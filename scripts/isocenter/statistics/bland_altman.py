@@ -1,20 +1,26 @@
 """Bland–Altman: bias and limits of agreement of two sets of measurements.
 
 With repeats, the differences of subject means scatter less than single measurements would; the missing within-part
-is added back (Bland & Altman 1999, section 5), and the interval of the limits is MOVER on the components (Zou 2013).
+is added back (Bland & Altman 1999, section 5), and the interval of the limits is generalized: each part is drawn from
+what its mean square says of it. (MOVER on the parts, Zou 2013, held the truth in 97 to 99 % instead of 95.)
 Without repeats the limits' intervals are exact (Carkeet 2015, noncentral t).
 
 References
 ----------
 Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8; 1999, doi 10.1177/096228029900800204;
-Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211402548.
+Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211402548;
+Weerahandi 1993, doi 10.1080/01621459.1993.10476355 (generalized intervals).
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import special
 
-from isocenter.statistics.quantiles import Z975, find_chi2, find_noncentral_t, find_t, find_t_pvalue
+from isocenter.statistics.quantiles import Z975, find_chi2, find_noncentral_t, find_t, find_t_pvalue, spread_points
+
+#: Points of the generalized intervals: their ends are good to about 0.5 % of the width.
+_POINTS = 2048
 
 #: Fewer differences than this carry no trend worth a p-value.
 MINIMUM_FOR_TREND = 4
@@ -60,7 +66,7 @@ def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[With
     difference, mean : (n,) arrays
         Difference and mean of each subject's pair.
     limits : {"exact", "approximate", "mover"}
-        How the limits' intervals are made; with `within` they are always ``mover``.
+        How the limits' intervals are made; with `within` they are always generalized.
     within : tuple of WithinPart
         The within-parts to add back when each side of a difference averages repeats.
     """
@@ -84,7 +90,7 @@ def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[With
         result.method = "not estimable"
         return result
     if len(parts) > 1:
-        limits = "mover"
+        limits = "generalized"
         result.flags.append("replicates_added_back")
     _add_limits(result, limits, spread, half, parts)
     _add_trends(result, difference, mean)
@@ -121,8 +127,15 @@ def _add_limits(result: Agreement, limits: str, spread: float, half: float, part
             result.loa_upper - toward,
             result.loa_upper + away,
         )
+    elif limits == "generalized":
+        points = spread_points(_POINTS, 1 + len(parts))
+        drawn = [v * df / find_chi2(points[:, k], df) for k, (v, df) in enumerate(parts, start=1)]
+        middle = result.bias + special.ndtri(points[:, 0]) * np.sqrt(drawn[0] / n)
+        away = Z975 * np.sqrt(sum(drawn))
+        result.method = "generalized (repeats added back)"
+        bounds = (*np.quantile(middle - away, [0.025, 0.975]), *np.quantile(middle + away, [0.025, 0.975]))
     else:
-        raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover")
+        raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover, generalized")
     result.loa_lower_low, result.loa_lower_high, result.loa_upper_low, result.loa_upper_high = map(float, bounds)
 
 

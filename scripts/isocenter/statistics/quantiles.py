@@ -31,3 +31,15 @@ def find_t_pvalue(t, df):
 def find_noncentral_t(probability: float, df: float, noncentrality: float) -> float:
     """The noncentral t value below which `probability` lies."""
     return float(special.nctdtrit(df, noncentrality, probability))
+
+
+#: Steps of an additive recurrence in up to four dimensions: powers of the root of x⁵ = x + 1, the most even ones known.
+_STEPS = 1.1673039782614187 ** -np.arange(1.0, 5.0)
+
+
+def spread_points(count: int, dimensions: int) -> np.ndarray:
+    """(count, dimensions) points spread evenly over the unit cube, the same every time: no seed is needed.
+
+    Reference: Roberts 2018, the R-sequence; additive recurrences as in Niederreiter 1992, doi 10.1137/1.9781611970081.
+    """
+    return (0.5 + np.arange(1, count + 1)[:, None] * _STEPS[:dimensions]) % 1.0
