@@ -1,5 +1,6 @@
 """Tables as people keep them: CSV and TSV in the dialects of spreadsheets, Parquet."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -36,9 +37,6 @@ def read_any_table(path: Path, *, text: tuple[str, ...] = ()) -> pd.DataFrame:
     except Exception as error:  # pandas, the parser and Arrow each have their own
         raise TableError(explain("The table cannot be read", where=str(path), found=error)) from None
     table.columns = [str(name).strip() for name in table.columns]
-    twice = sorted({name for name in table.columns if list(table.columns).count(name) > 1})
-    if twice:
-        raise TableError(explain("Two columns have one name", where=str(path), found=", ".join(twice)))
     return table
 
 
@@ -50,6 +48,10 @@ def _read_text(path: Path, text: tuple[str, ...]) -> pd.DataFrame:
     separator = max("\t;,", key=header.count) if any(header.count(s) for s in "\t;,") else ","
     if separator == "," and path.suffix.lower() in _SEPARATORS:
         separator = "," if header.count(",") else _SEPARATORS[path.suffix.lower()]
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator))]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:  # pandas would rename the second
+        raise TableError(explain("Two columns have one name", where=str(path), found=", ".join(twice)))
     return pd.read_csv(
         path,
         sep=separator,
