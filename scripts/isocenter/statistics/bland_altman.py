@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
-from isocenter.statistics.quantiles import Z975, find_chi2, find_noncentral_t, find_t, find_t_pvalue, spread_points
+from isocenter.statistics.quantiles import (
+    Z975,
+    find_chi2,
+    find_noncentral_t,
+    find_t,
+    find_t_pvalue,
+    spread_chi2,
+    spread_points,
+)
 
 #: Points of the generalized intervals: their ends are good to about 0.5 % of the width.
 _POINTS = 2048
@@ -128,9 +136,9 @@ def _add_limits(result: Agreement, limits: str, spread: float, half: float, part
             result.loa_upper + away,
         )
     elif limits == "generalized":
-        points = spread_points(_POINTS, 1 + len(parts))
-        drawn = [v * df / find_chi2(points[:, k], df) for k, (v, df) in enumerate(parts, start=1)]
-        middle = result.bias + special.ndtri(points[:, 0]) * np.sqrt(drawn[0] / n)
+        size = 1 + len(parts)
+        drawn = [v * df / spread_chi2(_POINTS, size, k, df) for k, (v, df) in enumerate(parts, start=1)]
+        middle = result.bias + special.ndtri(spread_points(_POINTS, size)[:, 0]) * np.sqrt(drawn[0] / n)
         away = Z975 * np.sqrt(sum(drawn))
         result.method = "generalized (repeats added back)"
         bounds = (*np.quantile(middle - away, [0.025, 0.975]), *np.quantile(middle + away, [0.025, 0.975]))

@@ -99,7 +99,7 @@ class Design:
         return Design(**{**self.__dict__, "values": np.asarray(values, float)})
 
 
-def build_design(values, subject, site=None, session=None, *, components=None) -> Design:
+def build_design(values, subject, site=None, session=None, *, components=None, is_sorted: bool = False) -> Design:
     """The design of a long table, values that are not finite left out.
 
     Parameters
@@ -113,6 +113,8 @@ def build_design(values, subject, site=None, session=None, *, components=None) -
         session.
     components : tuple of str, optional
         Only these may be active; all that the design can tell apart by default.
+    is_sorted : bool
+        Rows stand by subject, site and session already, in an order that does not depend on how they were given.
     """
     values = np.asarray(values, float)
     keep = np.isfinite(values)
@@ -123,9 +125,10 @@ def build_design(values, subject, site=None, session=None, *, components=None) -
     ]
     counts = [int(code.max()) + 1 if len(code) else 0 for code in codes]
     # Sorting by value too makes sums, and so results, the same to the bit for any order of rows.
-    order = np.lexsort((values[keep], (codes[0] * counts[1] + codes[1]) * counts[2] + codes[2]))
-    y = values[keep][order]
-    s, t, v = (code[order] for code in codes)
+    y, (s, t, v) = values[keep], codes
+    if not is_sorted:
+        order = np.lexsort((y, (s * counts[1] + t) * counts[2] + v))
+        y, s, t, v = y[order], s[order], t[order], v[order]
     cell, cell_rows = _number(np.stack([s, t]))
     visit, visit_rows = _number(np.stack([cell, v]))
     n_subjects, n_sites = counts[:2]

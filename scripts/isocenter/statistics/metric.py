@@ -17,6 +17,9 @@ from isocenter.statistics.design import Design, build_design
 #: What makes a row of the measurements unique.
 KEY = ["biomarker", "roi", "site", "participant_id", "session", "run"]
 
+#: The order of a metric's rows.
+_ORDER = ["biomarker", "roi", "participant_id", "site", "session", "run"]
+
 #: Kinds whose repeats tell precision; phantoms go to linearity.
 PEOPLE = ("traveler", "volunteer", "patient")
 
@@ -47,7 +50,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Metric:
-    """Measurements of one biomarker × roi × field strength × stage, sorted by site, participant, session, run.
+    """Measurements of one biomarker × roi × field strength × stage, sorted by participant, site, session, run.
 
     ``values`` [unit] are finite; ``labels`` holds `Labels` of site, participant_id, session, run, kind and
     calibrated_flag; ``stderr`` [unit] and ``raw_stderr`` are NaN where unknown; `scale` is the declared one.
@@ -96,7 +99,11 @@ class Metric:
     def design(self, scale: str | None = None) -> Design:
         """The crossed design of the values on a scale."""
         return build_design(
-            self.scaled(scale), self.codes("participant_id"), self.codes("site"), self.codes("session")
+            self.scaled(scale),
+            self.codes("participant_id"),
+            self.codes("site"),
+            self.codes("session"),
+            is_sorted=True,
         )
 
     def codes(self, name: str) -> np.ndarray:
@@ -263,7 +270,7 @@ def list_strata(table: pd.DataFrame, biomarkers: dict[str, dict]) -> Iterator[St
     if not len(people):
         return
     codes = {name: people[name].cat.codes.to_numpy(np.int64) for name in KEY}
-    order = np.lexsort([codes[name] for name in reversed(KEY)])
+    order = np.lexsort([codes[name] for name in reversed(_ORDER)])
     group = codes["biomarker"] * len(table["roi"].cat.categories) + codes["roi"]
     sorted_group = group[order]
     starts = np.flatnonzero(np.diff(sorted_group, prepend=-1))

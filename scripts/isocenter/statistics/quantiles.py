@@ -1,5 +1,7 @@
 """Quantiles of the distributions that intervals are made of, without the start-up cost of ``scipy.stats``."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import special
 
@@ -37,9 +39,16 @@ def find_noncentral_t(probability: float, df: float, noncentrality: float) -> fl
 _STEPS = 1.1673039782614187 ** -np.arange(1.0, 5.0)
 
 
+@lru_cache(maxsize=64)
 def spread_points(count: int, dimensions: int) -> np.ndarray:
     """(count, dimensions) points spread evenly over the unit cube, the same every time: no seed is needed.
 
     Reference: Roberts 2018, the R-sequence; additive recurrences as in Niederreiter 1992, doi 10.1137/1.9781611970081.
     """
     return (0.5 + np.arange(1, count + 1)[:, None] * _STEPS[:dimensions]) % 1.0
+
+
+@lru_cache(maxsize=512)
+def spread_chi2(count: int, dimensions: int, dimension: int, df: int) -> np.ndarray:
+    """(count,) chi-square values at one dimension of the evenly spread points; the same design asks for them often."""
+    return find_chi2(spread_points(count, dimensions)[:, dimension], df)
