@@ -65,7 +65,9 @@ def simulate_run(seed: int, pattern: str, sites: int, missing: float) -> dict[st
     held |= _hold_iccs(components, y, sites, variances, seed, complete=not missing)
     pairs = y.reshape(-1, REPEATS)
     both = keep.reshape(-1, REPEATS).all(1)
-    limits = compare_clustered((pairs[:, 1] - pairs[:, 0])[both], pairs.mean(1)[both], subject.reshape(-1, REPEATS)[both, 0])
+    limits = compare_clustered(
+        (pairs[:, 1] - pairs[:, 0])[both], pairs.mean(1)[both], subject.reshape(-1, REPEATS)[both, 0]
+    )
     truth = Z975 * np.sqrt(2 * variances["residual"])
     held["limits"] = limits.loa_upper_low <= truth <= limits.loa_upper_high
     return {name: bool(value) for name, value in held.items()}
@@ -79,7 +81,11 @@ def _hold_iccs(components, y, sites, variances, seed, *, complete: bool) -> dict
         "ICC_consistency": subject / (total - variances["site"]),
         "ICC_retest": retest / (total - variances["site"]),
     }
-    held = {r.name: r.low <= truths[r.name] <= r.high for r in find_component_iccs(components, seed, 2000) if np.isfinite(r.low)}
+    held = {
+        r.name: r.low <= truths[r.name] <= r.high
+        for r in find_component_iccs(components, seed, 2000)
+        if np.isfinite(r.low)
+    }
     if complete:
         first = y.reshape(SUBJECTS, sites, -1)[:, :, 0]
         forms = answer_from_mean_squares(first)

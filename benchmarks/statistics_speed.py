@@ -2,8 +2,8 @@
 
     python -m benchmarks.statistics_speed --metrics 1000 --workers 2
 
-The trial: 20 sites × 50 traveling participants × 3 sessions × 2 repeats, 6,000 values a metric; `--missing` loses runs at
-random, `--nested` gives each site its own participants. Prints seconds for the whole analysis, from the table in memory
+The trial: 20 sites × 50 traveling participants × 3 sessions × 2 repeats, 6,000 values a metric; `--missing` loses runs
+at random, `--nested` gives each site its own participants. Prints seconds for the whole analysis, from the table in memory
 to all tables; reading and writing are timed beside it with `--files FOLDER`.
 """
 
@@ -70,7 +70,9 @@ def main() -> None:
     start = time.perf_counter()
     tables = analyze_table(table, workers=options.workers, on_progress=show)
     seconds, rows = time.perf_counter() - start, sum(map(len, tables.values()))
-    print(f"{options.metrics} metrics, {len(table):,} values, {options.workers} workers: {seconds:.1f} s, {rows:,} rows")
+    print(
+        f"{options.metrics} metrics, {len(table):,} values, {options.workers} workers: {seconds:.1f} s, {rows:,} rows"
+    )
     if options.files:
         from isocenter.stats_command import analyze_file
 

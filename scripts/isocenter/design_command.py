@@ -66,7 +66,9 @@ def plan_designs(
 
     change = np.nan if delta is None else float(delta)
     if not variances["residual"] > 0:
-        raise ConfigError(explain("Repeats that never differ need no plan", expected="a residual SD above 0", found="0"))
+        raise ConfigError(
+            explain("Repeats that never differ need no plan", expected="a residual SD above 0", found="0")
+        )
     designs = [expect_bound(plan, variances, coefficient, change, seed) for plan in list_designs(grid)]
     designs = sorted((d for d in designs if np.isfinite(d.bound)), key=lambda d: (d.n_scans, d.bound))
     if not designs:
@@ -137,13 +139,17 @@ def _answer(enough: list, designs: list, delta: float, name: str) -> str:
     if enough:
         first = enough[0]
         return (
-            f"The smallest design of the grid with a chance of {WANTED_CHANCE:.0%} or more to show a {name} within {delta:g}: "
+            f"The smallest design of the grid with a chance of {WANTED_CHANCE:.0%} or more to show a {name} within "
+            f"{delta:g}: "
             f"{first.plan.describe()} ({first.n_scans} scans; chance by formula {first.chance:.0%})."
         )
     if designs[0].true >= delta:
-        return f"The assumed {name} itself, {designs[0].true:.4g}, is not below {delta:g}: no design can show that it is."
+        return (
+            f"The assumed {name} itself, {designs[0].true:.4g}, is not below {delta:g}: no design can show that it is."
+        )
     best = max(designs, key=lambda d: d.chance)
     return (
-        f"No design of the grid has a chance of {WANTED_CHANCE:.0%}; the best, {best.plan.describe()}, has {best.chance:.0%}. "
+        f"No design of the grid has a chance of {WANTED_CHANCE:.0%}; the best, {best.plan.describe()}, has "
+        f"{best.chance:.0%}. "
         "More sites help most where the site SD is large, more participants and repeats elsewhere."
     )

@@ -34,12 +34,17 @@ def stats(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the tables into.")],
     column: Annotated[
         list[str] | None,
-        typer.Option("--column", "-m", metavar="OURS=THEIRS", help="The table's own name of a column; may be repeated."),
+        typer.Option(
+            "--column", "-m", metavar="OURS=THEIRS", help="The table's own name of a column; may be repeated."
+        ),
     ] = None,
     unit: Annotated[str, typer.Option(help="Unit of the values, where the table has no column unit.")] = "",
     scale: Annotated[str, typer.Option(help="absolute; or log, for errors that grow with the value.")] = "absolute",
     claims: Annotated[Path | None, typer.Option(help="A claims file: without it there is no verdict.")] = None,
     planned: Annotated[Path | None, typer.Option(help="A table site, n_planned: the runs that should come.")] = None,
+    pool_fields: Annotated[
+        bool, typer.Option("--pool-fields", help="One stratum of all field strengths: for ADC and PDFF, not T1 or T2.")
+    ] = False,
     patients: Annotated[
         bool, typer.Option("--patients", help="Judge single changes of participants without a kind, too.")
     ] = False,
@@ -54,8 +59,8 @@ def stats(
     with _bar() as progress:
         task = progress.add_task("reading", total=None)
         outcome = analyze_file(
-            table, out, columns=mapping, unit=unit, scale=scale, claims=claims, planned=planned, patients=patients,
-            combat=combat, seed=seed, workers=cores,
+            table, out, columns=mapping, unit=unit, scale=scale, claims=claims, planned=planned,
+            pool_fields=pool_fields, patients=patients, combat=combat, seed=seed, workers=cores,
             on_progress=lambda done, total: progress.update(
                 task, completed=done, total=total, description="biomarkers and regions"
             ),

@@ -57,6 +57,7 @@ def analyze_file(
     scale: str = "absolute",
     claims: Path | None = None,
     planned: Path | None = None,
+    pool_fields: bool = False,
     patients: bool = False,
     combat: bool = False,
     seed: int = 0,
@@ -67,6 +68,8 @@ def analyze_file(
 
     Parameters
     ----------
+    table, out : Path
+        The table, and the folder to write into.
     columns : dict, optional
         Our name of a column → the table's.
     unit, scale : str
@@ -75,8 +78,12 @@ def analyze_file(
         A claims file; without it there is no verdict.
     planned : Path, optional
         A table ``site``, ``n_planned``: runs that should have come.
+    pool_fields : bool
+        Whether field strengths are one stratum (ADC, PDFF); by default each is judged by itself.
     patients : bool
         Whether participants without a ``kind`` are patients, whose single changes are judged.
+    combat, seed, workers, on_progress
+        As in :func:`isocenter.statistics.analyze.analyze`.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def analyze_file(
         if not {"site", "n_planned"} <= set(plan.columns):
             raise TableError(explain("The plan lacks columns", where=str(planned), expected="site, n_planned"))
         counts = dict(zip(plan["site"].astype(str), pd.to_numeric(plan["n_planned"]).astype(int), strict=True))
-    options = {"unit": unit, "scale": scale, "planned": counts}
+    options = {"unit": unit, "scale": scale, "planned": counts, "pool_fields": pool_fields}
     tables = analyze_table(
         rows, options, claims=declared, seed=seed, combat=combat, workers=workers, on_progress=on_progress
     )

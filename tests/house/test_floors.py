@@ -20,7 +20,8 @@ FLOORS = {
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
-        "overview", "stats_command", "stats_cli", "design_command", "fit_command", "align_command", "phantom_command", "vial_regions",
+        "overview", "stats_command", "stats_cli", "design_command", "fit_command", "align_command", "phantom_command",
+        "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "audit_cli", "terminal", "cli",
     ),

@@ -61,7 +61,11 @@ def test_affine_maps_scale_bounds_and_leave_iccs(design, a, b):
     for name in COEFFICIENTS:
         one, other = bound_coefficient(first, name), bound_coefficient(second, name)
         assert one.flags == other.flags
-        for ours, theirs in ((one.estimate, other.estimate), (one.upper95, other.upper95), (one.lower95, other.lower95)):
+        for ours, theirs in (
+            (one.estimate, other.estimate),
+            (one.upper95, other.upper95),
+            (one.lower95, other.lower95),
+        ):
             assert theirs == pytest.approx(b * ours, rel=2e-4, abs=1e-9 * b, nan_ok=True)
     for one, other in zip(find_component_iccs(first, 0, 50), find_component_iccs(second, 0, 50), strict=True):
         assert other.estimate == pytest.approx(one.estimate, abs=2e-4, nan_ok=True)

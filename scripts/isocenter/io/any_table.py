@@ -68,6 +68,8 @@ def _read_text(path: Path, text: tuple[str, ...]) -> pd.DataFrame:
 def has_decimal_commas(column: pd.Series) -> bool:
     """Whether a text column's numbers are written with decimal commas."""
     given = column.dropna().astype(str)
-    return bool(len(given)) and bool(given.str.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*").any()) and not bool(
-        given.str.contains(".", regex=False).any()
+    return (
+        bool(len(given))
+        and bool(given.str.fullmatch(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*").any())
+        and not bool(given.str.contains(".", regex=False).any())
     )

@@ -86,7 +86,9 @@ coefficients <- lapply(split(results, factor(metric, unique(metric))), function(
   take <- function(names) K * sqrt(sum(v[intersect(names, names(v))]))
   data.frame(metric = rows$biomarker[1], roi = text(rows$roi[1]), scale = rows$scale[1], stage = text(rows$stage[1]),
              repeatability = if (rows$only_sessions[1]) NA else take("residual"),
-             intermediate_precision = if ("session" %in% names(v) || rows$only_sessions[1]) take(c("session", "residual")) else NA,
+             intermediate_precision = if ("session" %in% names(v) || rows$only_sessions[1]) {
+               take(c("session", "residual"))
+             } else NA,
              reproducibility = if ("site" %in% names(v)) take(c("site", "subject:site", "session", "residual")) else NA)
 })
 write.table(results, file.path(folder, "r_estimates.tsv"), sep = "\t", quote = FALSE, row.names = FALSE, na = "n/a")

@@ -247,6 +247,19 @@ COLUMNS = {
     "n_left_out": ("count", "volumes that moved too far to be used"),
 }
 
-for _name in ("wsd", "rc", "wcv", "bias", "loa_lower", "loa_upper", "slope", "intercept", "percent_bias", "variance", "ccc", "share"):
+for _name in (
+    "wsd",
+    "rc",
+    "wcv",
+    "bias",
+    "loa_lower",
+    "loa_upper",
+    "slope",
+    "intercept",
+    "percent_bias",
+    "variance",
+    "ccc",
+    "share",
+):
     for _end, _word in (("low", "lower"), ("high", "upper")):
         COLUMNS[f"{_name}_{_end}"] = (COLUMNS[_name][0], f"{_word} end of the two-sided 95 % interval of {_name}")

@@ -178,7 +178,9 @@ def _check_exclusions(exclusions: pd.DataFrame | None) -> pd.DataFrame:
 def _assess_lines(table: pd.DataFrame, vials: pd.DataFrame | None, biomarkers: dict) -> list[PhantomLine]:
     if vials is None or not len(vials):
         return []
-    field_of_site = table.dropna(subset=["field_strength"]).groupby("site", observed=True)["field_strength"].median().to_dict()
+    field_of_site = (
+        table.dropna(subset=["field_strength"]).groupby("site", observed=True)["field_strength"].median().to_dict()
+    )
     lines = assess_phantoms(check_vials(vials, field_of_site), with_calibrated=bool(table["raw_value"].notna().any()))
     order = list(biomarkers)
     return sorted(lines, key=lambda line: order.index(line.biomarker) if line.biomarker in order else len(order))
@@ -242,7 +244,7 @@ def analyze_table(
         phantom values: their ``participant_id``, or ``vial``, names the vial).
     options : dict, optional
         ``columns`` (our name → the table's), ``unit``, ``scale``, ``biomarkers`` (blocks as in ``biomarkers.yaml``),
-        ``planned``.
+        ``planned``, ``pool_fields`` (field strengths are one stratum: right for ADC and PDFF, wrong for T1 and T2).
     claims : list of dict
         Blocks of ``claims.yaml``.
     seed, combat, workers, on_progress
@@ -254,11 +256,10 @@ def analyze_table(
     at a site are numbered as runs, in the order of the rows.
     """
     options = dict(options or {})
-    unknown = set(options) - {"columns", "unit", "scale", "biomarkers", "planned"}
+    known = ("columns", "unit", "scale", "biomarkers", "planned", "pool_fields")
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise TableError(
-            explain("Unknown options", expected="columns, unit, scale, biomarkers, planned", found=sorted(unknown))
-        )
+        raise TableError(explain("Unknown options", expected=", ".join(known), found=", ".join(unknown)))
     table = table.rename(columns={theirs: ours for ours, theirs in options.get("columns", {}).items()})
     missing = [column for column in ("participant_id", "value") if column not in table.columns]
     if missing:
@@ -277,7 +278,7 @@ def analyze_table(
         vials = vials if "vial" in vials.columns else vials.assign(vial=vials["participant_id"])
     people = table[~is_vial]
     blocks = options.get("biomarkers") or {
-        name: {"scale": options.get("scale", "absolute"), "field_dependent": "field_strength" in table.columns}
+        name: {"scale": options.get("scale", "absolute"), "field_dependent": not options.get("pool_fields")}
         for name in map(str, people["biomarker"].unique())
     }
     return analyze(
@@ -296,5 +297,9 @@ def complete_labels(table: pd.DataFrame, unit: str) -> pd.DataFrame:
             table[column] = default
     if "run" not in table.columns:
         groups = [column for column in KEY if column != "run"]
-        table["run"] = (table.groupby(groups, dropna=False, observed=True, sort=False).cumcount() + 1).astype(str) if is_numbered else "1"
+        table["run"] = (
+            (table.groupby(groups, dropna=False, observed=True, sort=False).cumcount() + 1).astype(str)
+            if is_numbered
+            else "1"
+        )
     return table

@@ -58,9 +58,7 @@ def estimate_effects(values: np.ndarray, subject: np.ndarray, site: np.ndarray, 
         present = counts[:, j] > 0
         if not present.any():
             continue
-        shift[present, j], scale[present, j] = _shrink(
-            shift[present, j], squares[present, j], counts[present, j]
-        )
+        shift[present, j], scale[present, j] = _shrink(shift[present, j], squares[present, j], counts[present, j])
     return SiteEffects(shift, scale, sd)
 
 
@@ -99,7 +97,7 @@ def _shrink(shift: np.ndarray, square: np.ndarray, count: np.ndarray) -> tuple[n
 
 
 def apply_effects(values: np.ndarray, subject: np.ndarray, site: np.ndarray, effects: SiteEffects) -> np.ndarray:
-    """(f, n) values with the sites' shifts taken off, and their scatter around each participant's own level rescaled."""
+    """(f, n) values less the sites' shifts, their scatter around each participant's own level rescaled."""
     result = values - (effects.shift * effects.sd[:, None])[:, site]
     for f in range(len(values)):
         keep = np.isfinite(result[f])

@@ -66,9 +66,7 @@ def _contrast_sites(metric: Metric) -> list[Contrast]:
             for j in range(i + 1, len(names))
         ]
     else:
-        pairs = [
-            (f"site {name} - other sites", _average(sides, j), sides[j]) for j, name in enumerate(names)
-        ]
+        pairs = [(f"site {name} - other sites", _average(sides, j), sides[j]) for j, name in enumerate(names)]
     found = []
     for name, first, second in pairs:
         both = (first.count > 0) & (second.count > 0)

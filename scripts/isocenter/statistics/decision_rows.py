@@ -17,7 +17,7 @@ from isocenter.statistics.components import Components
 from isocenter.statistics.design import COMPONENTS
 from isocenter.statistics.metric import Metric
 from isocenter.statistics.power import count_per_arm, find_bound, find_chance, find_plan, list_plans, propose
-from isocenter.statistics.precision_rows import Row, label_on_scale
+from isocenter.statistics.precision_rows import Row, find_percent_obstacle, label_on_scale
 from isocenter.statistics.tables import join_flags
 from isocenter.statistics.verdict import INDETERMINATE, Precondition, judge, write_sentence
 
@@ -153,6 +153,13 @@ def qualify(metric: Metric, components: Components, claim: dict[str, Any], preco
     found = bound_coefficient(components, name)
     if metric.scale == "log" and not metric.is_positive:
         found.flags.append("non_positive")
+    if (
+        decision.is_percent
+        and metric.scale == "absolute"
+        and (obstacle := find_percent_obstacle(metric, found.estimate))
+    ):
+        # Percent of nothing much is no number to decide by.
+        found = Coefficient(name, flags=[*found.flags, *obstacle])
     shown = decision.show_all(found)
     delta = decision.read(claim, metric.unit)
     result = judge(shown, delta, preconditions)

@@ -210,9 +210,7 @@ class Criterion:
         ratio_u = r.u / r.W
         u_v = ratio_u**2 * W_v
         m_v = (A_v - r.lift * W_v) / r.W
-        gradient[:, _SESSION] = (
-            r.w @ self.number_of_size + (c[:, None] * W_v * ratio_u).sum(1) + (log_u * u_v).sum(1)
-        )
+        gradient[:, _SESSION] = r.w @ self.number_of_size + (c[:, None] * W_v * ratio_u).sum(1) + (log_u * u_v).sum(1)
         rss_gradient[:, _SESSION] = (
             -(w2 @ self.square_of_size)
             - (r.lift * (2 * A_v - r.lift * W_v)).sum(1)
@@ -272,9 +270,7 @@ class BalancedCriterion:
         if is_crossed:
             both = of_cell - of_subject[design.cell_subject] - of_site[design.cell_site]
             subject = n / n_subjects * float((of_subject**2).sum())
-            strata.append(
-                ((n_subjects - 1) * (n_sites - 1), per_cell * float((both**2).sum()), (0, 0, per_cell, R))
-            )
+            strata.append(((n_subjects - 1) * (n_sites - 1), per_cell * float((both**2).sum()), (0, 0, per_cell, R)))
             strata.append((n_subjects - 1, subject, (n / n_subjects, 0, per_cell, R)))
         else:
             inside = per_cell * float(((of_cell - of_site[design.cell_site]) ** 2).sum())

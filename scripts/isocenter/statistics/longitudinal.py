@@ -62,7 +62,9 @@ def judge_changes(metric: Metric, precision: Components, kinds: tuple[str, ...] 
         site, session = chosen.codes("site")[mine], chosen.codes("session")[mine]
         pairs = {(v, t) for v, t in zip(session.tolist(), site.tolist(), strict=True)}
         is_one_line = len({v for v, _ in pairs}) == len(pairs)
-        for group in [sorted(pairs)] if is_one_line else [sorted(p for p in pairs if p[1] == t) for t in sorted(set(site))]:
+        for group in (
+            [sorted(pairs)] if is_one_line else [sorted(p for p in pairs if p[1] == t) for t in sorted(set(site))]
+        ):
             means = {p: mine[(session == p[0]) & (site == p[1])] for p in group}
             first = group[0]
             for later in group[1:]:

@@ -84,7 +84,10 @@ def tabulate_profile(metric: Metric) -> list[Row]:
     return [
         label
         | cells_of("precision_profile", found)
-        | {"method": f"SD^2 = {constant:.4g}^2 + ({proportional:.4g} mean)^2", "flags": join_flags(metric.flags, [kind, shape])}
+        | {
+            "method": f"SD^2 = {constant:.4g}^2 + ({proportional:.4g} mean)^2",
+            "flags": join_flags(metric.flags, [kind, shape]),
+        }
         for found in bins
     ]
 
@@ -95,9 +98,7 @@ def tabulate_errors(metric: Metric, components: Components) -> list[Row]:
         return []
     raw = metric.raw_stderr if metric.stage != "raw" else metric.stderr
     rows = []
-    for found in explain_components(
-        components, metric.values, metric.stderr, raw, is_log=metric.scale == "log"
-    ):
+    for found in explain_components(components, metric.values, metric.stderr, raw, is_log=metric.scale == "log"):
         flags = ["more_than_observed"] if found.share > 1 else []
         if found.component in (components.fit.boundary if components.fit else ()):
             flags.append("boundary")
@@ -126,8 +127,6 @@ def tabulate_changes(metric: Metric, components: Components) -> list[Row]:
             precision, flags = others, []
     unit = "percent" if metric.scale == "log" else metric.unit
     return [
-        metric.label
-        | cells_of("longitudinal", change)
-        | {"limit_unit": unit, "flags": join_flags(metric.flags, flags)}
+        metric.label | cells_of("longitudinal", change) | {"limit_unit": unit, "flags": join_flags(metric.flags, flags)}
         for change in judge_changes(metric, precision)
     ]

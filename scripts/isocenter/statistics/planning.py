@@ -73,10 +73,16 @@ def expect_bound(
 
     Parameters
     ----------
+    plan : Plan
+        The design.
     variances : dict
         Assumed variances [unit²] of residual, session, subject:site and site.
+    coefficient : str
+        One of the keys of `PARTS`.
     delta : float
         The change that matters [unit]; NaN for none.
+    seed : int
+        Of the drawn mean squares behind the chance.
 
     Raises
     ------
@@ -89,7 +95,9 @@ def expect_bound(
     true = K * np.sqrt(sum(variances.get(name, 0.0) for name in parts))
     if not is_estimable(plan, coefficient):
         return PlannedBound(plan, true, np.nan, np.nan, np.nan)
-    strata = expect_strata(plan, {"subject": 0.0, **{name: variances.get(name, 0.0) for name in PARTS["reproducibility"]}}, parts)
+    strata = expect_strata(
+        plan, {"subject": 0.0, **{name: variances.get(name, 0.0) for name in PARTS["reproducibility"]}}, parts
+    )
     bound = float(K * np.sqrt(strata.bound(strata.terms)))
     chance = np.nan
     if np.isfinite(delta):

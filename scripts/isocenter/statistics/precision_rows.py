@@ -19,7 +19,8 @@ from isocenter.statistics.components import Components
 from isocenter.statistics.contrasts import Contrast
 from isocenter.statistics.design import COMPONENTS
 from isocenter.statistics.metric import Metric, code_groups
-from isocenter.statistics.repeatability import estimate_repeatability, pool_groups
+from isocenter.statistics.quantiles import K
+from isocenter.statistics.repeatability import NEAR_ZERO_SHARE, estimate_repeatability, pool_groups
 from isocenter.statistics.tables import cells_of, join_flags
 
 Row = dict[str, Any]
@@ -162,6 +163,13 @@ def label_on_scale(metric: Metric, scale: str) -> Row:
     return metric.label | {"scale": scale, "unit": "1" if scale == "log" else metric.unit}
 
 
+def find_percent_obstacle(metric: Metric, coefficient: float) -> list[str]:
+    """Why a coefficient has no percent of the mean: values at or below zero, or a mean that it dwarfs."""
+    if not metric.is_positive:
+        return ["non_positive"]
+    return ["mean_near_zero"] if coefficient / K > NEAR_ZERO_SHARE * metric.mean else []
+
+
 def tabulate_reproducibility(metric: Metric, components: Components, scale: str, extra=()) -> list[Row]:
     """Repeatability, intermediate precision and RDC on a scale, and the estimate in percent."""
     design = components.design
@@ -169,15 +177,16 @@ def tabulate_reproducibility(metric: Metric, components: Components, scale: str,
     for name in COEFFICIENTS:
         found = bound_coefficient(components, name)
         percent = 100 * np.expm1(found.estimate) if scale == "log" else 100 * found.estimate / metric.mean
+        no_percent = [] if scale == "log" else find_percent_obstacle(metric, found.estimate)
         rows.append(
             label_on_scale(metric, scale)
             | cells_of("reproducibility", found)
             | {
                 "coefficient": name,
-                "percent": percent if metric.mean > 0 else np.nan,
+                "percent": np.nan if no_percent else percent,
                 "n_subjects": design.n_subjects,
                 "n_sites": design.n_sites,
-                "flags": join_flags(metric.flags, found.flags, extra),
+                "flags": join_flags(metric.flags, found.flags, extra, no_percent),
             }
         )
     return rows

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isocenter.statistics.deviance import RATIOS, make_criterion
 from isocenter.statistics.design import Design
+from isocenter.statistics.deviance import RATIOS, make_criterion
 
 #: A step whose predicted gain in deviance is below this is the last one: Newton's error is then far below 1e-9.
 CONVERGED = 1e-8

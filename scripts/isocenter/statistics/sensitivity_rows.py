@@ -42,11 +42,15 @@ def list_analyses(
     if len(people) > LEAST_PEOPLE and np.isfinite(metric.scaled()).all():
         loudest = _find_loudest(metric, name)
         chosen = metric.codes("participant_id") != loudest
-        analyses.append((f"without participant {people[loudest]} (the most scattered)", metric.keep(chosen), metric.scale, None))
+        analyses.append(
+            (f"without participant {people[loudest]} (the most scattered)", metric.keep(chosen), metric.scale, None)
+        )
     sites = metric.names("site")
     if len(sites) > 1:
         code = metric.codes("site")
-        analyses += [(f"without site {site}", metric.keep(code != k), metric.scale, None) for k, site in enumerate(sites)]
+        analyses += [
+            (f"without site {site}", metric.keep(code != k), metric.scale, None) for k, site in enumerate(sites)
+        ]
     return analyses
 
 

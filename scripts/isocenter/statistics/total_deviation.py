@@ -50,7 +50,7 @@ def find_total_deviation(agreement: Agreement, probability: float = SHARE) -> To
 
 
 def _solve(mu: np.ndarray, sigma: np.ndarray, probability: float) -> np.ndarray:
-    """k with probability `probability` inside ±k, by Newton's method from the root mean square deviation."""
+    """K with probability `probability` inside ±k, by Newton's method from the root mean square deviation."""
     shift = np.abs(mu) / sigma
     # Above the root from here on: convex steps never overshoot below it.
     k = np.maximum(special.ndtri((1 + probability) / 2) * np.sqrt(1 + shift**2), shift + special.ndtri(probability))
