@@ -3,8 +3,8 @@
     python -m benchmarks.statistics_speed --metrics 1000 --workers 2
 
 The trial: 20 sites × 50 traveling participants × 3 sessions × 2 repeats, 6,000 values a metric; `--missing` loses runs
-at random, `--nested` gives each site its own participants. Prints seconds for the whole analysis, from the table in memory
-to all tables; reading and writing are timed beside it with `--files FOLDER`.
+at random, `--nested` gives each site its own participants. Prints seconds for the whole analysis, from the table in
+memory to all tables; reading and writing are timed beside it with `--files FOLDER`.
 """
 
 import argparse

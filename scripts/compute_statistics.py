@@ -46,10 +46,12 @@ def compute_statistics(
     biomarkers: dict,
     planned: dict,
     seed: int,
+    combat: bool = False,
 ) -> None:
     """Compute and write every statistics table.
 
-    `claims` and `biomarkers` are the blocks of their files, `planned` maps a site to its planned runs of people.
+    `claims` and `biomarkers` are the blocks of their files, `planned` maps a site to its planned runs of people;
+    `combat` asks for ComBat beside the phantom calibration.
     """
     written = {name: path for name, path in locals().items() if name in layout.STATISTICS_TABLES}
     tables = analyze(
@@ -60,6 +62,7 @@ def compute_statistics(
         biomarkers,
         planned,
         seed,
+        combat=combat,
     )
     for name, path in written.items():
         write_table(path, tables[name])

@@ -49,6 +49,7 @@ rule compute_statistics:
         biomarkers=PLAN.biomarkers,
         planned=PLAN.planned_runs(),
         seed=PLAN.settings.config["seed"],
+        combat=PLAN.settings.config["combat"],
         code=code_digest("compute_statistics"),
     message:
         "statistics and verdicts"
