@@ -12,6 +12,8 @@ from isocenter.errors import ConfigError, explain
 #: So many designs go through simulation: the smallest that the formula lets pass, and their neighbors.
 MOST_SIMULATED = 6
 
+_SVG = "http://www.w3.org/2000/svg"
+
 #: The chance that a design should have to show what is true.
 WANTED_CHANCE = 0.8
 
@@ -102,7 +104,11 @@ def plan_designs(
     out.mkdir(parents=True, exist_ok=True)
     table, figure = out / "plan.tsv", out / "plan.svg"
     write_table(table, pd.DataFrame(rows))
-    write_bytes(figure, draw_bounds_by_sites(rows, change, coefficient).encode("utf-8"))
+    drawing = draw_bounds_by_sites(rows, change, coefficient)
+    # Charts are made for pages; a file of its own says what it is and in which letters.
+    alone = drawing.replace("<svg ", f'<svg xmlns="{_SVG}" font-family="sans-serif" style="background:#fff" ', 1)
+    alone = alone.replace(' style="max-width', ' data-page="max-width', 1)
+    write_bytes(figure, alone.encode("utf-8"))
     name = coefficient.replace("_", " ")
     return PlanOutcome(
         f"Designs for {name}, true value {designs[0].true:.4g}",

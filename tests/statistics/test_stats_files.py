@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -162,7 +163,9 @@ def test_plan_writes_a_table_and_a_plot(tmp_path):
     rows = pd.read_csv(outcome.table, sep="\t")
     assert rows["bound"].iloc[0] > rows["bound"].iloc[1] > rows["true_value"].iloc[0]
     assert "6 sites" in outcome.answer
-    assert "<svg" in outcome.figure.read_text()
+    drawing = ElementTree.parse(outcome.figure).getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(drawing.findall(".//{*}circle")) > 2
 
 
 def test_plan_refuses_what_cannot_be_told():

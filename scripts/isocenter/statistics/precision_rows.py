@@ -217,6 +217,9 @@ def tabulate_agreement(metric: Metric, components: Components, seed: int) -> lis
         flags = [f"raters_are_{rater}s", *icc.flags]
         if icc.n_dropped:
             flags.append("complete_cases")
+        if "A" in icc.form and icc.k <= FEW_SITES and np.isfinite(icc.low):
+            # Where few raters differ much the interval holds some 90 %; that from components holds its level.
+            flags.append("few_raters")
         if not chosen.all():
             flags.append("first_repeat_only")
         rows.append(
