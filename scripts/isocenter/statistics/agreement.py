@@ -178,7 +178,8 @@ def _ask_pingouin(complete: pd.DataFrame) -> list[tuple[float, float, float]]:
     before = pingouin.options["round.column.CI95"]
     pingouin.options["round.column.CI95"] = None
     try:
-        answer = pingouin.intraclass_corr(long, targets="subject", raters="rater", ratings="value")
+        with np.errstate(invalid="ignore", divide="ignore"):  # an interval without an end is NaN, and said to be
+            answer = pingouin.intraclass_corr(long, targets="subject", raters="rater", ratings="value")
     finally:
         pingouin.options["round.column.CI95"] = before
     missing = {"Type", "ICC", "CI95"} - set(answer.columns)

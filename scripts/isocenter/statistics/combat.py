@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Inverse gamma prior with mean 1 for the scale of a single feature.
+_PRIOR_A, _PRIOR_B = 3.0, 2.0
+
 
 @dataclass(frozen=True)
 class SiteEffects:
@@ -78,12 +81,16 @@ def _fit_additive(y, subject, site, n_sites) -> tuple[np.ndarray, np.ndarray, in
 
 
 def _shrink(shift: np.ndarray, square: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior shift and scale of one site over its features; with one feature there is nothing to shrink toward."""
+    """Posterior shift and scale of one site over its features.
+
+    With one feature the shift has nothing to be shrunk toward, and the scale leans weakly on 1: a site whose few values
+    happen to agree is no site without noise.
+    """
     if len(shift) < 2 or np.ptp(shift) == 0:
-        return shift, np.sqrt(np.maximum(square, 1e-12))
+        return shift, np.sqrt((_PRIOR_B + 0.5 * count * square) / (count / 2 + _PRIOR_A - 1))
     center, spread = shift.mean(), max(float(shift.var(ddof=1) - (square / count).mean()), 1e-12)
-    mean, var = square.mean(), max(float(square.var(ddof=1)), 1e-12)
-    # Inverse gamma prior with the moments of the sites' variances.
+    mean, var = max(float(square.mean()), 0.05), max(float(square.var(ddof=1)), 1e-3)
+    # Inverse gamma prior with the moments of the features' variances at this site.
     a, b = 2 + mean**2 / var, mean + mean**3 / var
     g, d = shift.copy(), square.copy()
     for _ in range(100):

@@ -55,7 +55,9 @@ class Decision:
         """A coefficient on the components' scale in the unit of the decision."""
         if self.scale == "log":
             return 100 * float(np.expm1(value))
-        return 100 * value / self.mean if self.is_percent else value
+        if self.is_percent:
+            return 100 * value / self.mean if self.mean > 0 else np.nan
+        return value
 
     def show_all(self, found: Coefficient) -> Coefficient:
         """All numbers of a coefficient in the unit of the decision."""
@@ -66,13 +68,13 @@ class Decision:
         """The change that matters in the unit of the decision."""
         delta = float(claim["delta"])
         if self.is_percent and claim.get("delta_unit", unit) != "percent":
-            return 100 * delta / self.mean
+            return 100 * delta / self.mean if self.mean > 0 else np.nan
         return delta
 
     def hide(self, delta: float) -> float:
         """A change in the unit of the decision on the components' scale."""
         if self.scale == "log":
-            return float(np.log1p(delta / 100))
+            return float(np.log1p(delta / 100)) if delta > -100 else np.nan
         return delta * self.mean / 100 if self.is_percent else delta
 
 
@@ -144,22 +146,24 @@ def tabulate_power(metric: Metric, components: Components, claim: dict[str, Any]
     return rows
 
 
+def find_decisive(metric: Metric, components: Components, name: str, decision: Decision) -> Coefficient:
+    """The coefficient that decides, on the components' scale; NaN where it cannot be shown in the claim's unit."""
+    found = bound_coefficient(components, name)
+    if decision.scale == "log" and not metric.is_positive:
+        found.flags.append("non_positive")
+    if decision.is_percent and decision.scale == "absolute" and (why := find_percent_obstacle(metric, found.estimate)):
+        # Percent of nothing much is no number to decide by.
+        return Coefficient(name, flags=[*found.flags, *why])
+    return found
+
+
 def qualify(metric: Metric, components: Components, claim: dict[str, Any], preconditions: list[Precondition]) -> Row:
     """The row of one claim: the coefficient against the change that matters, the verdict and its sentence."""
     name = claim["coefficient"]
     if name not in COEFFICIENTS:
         raise ConfigError(explain("Unknown coefficient in a claim", expected=", ".join(COEFFICIENTS), found=name))
     decision = Decision.of(metric, claim)
-    found = bound_coefficient(components, name)
-    if metric.scale == "log" and not metric.is_positive:
-        found.flags.append("non_positive")
-    if (
-        decision.is_percent
-        and metric.scale == "absolute"
-        and (obstacle := find_percent_obstacle(metric, found.estimate))
-    ):
-        # Percent of nothing much is no number to decide by.
-        found = Coefficient(name, flags=[*found.flags, *obstacle])
+    found = find_decisive(metric, components, name, decision)
     shown = decision.show_all(found)
     delta = decision.read(claim, metric.unit)
     result = judge(shown, delta, preconditions)

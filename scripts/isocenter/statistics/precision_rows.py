@@ -31,6 +31,8 @@ _GROUPS_FOR_TREND, _P = 8, 0.05
 
 def describe(metric: Metric) -> list[Row]:
     """Mean, SD and range per site and session [unit]."""
+    if not len(metric.values):
+        return []
     sites, sessions = metric.names("site"), metric.names("session")
     group = metric.codes("site") * len(sessions) + metric.codes("session")
     order = np.argsort(group, kind="stable")
@@ -165,6 +167,8 @@ def label_on_scale(metric: Metric, scale: str) -> Row:
 
 def find_percent_obstacle(metric: Metric, coefficient: float) -> list[str]:
     """Why a coefficient has no percent of the mean: values at or below zero, or a mean that it dwarfs."""
+    if not len(metric.values):
+        return []
     if not metric.is_positive:
         return ["non_positive"]
     return ["mean_near_zero"] if coefficient / K > NEAR_ZERO_SHARE * metric.mean else []
@@ -176,14 +180,16 @@ def tabulate_reproducibility(metric: Metric, components: Components, scale: str,
     rows = []
     for name in COEFFICIENTS:
         found = bound_coefficient(components, name)
-        percent = 100 * np.expm1(found.estimate) if scale == "log" else 100 * found.estimate / metric.mean
         no_percent = [] if scale == "log" else find_percent_obstacle(metric, found.estimate)
+        percent = np.nan
+        if not no_percent:
+            percent = 100 * np.expm1(found.estimate) if scale == "log" else 100 * found.estimate / metric.mean
         rows.append(
             label_on_scale(metric, scale)
             | cells_of("reproducibility", found)
             | {
                 "coefficient": name,
-                "percent": np.nan if no_percent else percent,
+                "percent": percent,
                 "n_subjects": design.n_subjects,
                 "n_sites": design.n_sites,
                 "flags": join_flags(metric.flags, found.flags, extra, no_percent),

@@ -9,7 +9,7 @@ import numpy as np
 
 from isocenter.statistics.bounds import Coefficient, bound_coefficient
 from isocenter.statistics.components import Components, estimate_components
-from isocenter.statistics.decision_rows import Decision
+from isocenter.statistics.decision_rows import Decision, find_decisive
 from isocenter.statistics.metric import Metric
 from isocenter.statistics.precision_rows import Row, label_on_scale
 from isocenter.statistics.tables import join_flags
@@ -93,6 +93,8 @@ def tabulate_sensitivity(
         verdict = ""
         if claim:
             decision = Decision.of(chosen, claim, scale)
+            if components is not None:
+                found = find_decisive(chosen, components, name, decision)
             verdict = judge(decision.show_all(found), decision.read(claim, metric.unit), preconditions).verdict
         rows.append(
             label_on_scale(chosen, scale)
