@@ -8,7 +8,7 @@ import re
 
 from isocenter import layout
 from isocenter.io.nifti import write_json
-from isocenter.io.tables import read_table, write_table
+from isocenter.io.tables import read_table, to_records, write_table
 from isocenter.statistics.analyze import analyze
 from isocenter.step import In, Ins, Out, run_step
 
@@ -36,15 +36,22 @@ def compute_statistics(
     power: Out,
     qualification: Out,
     sensitivity: Out,
+    method_comparison: Out,
+    total_deviation: Out,
+    precision_profile: Out,
+    measurement_error: Out,
+    longitudinal: Out,
     statistics: Out,
     claims: list,
     biomarkers: dict,
     planned: dict,
     seed: int,
+    combat: bool = False,
 ) -> None:
     """Compute and write every statistics table.
 
-    `claims` and `biomarkers` are the blocks of their files, `planned` maps a site to its planned runs of people.
+    `claims` and `biomarkers` are the blocks of their files, `planned` maps a site to its planned runs of people;
+    `combat` asks for ComBat beside the phantom calibration.
     """
     written = {name: path for name, path in locals().items() if name in layout.STATISTICS_TABLES}
     tables = analyze(
@@ -55,6 +62,7 @@ def compute_statistics(
         biomarkers,
         planned,
         seed,
+        combat=combat,
     )
     for name, path in written.items():
         write_table(path, tables[name])
@@ -75,11 +83,6 @@ def read_vials(paths):
         found.append(table)
     found = [table for table in found if len(table)]
     return pd.concat(found, ignore_index=True) if found else None
-
-
-def to_records(table) -> list[dict]:
-    """Rows as plain values; an absent number is null."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 if __name__ == "__main__":

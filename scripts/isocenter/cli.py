@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli
+from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli, stats_cli
 from isocenter.errors import IsocenterError
 from isocenter.site_cli import check_trial
 from isocenter.terminal import (
@@ -117,20 +117,6 @@ def phantom(
     show_phantom(outcome)
     console.print(f"Wrote {len(outcome.files)} files to {out}; the page: {outcome.files[-1]}", soft_wrap=True)
     raise typer.Exit(1 if outcome.verdict == "fail" else 0)
-
-
-@app.command()
-def stats(
-    table: Annotated[Path, typer.Argument(help="Any tidy table (TSV or CSV) with participant_id and value.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the tables into.")],
-    claims: Annotated[Path | None, typer.Option(help="A claims file: without it there is no verdict.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
-) -> None:
-    """All statistics from any tidy table."""
-    from isocenter.stats_command import analyze_file
-
-    for name, rows in analyze_file(table, out, claims=claims, seed=seed).items():
-        console.print(f"{rows:6d} rows  {out / (name + '.tsv')}", soft_wrap=True)
 
 
 @app.command()
@@ -294,7 +280,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for commands in (site_cli, decision_cli, audit_cli, export_cli):
+for commands in (site_cli, stats_cli, decision_cli, audit_cli, export_cli):
     commands.add_commands(app)
 
 

@@ -102,6 +102,9 @@ FLOW = f"{TRIAL}/flow.tsv"
 PLAUSIBILITY = f"{TRIAL}/plausibility.tsv"
 STATISTICS = f"{TRIAL}/statistics.json"
 QUALIFICATION = f"{TRIAL}/qualification.tsv"
+#: SAS transport files of the statistics, and the R script that reproduces them from `MEASUREMENTS`.
+TRANSPORT = f"{TRIAL}/xpt"
+R_SCRIPT = f"{TRIAL}/reproduce.R"
 REPORT = f"{RESULTS}/report/index.html"
 LOGS = f"{RESULTS}/logs"
 
@@ -151,6 +154,11 @@ STATISTICS_TABLES = (
     "power",
     "qualification",
     "sensitivity",
+    "method_comparison",
+    "total_deviation",
+    "precision_profile",
+    "measurement_error",
+    "longitudinal",
 )
 
 

@@ -19,9 +19,9 @@ FLOORS = {
     3: ("io", "dicom", "dataset", "registration", "templates", "figures", "report", "export"),
     4: (
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step",
-        "runner",
-        "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
+        "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps",
+        "step", "runner", "overview", "stats_command", "fit_command", "align_command", "phantom_command",
+        "vial_regions", "stats_cli", "design_command",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
@@ -60,14 +60,17 @@ DOORS = {
         "isocenter.decision_cli",
         "isocenter.export_cli",
         "isocenter.site_cli",
+        "isocenter.stats_cli",
     ),
     "rich": (
         "isocenter.audit_cli",
         "isocenter.cli",
         "isocenter.export_cli",
+        "isocenter.stats_cli",
         "isocenter.status_view",
         "isocenter.terminal",
     ),
+    "pyreadstat": ("isocenter.io.transport",),
 }
 
 

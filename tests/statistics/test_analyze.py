@@ -41,7 +41,7 @@ def test_tables_are_those_of_the_layout(tables):
         assert tuple(table.columns) == COLUMNS[name]
         assert table.columns[-1] == "flags"
         assert list(table.columns[:5]) == list(LEADING[:5])
-        assert len(table), name
+        assert len(table) or name == "longitudinal", name  # there are no patients
         assert table["unit"].ne("").all()
 
 

@@ -7,7 +7,8 @@ from trials import simulate_values
 
 from isocenter.statistics.components import estimate_components
 from isocenter.statistics.design import build_design
-from isocenter.statistics.reml import RATIOS, Criterion, fit_reml
+from isocenter.statistics.deviance import RATIOS, BalancedCriterion, Criterion, find_balance
+from isocenter.statistics.reml import fit_reml
 
 
 def designs(count):
@@ -52,6 +53,36 @@ def test_deviance_is_that_of_the_dense_likelihood():
     for design in designs(12):
         found = fit_reml(design)
         assert found.deviance == pytest.approx(dense_deviance(design, found.variances), abs=1e-7)
+
+
+def test_gradient_and_balanced_form_are_those_of_the_general_deviance():
+    """Against central differences of the value, and the five mean squares against elimination."""
+    rng = np.random.default_rng(3)
+    balanced = 0
+    nested = simulate_values(rng, subjects=12, sites=4)
+    nested = nested[nested["participant_id"].str[1:].astype(int) % 4 == nested["site"].str[4:].astype(int)]
+    two_sites = nested[nested["site"].isin(["site0", "site2"])]
+    apart = [build_design(t["value"], t["participant_id"], t["site"], t["session"]) for t in (nested, two_sites)]
+    assert [find_balance(design) for design in apart] == ["nested", "nested"]
+    for design in (*designs(24), *apart):
+        general = Criterion(design)
+        ratio = np.exp(rng.normal(0, 1, (3, 4))) * [name in design.active for name in RATIOS]
+        value, gradient = general.differentiate(ratio)
+        assert value == pytest.approx(general.evaluate(ratio)[0], abs=1e-9)
+        for k, name in enumerate(RATIOS):
+            if name in design.active:
+                step = np.zeros(4)
+                step[k] = 1e-6
+                numeric = (general.evaluate(ratio + step)[0] - general.evaluate(ratio - step)[0]) / 2e-6
+                assert gradient[:, k] == pytest.approx(numeric, rel=1e-5, abs=1e-5)
+        if find_balance(design):
+            balanced += 1
+            other = BalancedCriterion(design)
+            used = [name in design.active for name in RATIOS]
+            assert other.differentiate(ratio)[0] == pytest.approx(value, abs=1e-8)
+            assert other.differentiate(ratio)[1][:, used] == pytest.approx(gradient[:, used], rel=1e-8, abs=1e-7)
+            assert other.find_mean(ratio[0]) == pytest.approx(general.find_mean(ratio[0]), rel=1e-9)
+    assert balanced > 6
 
 
 def test_no_start_finds_a_lower_deviance():

@@ -50,8 +50,28 @@ rule compute_statistics:
         biomarkers=PLAN.biomarkers,
         planned=PLAN.planned_runs(),
         seed=PLAN.settings.config["seed"],
+        combat=PLAN.settings.config["combat"],
         code=code_digest("compute_statistics"),
     message:
         "statistics and verdicts"
     script:
         "../../scripts/compute_statistics.py"
+
+
+rule export_statistics:
+    input:
+        measurements=layout.MEASUREMENTS,
+        tables=[layout.statistics_table(name) for name in layout.STATISTICS_TABLES],
+    output:
+        transport=directory(layout.TRANSPORT),
+        r_script=layout.R_SCRIPT,
+    log:
+        f"{layout.LOGS}/export_statistics.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_digest("export_statistics"),
+    message:
+        "SAS transport files and the R script"
+    script:
+        "../../scripts/export_statistics.py"

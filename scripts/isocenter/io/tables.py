@@ -53,3 +53,8 @@ def read_table(path: str | os.PathLike, *, required: tuple[str, ...] = (), text:
         if column in table.columns:
             table[column] = table[column].fillna("")
     return table
+
+
+def to_records(table: pd.DataFrame) -> list[dict]:
+    """Rows as plain values; an absent number is null."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

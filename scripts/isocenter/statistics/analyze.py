@@ -4,6 +4,8 @@
 written here.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,19 @@ import pandas as pd
 
 from isocenter.errors import TableError, explain
 from isocenter.statistics.accounting import account_runs, reconciles
+from isocenter.statistics.combat_rows import tabulate_combat
 from isocenter.statistics.components import Components, estimate_components
-from isocenter.statistics.decision_rows import (
-    qualify,
-    tabulate_harmonization,
-    tabulate_power,
-    tabulate_sensitivity,
+from isocenter.statistics.contrasts import list_contrasts
+from isocenter.statistics.decision_rows import qualify, tabulate_harmonization, tabulate_power
+from isocenter.statistics.method_rows import (
+    tabulate_changes,
+    tabulate_errors,
+    tabulate_method_comparison,
+    tabulate_profile,
+    tabulate_total_deviation,
 )
-from isocenter.statistics.metric import KEY, Metric, check_measurements, list_metrics
+from isocenter.statistics.metric import KEY, Metric, Stratum, check_measurements, list_strata
+from isocenter.statistics.parallel import run_in_order
 from isocenter.statistics.phantom_lines import PhantomLine, assess_phantoms, check_vials
 from isocenter.statistics.precision_rows import (
     check_scale,
@@ -29,6 +36,7 @@ from isocenter.statistics.precision_rows import (
     tabulate_repeatability,
     tabulate_reproducibility,
 )
+from isocenter.statistics.sensitivity_rows import tabulate_sensitivity
 from isocenter.statistics.tables import TABLES, cells_of, join_flags, make_table
 from isocenter.statistics.verdict import BIAS_TOLERANCE, Precondition, check_phantom
 
@@ -43,6 +51,10 @@ def analyze(
     biomarkers: dict[str, dict[str, Any]] | None = None,
     planned: dict[str, int] | None = None,
     seed: int = 0,
+    *,
+    combat: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Every table of the statistics from a trial's measurements.
 
@@ -63,6 +75,12 @@ def analyze(
         Site → runs of people that the schedule plans.
     seed : int
         Of the simulated intervals and powers.
+    combat : bool
+        ComBat on the values as measured, in the table ``harmonization`` beside the phantom calibration.
+    workers : int
+        Processes; the answer is the same to the bit for any number.
+    on_progress : callable, optional
+        Is told how many of how many biomarker × roi × field strength are done.
 
     Returns
     -------
@@ -75,33 +93,68 @@ def analyze(
         When one subject × site × session × run has two values, or a column is missing.
     """
     table = check_measurements(measurements)
-    excluded = _check_exclusions(exclusions)
-    metrics = list_metrics(table, biomarkers or {})
-    lines = _assess_lines(table, vials, biomarkers or {})
+    known = biomarkers or {}
+    strata = list(list_strata(table, known))
+    lines = _assess_lines(table, vials, known)
+    job = _Job(
+        strata, lines, _check_exclusions(exclusions), list(claims), planned,
+        set(table.loc[(table["kind"] != "phantom").to_numpy(), "participant_id"].astype(str)), seed,
+    )  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    rows["linearity"] = [_tabulate_line(line, biomarkers or {}) for line in lines]
-    for index, stages in enumerate(metrics):
-        fitted = [(metric, estimate_components(metric.design())) for metric in stages]
+    rows["linearity"] = [_tabulate_line(line, known) for line in lines]
+    for done, found in enumerate(run_in_order(job.analyze_stratum, len(strata), workers), start=1):
+        for name, more in found.items():
+            rows[name] += more
+        if on_progress:
+            on_progress(done, len(strata))
+    if combat:
+        rows["harmonization"] += tabulate_combat(strata, seed)
+    return {name: make_table(name, rows[name]) for name in TABLES}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that the analysis of one stratum needs besides its number."""
+
+    strata: list[Stratum]
+    lines: list[PhantomLine]
+    exclusions: pd.DataFrame
+    claims: list[dict[str, Any]]
+    planned: dict[str, int] | None
+    people: set[str]
+    seed: int
+
+    def analyze_stratum(self, index: int) -> dict[str, list[dict[str, Any]]]:
+        """All rows of one biomarker × roi × field strength, by table."""
+        stratum, seed = self.strata[index], self.seed + index
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+        fitted = [(metric, estimate_components(metric.design())) for metric in stratum.stages]
         final, components = fitted[-1]
         for metric, found in fitted:
-            _add_precision(rows, metric, found, seed + index)
-        accounts = account_runs(final, table, excluded, planned)
+            _add_precision(rows, metric, found, seed)
+        rows["longitudinal"] += tabulate_changes(final, components)
+        accounts = account_runs(final, stratum.rows, self.exclusions, self.planned, self.people)
         rows["accounting"] += [final.label | row | {"flags": join_flags(final.flags, row["flags"])} for row in accounts]
-        rows["harmonization"] += tabulate_harmonization(fitted, seed + index)
-        own = [c for c in claims if _is_about(c, final)]
+        rows["harmonization"] += tabulate_harmonization(fitted, seed)
+        own = [c for c in self.claims if _is_about(c, final)]
         for claim in own or [None]:
-            conditions = _check_conditions(final, lines, claim, reconciles(accounts))
-            rows["power"] += tabulate_power(final, components, claim, seed + index)
+            conditions = _check_conditions(final, self.lines, claim, reconciles(accounts))
+            rows["power"] += tabulate_power(final, components, claim, seed)
             rows["sensitivity"] += tabulate_sensitivity(final, fitted, claim, conditions)
             if claim:
                 rows["qualification"].append(qualify(final, components, claim, conditions))
-    return {name: make_table(name, rows[name]) for name in TABLES}
+        return rows
 
 
 def _add_precision(rows: dict[str, list], metric: Metric, components: Components, seed: int) -> None:
     rows["descriptives"] += describe(metric)
     rows["repeatability"] += tabulate_repeatability(metric)
-    rows["bland_altman"] += tabulate_contrasts(metric)
+    contrasts = list_contrasts(metric)
+    rows["bland_altman"] += tabulate_contrasts(metric, contrasts)
+    rows["method_comparison"] += tabulate_method_comparison(metric, contrasts)
+    rows["total_deviation"] += tabulate_total_deviation(metric, contrasts)
+    rows["precision_profile"] += tabulate_profile(metric)
+    rows["measurement_error"] += tabulate_errors(metric, components)
     unusable = ["non_positive"] if metric.scale == "log" and not metric.is_positive else []
     disagrees = check_scale(metric)
     rows["variance_components"] += tabulate_components(metric, components, metric.scale)
@@ -125,7 +178,9 @@ def _check_exclusions(exclusions: pd.DataFrame | None) -> pd.DataFrame:
 def _assess_lines(table: pd.DataFrame, vials: pd.DataFrame | None, biomarkers: dict) -> list[PhantomLine]:
     if vials is None or not len(vials):
         return []
-    field_of_site = table.dropna(subset=["field_strength"]).groupby("site")["field_strength"].median().to_dict()
+    field_of_site = (
+        table.dropna(subset=["field_strength"]).groupby("site", observed=True)["field_strength"].median().to_dict()
+    )
     lines = assess_phantoms(check_vials(vials, field_of_site), with_calibrated=bool(table["raw_value"].notna().any()))
     order = list(biomarkers)
     return sorted(lines, key=lambda line: order.index(line.biomarker) if line.biomarker in order else len(order))
@@ -150,7 +205,7 @@ def _is_about(claim: dict[str, Any], metric: Metric) -> bool:
 
 
 def _check_conditions(metric: Metric, lines: list[PhantomLine], claim, is_reconciled: bool) -> list[Precondition]:
-    sites = set(metric.column("site"))
+    sites = set(metric.names("site"))
     own = {
         line.site: line.linearity
         for line in lines
@@ -170,7 +225,14 @@ def _check_conditions(metric: Metric, lines: list[PhantomLine], claim, is_reconc
 
 
 def analyze_table(
-    table: pd.DataFrame, options: dict[str, Any] | None = None, *, claims: list[dict[str, Any]] = (), seed: int = 0
+    table: pd.DataFrame,
+    options: dict[str, Any] | None = None,
+    *,
+    claims: list[dict[str, Any]] = (),
+    seed: int = 0,
+    combat: bool = False,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """All statistics of any tidy table.
 
@@ -182,11 +244,11 @@ def analyze_table(
         phantom values: their ``participant_id``, or ``vial``, names the vial).
     options : dict, optional
         ``columns`` (our name → the table's), ``unit``, ``scale``, ``biomarkers`` (blocks as in ``biomarkers.yaml``),
-        ``planned``.
+        ``planned``, ``pool_fields`` (field strengths are one stratum: right for ADC and PDFF, wrong for T1 and T2).
     claims : list of dict
         Blocks of ``claims.yaml``.
-    seed : int
-        Of the simulated intervals.
+    seed, combat, workers, on_progress
+        As in :func:`analyze`.
 
     Notes
     -----
@@ -194,11 +256,10 @@ def analyze_table(
     at a site are numbered as runs, in the order of the rows.
     """
     options = dict(options or {})
-    unknown = set(options) - {"columns", "unit", "scale", "biomarkers", "planned"}
+    known = ("columns", "unit", "scale", "biomarkers", "planned", "pool_fields")
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise TableError(
-            explain("Unknown options", expected="columns, unit, scale, biomarkers, planned", found=sorted(unknown))
-        )
+        raise TableError(explain("Unknown options", expected=", ".join(known), found=", ".join(unknown)))
     table = table.rename(columns={theirs: ours for ours, theirs in options.get("columns", {}).items()})
     missing = [column for column in ("participant_id", "value") if column not in table.columns]
     if missing:
@@ -209,29 +270,36 @@ def analyze_table(
                 remedy="rename the columns, or map their names",
             )
         )
-    table = _fill_labels(table.reset_index(drop=True), str(options.get("unit", "")))
+    table = complete_labels(table.reset_index(drop=True), str(options.get("unit", "")))
     is_vial = pd.to_numeric(table["reference"], errors="coerce").notna()
     vials = None
     if is_vial.any():
-        vials = table[is_vial].rename(columns={"value": "measured"})
+        vials = table[is_vial].astype(object).rename(columns={"value": "measured"})
         vials = vials if "vial" in vials.columns else vials.assign(vial=vials["participant_id"])
     people = table[~is_vial]
     blocks = options.get("biomarkers") or {
-        name: {"scale": options.get("scale", "absolute"), "field_dependent": "field_strength" in table.columns}
-        for name in dict.fromkeys(people["biomarker"])
+        name: {"scale": options.get("scale", "absolute"), "field_dependent": not options.get("pool_fields")}
+        for name in map(str, people["biomarker"].unique())
     }
-    tables = analyze(people, vials, None, list(claims), blocks, options.get("planned"), seed)
-    return tables
+    return analyze(
+        people, vials, None, list(claims), blocks, options.get("planned"), seed,
+        combat=combat, workers=workers, on_progress=on_progress,
+    )  # fmt: skip
 
 
-def _fill_labels(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+def complete_labels(table: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """The table with the labels that it lacks: one level each, repeats numbered where nothing tells them apart."""
     defaults = {"site": "1", "scanner": "", "session": "1", "biomarker": "value", "roi": "", "reference": np.nan}
     is_numbered = "run" not in table.columns and "session" not in table.columns
-    table = table.copy()
+    table = table.copy(deep=False)
     for column, default in {**defaults, "unit": unit or "arbitrary"}.items():
         if column not in table.columns:
             table[column] = default
     if "run" not in table.columns:
         groups = [column for column in KEY if column != "run"]
-        table["run"] = (table.groupby(groups, dropna=False).cumcount() + 1).astype(str) if is_numbered else "1"
+        table["run"] = (
+            (table.groupby(groups, dropna=False, observed=True, sort=False).cumcount() + 1).astype(str)
+            if is_numbered
+            else "1"
+        )
     return table

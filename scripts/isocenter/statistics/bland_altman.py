@@ -1,20 +1,34 @@
 """Bland–Altman: bias and limits of agreement of two sets of measurements.
 
 With repeats, the differences of subject means scatter less than single measurements would; the missing within-part
-is added back (Bland & Altman 1999, section 5), and the interval of the limits is MOVER on the components (Zou 2013).
+is added back (Bland & Altman 1999, section 5), and the interval of the limits is generalized: each part is drawn from
+what its mean square says of it. (MOVER on the parts, Zou 2013, held the truth in 97 to 99 % instead of 95.)
 Without repeats the limits' intervals are exact (Carkeet 2015, noncentral t).
 
 References
 ----------
 Bland & Altman 1986, doi 10.1016/S0140-6736(86)90837-8; 1999, doi 10.1177/096228029900800204;
-Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211402548.
+Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211402548;
+Weerahandi 1993, doi 10.1080/01621459.1993.10476355 (generalized intervals).
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import special
 
-from isocenter.statistics.quantiles import Z975, find_chi2, find_noncentral_t, find_t, find_t_pvalue
+from isocenter.statistics.quantiles import (
+    Z975,
+    find_chi2,
+    find_noncentral_t,
+    find_t,
+    find_t_pvalue,
+    spread_chi2,
+    spread_points,
+)
+
+#: Points of the generalized intervals: their ends are good to about 0.5 % of the width.
+_POINTS = 2048
 
 #: Fewer differences than this carry no trend worth a p-value.
 MINIMUM_FOR_TREND = 4
@@ -60,7 +74,7 @@ def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[With
     difference, mean : (n,) arrays
         Difference and mean of each subject's pair.
     limits : {"exact", "approximate", "mover"}
-        How the limits' intervals are made; with `within` they are always ``mover``.
+        How the limits' intervals are made; with `within` they are always generalized.
     within : tuple of WithinPart
         The within-parts to add back when each side of a difference averages repeats.
     """
@@ -84,7 +98,7 @@ def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[With
         result.method = "not estimable"
         return result
     if len(parts) > 1:
-        limits = "mover"
+        limits = "generalized"
         result.flags.append("replicates_added_back")
     _add_limits(result, limits, spread, half, parts)
     _add_trends(result, difference, mean)
@@ -121,8 +135,15 @@ def _add_limits(result: Agreement, limits: str, spread: float, half: float, part
             result.loa_upper - toward,
             result.loa_upper + away,
         )
+    elif limits == "generalized":
+        size = 1 + len(parts)
+        drawn = [v * df / spread_chi2(_POINTS, size, k, df) for k, (v, df) in enumerate(parts, start=1)]
+        middle = result.bias + special.ndtri(spread_points(_POINTS, size)[:, 0]) * np.sqrt(drawn[0] / n)
+        away = Z975 * np.sqrt(sum(drawn))
+        result.method = "generalized (repeats added back)"
+        bounds = (*np.quantile(middle - away, [0.025, 0.975]), *np.quantile(middle + away, [0.025, 0.975]))
     else:
-        raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover")
+        raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover, generalized")
     result.loa_lower_low, result.loa_lower_high, result.loa_upper_low, result.loa_upper_high = map(float, bounds)
 
 
@@ -161,6 +182,44 @@ def rank_values(x: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[code]
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """Repeats of each subject on one side: (p,) counts (0 where absent), means, and squares around them."""
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, subject: np.ndarray, n_subjects: int) -> "Repeats":
+        """From (n,) finite values and the code of each one's subject."""
+        count = np.bincount(subject, minlength=n_subjects)
+        mean = np.bincount(subject, values, n_subjects) / np.maximum(count, 1)
+        return cls(count, mean, np.bincount(subject, (values - mean[subject]) ** 2, n_subjects))
+
+    def keep(self, chosen: np.ndarray) -> "Repeats":
+        """Some of the subjects."""
+        return Repeats(self.count[chosen], self.mean[chosen], self.squares[chosen])
+
+    @property
+    def within(self) -> "WithinPart":
+        """What the means hide."""
+        df = int((self.count - 1).sum())
+        if df == 0:
+            return WithinPart(0.0, 0.0, 0)
+        return WithinPart(1.0 - float((1.0 / self.count).mean()), float(self.squares.sum()) / df, df)
+
+
+def compare_repeats(first: Repeats, second: Repeats) -> Agreement:
+    """Bias and limits of two sides with repeats; subjects without a value on one side are left out."""
+    both = (first.count > 0) & (second.count > 0)
+    first, second = first.keep(both), second.keep(both)
+    if not both.any():
+        return Agreement(flags=["too_few_pairs"])
+    within = (first.within, second.within)
+    return compare_pairs(second.mean - first.mean, (first.mean + second.mean) / 2, within=within)
+
+
 def compare_replicated(first, second) -> Agreement:
     """Bias and limits of two methods with repeats in each subject.
 
@@ -170,27 +229,29 @@ def compare_replicated(first, second) -> Agreement:
         Each subject's repeats by either method; subjects without a value on one side are left out. Differences are
         second minus first.
     """
-    pairs = [(a, b) for a, b in zip(map(_finite, first), map(_finite, second), strict=True) if len(a) and len(b)]
-    if not pairs:
-        return Agreement(flags=["too_few_pairs"])
-    within = tuple(_within_part([pair[side] for pair in pairs]) for side in (0, 1))
-    means = np.array([[a.mean(), b.mean()] for a, b in pairs])
-    return compare_pairs(means[:, 1] - means[:, 0], means.mean(1), within=within)
+    sides = []
+    for side in (first, second):
+        values = [_finite(group) for group in side]
+        subject = np.repeat(np.arange(len(values)), [len(group) for group in values])
+        sides.append(Repeats.of(np.concatenate([*values, np.zeros(0)]), subject, len(values)))
+    return compare_repeats(*sides)
 
 
-def compare_clustered(differences: list, means: list) -> Agreement:
+def compare_clustered(difference, mean, subject) -> Agreement:
     """Bias and limits where each subject gives several differences (a retest at several sites, say).
 
     The subject is the unit: bias and its interval come from subject means, and the scatter of single differences
-    around them is added back.
+    around them is added back. `subject` holds the (n,) code of each difference's subject.
     """
-    kept = [(_finite(d), _finite(m)) for d, m in zip(differences, means, strict=True)]
-    kept = [(d, m) for d, m in kept if len(d)]
-    if not kept:
+    difference, mean, subject = np.asarray(difference, float), np.asarray(mean, float), np.asarray(subject)
+    keep = np.isfinite(difference) & np.isfinite(mean)
+    _, code = np.unique(subject[keep], return_inverse=True)
+    if not len(code):
         return Agreement(flags=["too_few_pairs"])
-    within = _within_part([d for d, _ in kept])
-    result = compare_pairs([d.mean() for d, _ in kept], [m.mean() for _, m in kept], within=(within,))
-    if any(len(d) > 1 for d, _ in kept):
+    repeats = Repeats.of(difference[keep], code, int(code.max()) + 1)
+    means = np.bincount(code, mean[keep]) / repeats.count
+    result = compare_pairs(repeats.mean, means, within=(repeats.within,))
+    if (repeats.count > 1).any():
         result.flags.append("clustered")
     return result
 
@@ -198,12 +259,3 @@ def compare_clustered(differences: list, means: list) -> Agreement:
 def _finite(values) -> np.ndarray:
     values = np.asarray(values, float)
     return values[np.isfinite(values)]
-
-
-def _within_part(groups: list[np.ndarray]) -> WithinPart:
-    df = sum(len(g) - 1 for g in groups)
-    if df == 0:
-        return WithinPart(0.0, 0.0, 0)
-    variance = sum(((g - g.mean()) ** 2).sum() for g in groups) / df
-    share = 1.0 - float(np.mean([1.0 / len(g) for g in groups]))
-    return WithinPart(share, float(variance), df)

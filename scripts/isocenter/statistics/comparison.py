@@ -7,6 +7,7 @@ Passing & Bablok 1983, doi 10.1515/cclm.1983.21.11.709.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -141,6 +142,11 @@ def fit_deming(x, y, *, variance_ratio: float = 1.0) -> Line:
     )
 
 
+@lru_cache(maxsize=4)
+def _list_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(n, 1)
+
+
 def fit_passing_bablok(x, y) -> Line:
     """Passing–Bablok regression with rank intervals, for positively related methods.
 
@@ -149,7 +155,7 @@ def fit_passing_bablok(x, y) -> Line:
     """
     x, y = _pairs(x, y, 4)
     n = len(x)
-    i, j = np.triu_indices(n, 1)
+    i, j = _list_pairs(n)
     dx, dy = x[j] - x[i], y[j] - y[i]
     keep = (dx != 0) | (dy != 0)
     with np.errstate(divide="ignore"):

@@ -11,9 +11,11 @@ Henderson 1953, doi 10.2307/3001853; Searle, Casella & McCulloch 1992, doi 10.10
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import linalg
 
 from isocenter.statistics.design import COMPONENTS, Design
-from isocenter.statistics.reml import RemlFit, fit_reml
+from isocenter.statistics.reml import RemlFit, fit_near, fit_reml
 from isocenter.statistics.repeatability import COPY_TOLERANCE
 
 
@@ -41,8 +43,11 @@ class Components:
         return float(np.nansum([self.variances[name] for name in COMPONENTS]))
 
 
-def estimate_components(design: Design) -> Components:
+def estimate_components(design: Design, near: dict[str, float] | None = None) -> Components:
     """REML variances of a design, moment estimates beside them.
+
+    With `near`, the variances of nearly the same data (a site less), the search starts there alone and moments are left
+    out; when the answer fails the check of a minimum, the whole search is made.
 
     Flags: ``no_replicates`` (no residual degrees of freedom), ``constant`` (all values equal),
     ``zero_within_variance`` (repeats are copies), ``not_converged``.
@@ -56,12 +61,13 @@ def estimate_components(design: Design) -> Components:
         result.flags += ["constant", "zero_within_variance"]
         result.variances["residual"] = result.moments["residual"] = 0.0
         return result
-    result.moments.update(estimate_moments(design))
+    if near is None:
+        result.moments.update(estimate_moments(design))
     if _find_residual_sd(design) <= COPY_TOLERANCE * 10 * np.abs(design.values).max():
         result.flags.append("zero_within_variance")
         result.variances["residual"] = 0.0
         return result
-    result.fit = fit_reml(design, result.moments)
+    result.fit = fit_reml(design, result.moments) if near is None else fit_near(design, near)
     result.variances.update(result.fit.variances)
     if not result.fit.is_converged:
         result.flags.append("not_converged")
@@ -69,7 +75,12 @@ def estimate_components(design: Design) -> Components:
 
 
 def count_residual_df(design: Design) -> int:
-    """Residual degrees of freedom: measurements less the levels they are told apart by."""
+    """Residual degrees of freedom: measurements less the levels they are told apart by.
+
+    None where no participant has two values: what differs then are people, and that is no residual.
+    """
+    if design.n_subjects == design.n > 1:
+        return 0
     if "session" in design.active:
         return design.n - design.n_sessions
     if "subject:site" in design.active:
@@ -81,23 +92,30 @@ def count_additive_rank(design: Design) -> int:
     """Rank of subjects plus sites without interaction."""
     if "subject" not in design.active and design.n_subjects > 1:
         return design.n_sites
-    return min(design.n_cells, design.n_subjects + design.n_sites - 1)
+    return design.additive_rank
 
 
 def _find_residual_sd(design: Design) -> float:
-    y = design.values
-    if "session" in design.active or "subject:site" in design.active:
+    y = design.values - design.values.mean()
+    if design.n > design.n_cells or "subject:site" in design.active:
+        # Groups of repeats: sessions where they are told apart, cells otherwise.
         code = design.levels("session" if "session" in design.active else "subject:site")
         fitted = (np.bincount(code, y) / np.bincount(code))[code]
+    elif "subject" not in design.active:
+        code = design.levels("site")
+        fitted = (np.bincount(code, y) / np.bincount(code))[code]
     else:
-        X = np.zeros((design.n, design.n_subjects + design.n_sites))
+        # One value a cell: what subjects plus sites leave.
+        shape = (design.n, design.n_subjects + design.n_sites)
         rows = np.arange(design.n)
-        if "subject" in design.active:
-            X[rows, design.levels("subject")] = 1
-        X[rows, design.n_subjects + design.levels("site")] = 1
-        center = y.mean()
-        fitted = center + X @ np.linalg.lstsq(X, y - center, rcond=None)[0]
+        columns = [design.levels("subject"), design.n_subjects + design.levels("site")]
+        X = sparse.csr_matrix((np.ones(2 * design.n), (np.tile(rows, 2), np.concatenate(columns))), shape)
+        fitted = X @ linalg.lsqr(X, y, atol=1e-15, btol=1e-15, iter_lim=500)[0]
     return float(np.sqrt(((y - fitted) ** 2).mean()))
+
+
+#: Components from fine to coarse along the nesting; site stands across.
+_NESTING = ("residual", "session", "subject:site", "subject")
 
 
 def estimate_moments(design: Design) -> dict[str, float]:
@@ -106,18 +124,41 @@ def estimate_moments(design: Design) -> dict[str, float]:
     Two fixed sites take part as a nuisance component that is not returned.
     """
     names = [name for name in COMPONENTS if name in design.active or name == "residual"]
-    nuisance = ["site"] if design.is_site_fixed else []
-    levels = {name: design.levels(name) for name in names + nuisance}
-    factors = [np.zeros(design.n, int), *levels.values()]
+    factors = ["mean", *names, *(["site"] if design.is_site_fixed else [])]
     y = design.values - design.values.mean()
-    equations = np.zeros((len(factors), len(factors)))
-    squares = np.zeros(len(factors))
-    for row, code in enumerate(factors):
-        count = np.bincount(code)
-        squares[row] = (np.bincount(code, y) ** 2 / count).sum()
-        equations[row, 0] = design.n
-        for column, other in enumerate(factors[1:], start=1):
-            _, first, size = np.unique(code * (int(other.max()) + 1) + other, return_index=True, return_counts=True)
-            equations[row, column] = (size**2 / count[code[first]]).sum()
-    solution = np.linalg.lstsq(equations, squares, rcond=None)[0]
-    return {name: float(v) for name, v in zip(levels, solution[1:], strict=True) if name in names}
+    of_session, of_cell = np.bincount(design.session), np.bincount(design.session_cell[design.session])
+    counts = {
+        "mean": np.array([design.n]),
+        "residual": np.ones(design.n),
+        "session": of_session,
+        "subject:site": of_cell,
+        "subject": np.bincount(design.cell_subject, of_cell),
+        "site": np.bincount(design.cell_site, of_cell),
+    }
+    levels = {name: np.zeros(design.n, int) if name == "mean" else design.levels(name) for name in factors}
+    squares = [(np.bincount(levels[name], y) ** 2 / counts[name]).sum() for name in factors]
+    equations = np.full((len(factors), len(factors)), float(design.n))
+    for i, row in enumerate(factors):
+        for j, column in enumerate(factors[1:], start=1):
+            if {row, column} == {"subject", "site"}:
+                parent = design.cell_subject if row == "subject" else design.cell_site
+                equations[i, j] = (of_cell**2 / counts[row][parent]).sum()
+            elif row == "mean" or _is_within(column, row):
+                equations[i, j] = (counts[column] ** 2 / _find_parent(design, counts, column, row)).sum()
+    solution = np.linalg.lstsq(equations, np.array(squares), rcond=None)[0]
+    return {name: float(v) for name, v in zip(factors[1:], solution[1:], strict=True) if name in names}
+
+
+def _is_within(fine: str, coarse: str) -> bool:
+    """Whether each level of one component lies in one level of the other (or is it)."""
+    if coarse == "site" or fine == "site":
+        return coarse == "site" and fine != "subject"
+    return _NESTING.index(fine) <= _NESTING.index(coarse)
+
+
+def _find_parent(design: Design, counts: dict, fine: str, coarse: str) -> np.ndarray:
+    """For each level of the finer component, how many measurements its level of the coarser one holds."""
+    if coarse == "mean":
+        return counts["mean"]
+    first = np.unique(design.levels(fine), return_index=True)[1] if fine != "residual" else np.arange(design.n)
+    return counts[coarse][design.levels(coarse)[first]]

@@ -1,4 +1,4 @@
-"""Rows of the tables that decide: harmonization, power, qualification and sensitivity of one metric.
+"""Rows of the tables that decide: harmonization, power and qualification of one metric.
 
 A change in percent is judged on the log scale, where a coefficient c means a ratio of exp(c): the coefficient is
 shown as 100·(exp(c) − 1) percent, and a change of δ percent as the ratio 1 + δ/100. A fall of δ percent is the
@@ -13,11 +13,11 @@ import numpy as np
 
 from isocenter.errors import ConfigError, explain
 from isocenter.statistics.bounds import COEFFICIENTS, Coefficient, bound_coefficient, find_component_iccs
-from isocenter.statistics.components import Components, estimate_components
+from isocenter.statistics.components import Components
 from isocenter.statistics.design import COMPONENTS
 from isocenter.statistics.metric import Metric
 from isocenter.statistics.power import count_per_arm, find_bound, find_chance, find_plan, list_plans, propose
-from isocenter.statistics.precision_rows import Row, label_on_scale
+from isocenter.statistics.precision_rows import Row, find_percent_obstacle, label_on_scale
 from isocenter.statistics.tables import join_flags
 from isocenter.statistics.verdict import INDETERMINATE, Precondition, judge, write_sentence
 
@@ -55,7 +55,9 @@ class Decision:
         """A coefficient on the components' scale in the unit of the decision."""
         if self.scale == "log":
             return 100 * float(np.expm1(value))
-        return 100 * value / self.mean if self.is_percent else value
+        if self.is_percent:
+            return 100 * value / self.mean if self.mean > 0 else np.nan
+        return value
 
     def show_all(self, found: Coefficient) -> Coefficient:
         """All numbers of a coefficient in the unit of the decision."""
@@ -66,18 +68,20 @@ class Decision:
         """The change that matters in the unit of the decision."""
         delta = float(claim["delta"])
         if self.is_percent and claim.get("delta_unit", unit) != "percent":
-            return 100 * delta / self.mean
+            return 100 * delta / self.mean if self.mean > 0 else np.nan
         return delta
 
     def hide(self, delta: float) -> float:
         """A change in the unit of the decision on the components' scale."""
         if self.scale == "log":
-            return float(np.log1p(delta / 100))
+            return float(np.log1p(delta / 100)) if delta > -100 else np.nan
         return delta * self.mean / 100 if self.is_percent else delta
 
 
-def tabulate_harmonization(stages: list[tuple[Metric, Components]], seed: int) -> list[Row]:
-    """Components, RDC and ICC before and after calibration, with the share of subject variance kept."""
+def tabulate_harmonization(
+    stages: list[tuple[Metric, Components]], seed: int, method: str = "phantom_calibration", after: str = VALIDATION
+) -> list[Row]:
+    """Components, RDC and ICC before and after a method, with the share of subject variance kept."""
     if len(stages) < 2:
         return []
     before = stages[0][1].variances["subject"]
@@ -90,13 +94,13 @@ def tabulate_harmonization(stages: list[tuple[Metric, Components]], seed: int) -
             rows.append(
                 label_on_scale(metric, metric.scale)
                 | {
-                    "method": "phantom_calibration",
+                    "method": method,
                     "component": name,
                     "variance": components.variances[name],
                     "rdc": rdc.estimate,
                     "icc": icc.estimate,
                     "subject_variance_ratio": ratio,
-                    "validation": VALIDATION if metric.stage == "calibrated" else "as measured",
+                    "validation": "as measured" if metric is stages[0][0] else after,
                     "flags": join_flags(metric.flags, rdc.flags, _name_boundary(components, name)),
                 }
             )
@@ -142,13 +146,24 @@ def tabulate_power(metric: Metric, components: Components, claim: dict[str, Any]
     return rows
 
 
+def find_decisive(metric: Metric, components: Components, name: str, decision: Decision) -> Coefficient:
+    """The coefficient that decides, on the components' scale; NaN where it cannot be shown in the claim's unit."""
+    found = bound_coefficient(components, name)
+    if decision.scale == "log" and not metric.is_positive:
+        found.flags.append("non_positive")
+    if decision.is_percent and decision.scale == "absolute" and (why := find_percent_obstacle(metric, found.estimate)):
+        # Percent of nothing much is no number to decide by.
+        return Coefficient(name, flags=[*found.flags, *why])
+    return found
+
+
 def qualify(metric: Metric, components: Components, claim: dict[str, Any], preconditions: list[Precondition]) -> Row:
     """The row of one claim: the coefficient against the change that matters, the verdict and its sentence."""
     name = claim["coefficient"]
     if name not in COEFFICIENTS:
         raise ConfigError(explain("Unknown coefficient in a claim", expected=", ".join(COEFFICIENTS), found=name))
     decision = Decision.of(metric, claim)
-    found = _find(metric, components, name)
+    found = find_decisive(metric, components, name, decision)
     shown = decision.show_all(found)
     delta = decision.read(claim, metric.unit)
     result = judge(shown, delta, preconditions)
@@ -175,13 +190,6 @@ def qualify(metric: Metric, components: Components, claim: dict[str, Any], preco
     }
 
 
-def _find(metric: Metric, components: Components, name: str, scale: str | None = None) -> Coefficient:
-    found = bound_coefficient(components, name)
-    if (scale or metric.scale) == "log" and not metric.is_positive:
-        found.flags.append("non_positive")
-    return found
-
-
 def _settle(components, name, delta_inside, shown, delta, preconditions) -> str:
     parts = []
     if "zero_within_variance" in shown.flags:
@@ -191,50 +199,3 @@ def _settle(components, name, delta_inside, shown, delta, preconditions) -> str:
     if any(p.holds is None for p in preconditions):
         parts.append("More phantom scans, for: " + "; ".join(p.reason for p in preconditions if p.holds is None))
     return "; ".join(parts)
-
-
-def tabulate_sensitivity(
-    metric: Metric,
-    stages: list[tuple[Metric, Components]],
-    claim: dict[str, Any] | None,
-    preconditions: list[Precondition],
-) -> list[Row]:
-    """The decision under other analyses: the other scale, uncalibrated, without flagged rows, without each site."""
-    name = claim["coefficient"] if claim else "reproducibility"
-    other = "absolute" if metric.scale == "log" else "log"
-    analyses: list[tuple[str, Metric, str, Components | None]] = [
-        ("primary", metric, metric.scale, stages[-1][1]),
-        (f"{other} scale", metric, other, None),
-    ]
-    analyses += [(f"stage {m.stage}", m, m.scale, components) for m, components in stages[:-1]]
-    flagged = metric.column("calibrated_flag") != ""
-    if flagged.any() and not flagged.all():
-        analyses.append(("without flagged values", metric.keep(~flagged), metric.scale, None))
-    sites = metric.column("site")
-    names = sorted(set(sites))
-    if len(names) > 1:
-        analyses += [(f"without site {site}", metric.keep(sites != site), metric.scale, None) for site in names]
-    rows = []
-    for analysis, chosen, scale, components in analyses:
-        if scale == "log" and not chosen.is_positive:
-            components = None
-            found = Coefficient(name, flags=["non_positive"])
-        else:
-            components = components or estimate_components(chosen.design(scale))
-            found = _find(chosen, components, name, scale)
-        verdict = ""
-        if claim:
-            decision = Decision.of(chosen, claim, scale)
-            verdict = judge(decision.show_all(found), decision.read(claim, metric.unit), preconditions).verdict
-        rows.append(
-            label_on_scale(chosen, scale)
-            | {
-                "analysis": analysis,
-                "coefficient": name,
-                "estimate": found.estimate,
-                "upper95": found.upper95,
-                "verdict": verdict,
-                "flags": join_flags(metric.flags, found.flags, [] if claim else ["no_claim"]),
-            }
-        )
-    return rows

@@ -7,6 +7,8 @@ coincide with those of a finer one cannot be told from it and is merged into it;
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 #: Components in the order of the tables.
 COMPONENTS = ("subject", "site", "subject:site", "session", "residual")
@@ -35,6 +37,8 @@ class Design:
         Component that cannot be told apart → the component that carries it ("" when it is absent altogether).
     is_site_fixed : bool
         Sites are fixed differences (two sites), not a component.
+    additive_rank : int
+        Rank of subjects plus sites without interaction.
     """
 
     values: np.ndarray
@@ -47,6 +51,7 @@ class Design:
     active: tuple[str, ...]
     merged: dict[str, str] = field(default_factory=dict)
     is_site_fixed: bool = False
+    additive_rank: int = 0
 
     @property
     def n(self) -> int:
@@ -94,7 +99,7 @@ class Design:
         return Design(**{**self.__dict__, "values": np.asarray(values, float)})
 
 
-def build_design(values, subject, site=None, session=None, *, components=None) -> Design:
+def build_design(values, subject, site=None, session=None, *, components=None, is_sorted: bool = False) -> Design:
     """The design of a long table, values that are not finite left out.
 
     Parameters
@@ -108,22 +113,27 @@ def build_design(values, subject, site=None, session=None, *, components=None) -
         session.
     components : tuple of str, optional
         Only these may be active; all that the design can tell apart by default.
+    is_sorted : bool
+        Rows stand by subject, site and session already, in an order that does not depend on how they were given.
     """
     values = np.asarray(values, float)
     keep = np.isfinite(values)
     blank = np.zeros(len(values), int)
     codes = [
-        np.unique(np.asarray(labels)[keep], return_inverse=True)[1]
+        _encode(np.asarray(labels)[keep])
         for labels in (subject, blank if site is None else site, blank if session is None else session)
     ]
+    counts = [int(code.max()) + 1 if len(code) else 0 for code in codes]
     # Sorting by value too makes sums, and so results, the same to the bit for any order of rows.
-    order = np.lexsort((values[keep], codes[2], codes[1], codes[0]))
-    y = values[keep][order]
-    s, t, v = (code[order] for code in codes)
+    y, (s, t, v) = values[keep], codes
+    if not is_sorted:
+        order = np.lexsort((y, (s * counts[1] + t) * counts[2] + v))
+        y, s, t, v = y[order], s[order], t[order], v[order]
     cell, cell_rows = _number(np.stack([s, t]))
     visit, visit_rows = _number(np.stack([cell, v]))
-    n_subjects, n_sites = (int(code.max()) + 1 if len(code) else 0 for code in (s, t))
-    active, merged = _tell_apart(len(y), len(visit_rows), len(cell_rows), n_subjects, n_sites)
+    n_subjects, n_sites = counts[:2]
+    rank = count_rank(s[cell_rows], t[cell_rows], n_subjects, n_sites)
+    active, merged = _tell_apart(len(y), len(visit_rows), len(cell_rows), n_subjects, n_sites, rank)
     if components is not None:
         active = tuple(c for c in active if c in components)
     return Design(
@@ -137,7 +147,26 @@ def build_design(values, subject, site=None, session=None, *, components=None) -
         active,
         merged,
         is_site_fixed=1 < n_sites < MINIMUM_SITES,
+        additive_rank=rank,
     )
+
+
+def _encode(labels: np.ndarray) -> np.ndarray:
+    """(n,) codes of labels in their sorted order; small whole numbers are counted instead of sorted."""
+    if labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0 and labels.max() <= 8 * len(labels) + 1024:
+        present = np.bincount(labels) > 0
+        return (np.cumsum(present) - 1)[labels]
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def count_rank(cell_subject: np.ndarray, cell_site: np.ndarray, n_subjects: int, n_sites: int) -> int:
+    """Rank of subjects plus sites: their number, less one for every part of the design that nothing links."""
+    if len(cell_subject) in (0, n_subjects * n_sites):
+        return max(n_subjects + n_sites - 1, 0)
+    ones = np.ones(len(cell_subject))
+    size = n_subjects + n_sites
+    links = sparse.coo_matrix((ones, (cell_subject, n_subjects + cell_site)), (size, size))
+    return size - int(csgraph.connected_components(links, directed=False, return_labels=False))
 
 
 def _number(sorted_codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +179,7 @@ def _number(sorted_codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.cumsum(new) - 1, np.flatnonzero(new)
 
 
-def _tell_apart(n: int, n_sessions: int, n_cells: int, n_subjects: int, n_sites: int):
+def _tell_apart(n: int, n_sessions: int, n_cells: int, n_subjects: int, n_sites: int, rank: int):
     """Which components the counts allow, and where the others go."""
     merged: dict[str, str] = {}
     active = []
@@ -158,7 +187,7 @@ def _tell_apart(n: int, n_sessions: int, n_cells: int, n_subjects: int, n_sites:
         active.append("session")
     else:
         merged["session"] = "residual" if n_sessions == n else "subject:site"
-    cell_df = n_cells - n_subjects - n_sites + 1
+    cell_df = n_cells - rank
     if n_sites == 1 or n_subjects == 1:
         # With one site the cells are the subjects, with one subject they are the sites.
         merged["subject:site"] = "subject" if n_sites == 1 else "site"

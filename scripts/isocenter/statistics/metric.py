@@ -3,6 +3,8 @@
 Field strength is a stratum for biomarkers that depend on it (T1, T2, T2*): no table ever pools them.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,18 +17,43 @@ from isocenter.statistics.design import Design, build_design
 #: What makes a row of the measurements unique.
 KEY = ["biomarker", "roi", "site", "participant_id", "session", "run"]
 
+#: The order of a metric's rows.
+_ORDER = ["biomarker", "roi", "participant_id", "site", "session", "run"]
+
 #: Kinds whose repeats tell precision; phantoms go to linearity.
 PEOPLE = ("traveler", "volunteer", "patient")
 
-#: Stages and the column that each judges.
-STAGES = {"raw": "raw_value", "calibrated": "value"}
+#: Stages and the columns that each judges: the value and its standard error.
+STAGES = {"raw": ("raw_value", "raw_stderr"), "calibrated": ("value", "stderr")}
+
+_TEXT = ("kind", "scanner", "unit", "calibrated_flag")
+_NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "field_strength")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of rows as (n,) integer codes into names in natural order (session 2 before session 10)."""
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+
+    def text(self) -> np.ndarray:
+        """(n,) strings."""
+        return np.array(self.names or [""], dtype=str)[self.codes]
+
+    def keep(self, chosen: np.ndarray) -> "Labels":
+        """The labels of some rows, levels that are gone left out."""
+        codes = self.codes[chosen]
+        present = np.bincount(codes, minlength=len(self.names)) > 0
+        return Labels((np.cumsum(present) - 1)[codes], tuple(self.names[i] for i in np.flatnonzero(present)))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """Measurements of one biomarker × roi × field strength × stage, sorted by site, participant, session, run.
+    """Measurements of one biomarker × roi × field strength × stage, sorted by participant, site, session, run.
 
-    `rows` holds one row a measurement with a finite ``y`` in `unit`; `scale` is the declared one.
+    ``values`` [unit] are finite; ``labels`` holds `Labels` of site, participant_id, session, run, kind and
+    calibrated_flag; ``stderr`` [unit] and ``raw_stderr`` are NaN where unknown; `scale` is the declared one.
     """
 
     biomarker: str
@@ -35,7 +62,10 @@ class Metric:
     scale: str
     field_strength: float
     stage: str
-    rows: pd.DataFrame
+    values: np.ndarray
+    labels: dict[str, Labels]
+    stderr: np.ndarray
+    raw_stderr: np.ndarray
     flags: tuple[str, ...] = field(default=())
 
     @property
@@ -51,14 +81,9 @@ class Metric:
         }
 
     @property
-    def values(self) -> np.ndarray:
-        """(n,) values [unit]."""
-        return self.rows["y"].to_numpy(float)
-
-    @property
     def mean(self) -> float:
         """Mean of all values [unit]."""
-        return float(self.values.mean()) if len(self.rows) else np.nan
+        return float(self.values.mean()) if len(self.values) else np.nan
 
     @property
     def is_positive(self) -> bool:
@@ -69,30 +94,81 @@ class Metric:
         """(n,) values on a scale: as they are, or natural logarithms [1]; NaN when a value is not positive."""
         if (scale or self.scale) == "absolute":
             return self.values
-        return np.log(self.values) if self.is_positive else np.full(len(self.rows), np.nan)
+        return np.log(self.values) if self.is_positive else np.full(len(self.values), np.nan)
 
     def design(self, scale: str | None = None) -> Design:
         """The crossed design of the values on a scale."""
         return build_design(
-            self.scaled(scale), self.column("participant_id"), self.column("site"), self.column("session")
+            self.scaled(scale),
+            self.codes("participant_id"),
+            self.codes("site"),
+            self.codes("session"),
+            is_sorted=True,
         )
 
+    def codes(self, name: str) -> np.ndarray:
+        """(n,) integer codes of a label, in natural order of the labels."""
+        return self.labels[name].codes
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """The levels of a label in natural order."""
+        return self.labels[name].names
+
     def column(self, name: str) -> np.ndarray:
-        """(n,) labels."""
-        return self.rows[name].to_numpy(str)
+        """(n,) labels as text."""
+        return self.labels[name].text()
 
     def keep(self, chosen: np.ndarray) -> "Metric":
         """The metric on some of its rows."""
-        return replace(self, rows=self.rows[chosen])
+        return replace(
+            self,
+            values=self.values[chosen],
+            labels={name: labels.keep(chosen) for name, labels in self.labels.items()},
+            stderr=self.stderr[chosen],
+            raw_stderr=self.raw_stderr[chosen],
+        )
+
+
+def code_groups(*codes: np.ndarray) -> np.ndarray:
+    """(n,) codes of the combinations of several codes, in the order of their first, then second, …"""
+    combined = codes[0].astype(np.int64)
+    for other in codes[1:]:
+        combined = combined * (int(other.max()) + 1 if len(other) else 1) + other
+    return np.unique(combined, return_inverse=True)[1]
+
+
+def order_naturally(names) -> list[str]:
+    """Names with their numbers in numeric order: site2 before site10."""
+    return sorted(names, key=lambda name: [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in _split(name)])
+
+
+def _split(name: str) -> list[str]:
+    return [part for part in re.split(r"([0-9]+)", name) if part]
+
+
+def _code_labels(column: pd.Series) -> pd.Categorical:
+    """Text labels, "" where absent, as a categorical whose categories stand in natural order."""
+    codes, found = pd.factorize(column)
+    names = ["" if pd.isna(name) else _say(name) for name in found]
+    order = order_naturally({*names, ""} if (codes < 0).any() else set(names))
+    place = {name: i for i, name in enumerate(order)}
+    # The last entry serves −1, the code of an absent label.
+    recode = np.array([*(place[name] for name in names), place.get("", 0)], np.int64)
+    return pd.Categorical.from_codes(recode[codes], categories=order)
+
+
+def _say(label: Any) -> str:
+    # A column of whole numbers with a gap is read as floats: 1.0 is the label 1.
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
 
 
 def check_measurements(table: pd.DataFrame) -> pd.DataFrame:
-    """The measurements with the columns that statistics need; entity columns are text.
+    """The measurements with the columns that statistics need; entity columns are categoricals of text.
 
     Raises
     ------
     TableError
-        When a column is missing, or one subject × site × session × run has two values.
+        When a column is missing, a value is no number, or one subject × site × session × run has two values.
     """
     needed = [*KEY, "value", "unit"]
     missing = [column for column in needed if column not in table.columns]
@@ -102,27 +178,69 @@ def check_measurements(table: pd.DataFrame) -> pd.DataFrame:
                 f"The measurements lack the column(s) {', '.join(missing)}", found=", ".join(map(str, table.columns))
             )
         )
-    table = table.copy().reset_index(drop=True)
-    for column in (*KEY, "kind", "scanner", "unit", "calibrated_flag"):
-        table[column] = table[column].fillna("").astype(str) if column in table.columns else ""
-    for column in ("value", "raw_value", "field_strength"):
-        table[column] = pd.to_numeric(table[column], errors="coerce") if column in table.columns else np.nan
+    table = table.copy(deep=False).reset_index(drop=True)
+    for column in (*KEY, *_TEXT):
+        table[column] = _code_labels(table[column]) if column in table.columns else pd.Categorical([""] * len(table))
+    for column in _NUMBERS:
+        table[column] = _read_numbers(table, column) if column in table.columns else np.nan
+    _check_names(table)
     check_duplicates(table)
     return table
 
 
+def _check_names(table: pd.DataFrame) -> None:
+    """Raise TableError naming the rows whose value belongs to nobody."""
+    nameless = (table["participant_id"] == "").to_numpy() & table["value"].notna().to_numpy()
+    if nameless.any():
+        rows = np.flatnonzero(nameless)[:5]
+        raise TableError(
+            explain(
+                "A value has no participant_id",
+                where="rows " + ", ".join(str(i + 2) for i in rows),
+                expected="who was measured",
+                found=f"{int(nameless.sum())} rows without",
+                remedy="name the participant, or remove the rows",
+            )
+        )
+
+
+def _read_numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    given = table[column]
+    numbers = pd.to_numeric(given, errors="coerce").astype(float)
+    if given.dtype == object or isinstance(given.dtype, pd.StringDtype):
+        text = given.astype(str).str.strip().str.lower()
+        wrong = numbers.isna() & given.notna() & ~text.isin(["", "n/a", "na", "nan", "null", "none", "."])
+        if wrong.any():
+            rows = np.flatnonzero(wrong.to_numpy())[:5]
+            raise TableError(
+                explain(
+                    f"The column {column} holds what is no number",
+                    where="rows " + ", ".join(str(i + 2) for i in rows),
+                    expected="a number with a decimal point, or nothing (n/a)",
+                    found=", ".join(repr(str(given.iloc[i])) for i in rows),
+                    remedy="mend the cells, or leave them empty",
+                )
+            )
+    return numbers.where(np.isfinite(numbers), np.nan)
+
+
 def check_duplicates(table: pd.DataFrame) -> None:
     """Raise TableError naming the rows when one subject × site × session × run has two values."""
-    twice = table[table.duplicated(KEY, keep=False)]
+    has_value = (table["value"].notna() | table["raw_value"].notna()).to_numpy()
+    key = np.zeros(int(has_value.sum()), np.int64)
+    for name in KEY:
+        key = key * len(table[name].cat.categories) + table[name].cat.codes.to_numpy(np.int64)[has_value]
+    rows = np.flatnonzero(has_value)
+    twice = pd.Series(key, index=rows)
+    twice = twice[twice.duplicated(keep=False)]
     if not len(twice):
         return
     named = []
-    for key, rows in twice.groupby(KEY, sort=False):
-        what = ", ".join(f"{name} {value}" for name, value in zip(KEY, key, strict=True) if value)
+    for same in list(twice.groupby(twice, sort=False).groups.values())[:5]:
+        first = table.loc[same[0], KEY]
+        what = ", ".join(f"{name} {first[name]}" for name in KEY if first[name])
         # Row 1 is the header, as a spreadsheet counts.
-        named.append(f"{what} in rows {', '.join(str(i + 2) for i in rows.index)}")
-        if len(named) == 5:
-            break
+        named.append(f"{what} in rows {', '.join(str(i + 2) for i in same)}")
     raise TableError(
         explain(
             "Two values for one subject × site × session × run",
@@ -134,36 +252,58 @@ def check_duplicates(table: pd.DataFrame) -> None:
     )
 
 
-def list_metrics(table: pd.DataFrame, biomarkers: dict[str, dict]) -> list[list[Metric]]:
-    """Every metric as the list of its stages, in the order of the table's biomarkers and regions.
+@dataclass(frozen=True)
+class Stratum:
+    """All rows of people of one biomarker × roi × field strength, values or not, with its metrics by stage."""
+
+    rows: pd.DataFrame
+    stages: list[Metric]
+
+
+def list_strata(table: pd.DataFrame, biomarkers: dict[str, dict]) -> Iterator[Stratum]:
+    """Every biomarker × roi × field strength, in the order of the config's biomarkers and regions.
 
     A table without ``raw_value`` has one stage with an empty name.
     """
-    has_raw = bool(table["raw_value"].notna().any())
-    stages = STAGES if has_raw else {"": "value"}
-    people = table[table["kind"].isin(PEOPLE) | (table["kind"] == "")]
-    found = []
-    order = [name for name in biomarkers if name in set(people["biomarker"])]
-    order += sorted(set(people["biomarker"]) - set(order))
-    for biomarker in order:
+    stages = STAGES if table["raw_value"].notna().any() else {"": ("value", "stderr")}
+    people = table[table["kind"].isin([*PEOPLE, ""]).to_numpy()]
+    if not len(people):
+        return
+    codes = {name: people[name].cat.codes.to_numpy(np.int64) for name in KEY}
+    order = np.lexsort([codes[name] for name in reversed(_ORDER)])
+    group = codes["biomarker"] * len(table["roi"].cat.categories) + codes["roi"]
+    sorted_group = group[order]
+    starts = np.flatnonzero(np.diff(sorted_group, prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    found = {}
+    for start, end in zip(starts, ends, strict=True):
+        first = people.iloc[order[start]]
+        found[str(first["biomarker"]), str(first["roi"])] = order[start:end]
+    names = dict.fromkeys(biomarker for biomarker, _ in found)
+    for biomarker in [*(n for n in biomarkers if n in names), *sorted(n for n in names if n not in biomarkers)]:
         block = biomarkers.get(biomarker, {})
-        of_biomarker = people[people["biomarker"] == biomarker]
-        for roi in dict.fromkeys([*block.get("rois", ()), *sorted(set(of_biomarker["roi"]))]):
-            of_roi = of_biomarker[of_biomarker["roi"] == roi]
-            for strength, rows, flags in _split_field(of_roi, bool(block.get("field_dependent", False))):
-                found.append(
+        rois = [roi for name, roi in found if name == biomarker]
+        for roi in dict.fromkeys([*block.get("rois", ()), *sorted(rois)]):
+            if roi not in rois:
+                continue
+            rows = people.iloc[found[biomarker, roi]]
+            for strength, chosen, flags in _split_field(rows, bool(block.get("field_dependent", False))):
+                yield Stratum(
+                    chosen,
                     [
-                        _make_metric(biomarker, roi, block, strength, stage, rows, column, flags)
-                        for stage, column in stages.items()
-                    ]
+                        _make_metric(biomarker, roi, block, strength, stage, chosen, columns, flags)
+                        for stage, columns in stages.items()
+                    ],
                 )
-    return found
+
+
+def list_metrics(table: pd.DataFrame, biomarkers: dict[str, dict]) -> list[list[Metric]]:
+    """Every metric as the list of its stages."""
+    return [stratum.stages for stratum in list_strata(table, biomarkers)]
 
 
 def _split_field(rows: pd.DataFrame, is_dependent: bool):
     """(field strength [T], rows, flags) by stratum; one stratum when the biomarker may be pooled."""
-    if not len(rows):
-        return
     # Scanners report 2.89 or 2.9 T for a "3 T" magnet: the nominal half tesla is the stratum.
     nominal = (rows["field_strength"] * 2).round() / 2
     strengths = sorted(nominal.dropna().unique())
@@ -178,10 +318,11 @@ def _split_field(rows: pd.DataFrame, is_dependent: bool):
         yield np.nan, rows[nominal.isna()], (*flags, "unknown_field_strength")
 
 
-def _make_metric(biomarker, roi, block, strength, stage, rows, column, flags) -> Metric:
-    chosen = rows[np.isfinite(rows[column])].assign(y=lambda r: r[column].astype(float))
-    chosen = chosen.sort_values(["site", "participant_id", "session", "run"], kind="stable")
-    units = sorted(set(rows["unit"]) - {""})
+def _make_metric(biomarker, roi, block, strength, stage, rows, columns, flags) -> Metric:
+    value, stderr = columns
+    y = rows[value].to_numpy(float)
+    chosen = np.isfinite(y)
+    units = sorted({str(unit) for unit in rows["unit"].unique()} - {""})
     if len(units) > 1:
         raise TableError(
             explain(
@@ -193,6 +334,13 @@ def _make_metric(biomarker, roi, block, strength, stage, rows, column, flags) ->
             )
         )
     unit = units[0] if units else block.get("unit", "")
-    if (chosen["calibrated_flag"] == "beyond_calibration").any() and stage == "calibrated":
+    labels = {}
+    for name in ("site", "participant_id", "session", "run", "kind", "calibrated_flag"):
+        column = rows[name].cat
+        labels[name] = Labels(column.codes.to_numpy(np.int64), tuple(column.categories)).keep(chosen)
+    if stage == "calibrated" and "beyond_calibration" in labels["calibrated_flag"].names:
         flags = (*flags, "beyond_calibration")
-    return Metric(biomarker, roi, unit, block.get("scale", "absolute"), strength, stage, chosen, flags)
+    return Metric(
+        biomarker, roi, unit, block.get("scale", "absolute"), strength, stage, y[chosen], labels,
+        rows[stderr].to_numpy(float)[chosen], rows["raw_stderr"].to_numpy(float)[chosen], flags,
+    )  # fmt: skip

@@ -151,11 +151,11 @@ def propose(components: Components, name: str, delta: float) -> str:
 
     `delta` is on the scale of the components.
     """
-    plan = find_plan(components.design)
-    estimate, _, _ = find_bound(plan, components, name)
-    if not np.isfinite(estimate):
+    is_empty = components.design.n == 0
+    plan = None if is_empty else find_plan(components.design)
+    if is_empty or not np.isfinite(find_bound(plan, components, name)[0]):
         return "Repeats of the same participants, within sessions, between sessions and at three sites or more"
-    if estimate > delta:
+    if find_bound(plan, components, name)[0] > delta:
         worst = max(
             (n for n in COMPONENTS if n != "subject" and np.isfinite(components.variances[n])),
             key=lambda n: components.variances[n],

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from isocenter.statistics.agreement import find_iccs, word_interval
-from isocenter.statistics.bland_altman import Agreement, compare_clustered, compare_replicated, correlate_ranks
+from isocenter.statistics.bland_altman import correlate_ranks
 from isocenter.statistics.bounds import (
     COEFFICIENTS,
     FEW_SITES,
@@ -16,15 +16,14 @@ from isocenter.statistics.bounds import (
 )
 from isocenter.statistics.comparison import find_concordance
 from isocenter.statistics.components import Components
+from isocenter.statistics.contrasts import Contrast
 from isocenter.statistics.design import COMPONENTS
-from isocenter.statistics.metric import Metric
-from isocenter.statistics.repeatability import estimate_repeatability, pool_groups
+from isocenter.statistics.metric import Metric, code_groups
+from isocenter.statistics.quantiles import K
+from isocenter.statistics.repeatability import NEAR_ZERO_SHARE, estimate_repeatability, pool_groups
 from isocenter.statistics.tables import cells_of, join_flags
 
 Row = dict[str, Any]
-
-#: With more sites each is compared with the mean of the others instead of with every other one.
-MOST_PAIRED_SITES = 5
 
 #: A trend of the spread is only looked for in so many groups, and called one below this p-value.
 _GROUPS_FOR_TREND, _P = 8, 0.05
@@ -32,14 +31,19 @@ _GROUPS_FOR_TREND, _P = 8, 0.05
 
 def describe(metric: Metric) -> list[Row]:
     """Mean, SD and range per site and session [unit]."""
+    if not len(metric.values):
+        return []
+    sites, sessions = metric.names("site"), metric.names("session")
+    group = metric.codes("site") * len(sessions) + metric.codes("session")
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     rows = []
-    for (site, session), group in metric.rows.groupby(["site", "session"], sort=True):
-        y = group["y"].to_numpy(float)
+    for y, code in zip(np.split(metric.values[order], starts[1:]), group[order][starts], strict=True):
         rows.append(
             metric.label
             | {
-                "site": site,
-                "session": session,
+                "site": sites[code // len(sessions)],
+                "session": sessions[code % len(sessions)],
                 "n": len(y),
                 "mean": y.mean(),
                 "sd": y.std(ddof=1) if len(y) > 1 else np.nan,
@@ -57,9 +61,9 @@ def label_repeats(metric: Metric) -> tuple[np.ndarray, str]:
 
     Repeats are runs of one session where any session has two; otherwise sessions of one participant at one site.
     """
-    cell = np.char.add(np.char.add(metric.column("site"), "\t"), metric.column("participant_id"))
-    session = np.char.add(np.char.add(cell, "\t"), metric.column("session"))
-    is_within = len(np.unique(session)) < len(session)
+    cell = code_groups(metric.codes("site"), metric.codes("participant_id"))
+    session = code_groups(cell, metric.codes("session"))
+    is_within = len(session) > (int(session.max()) + 1 if len(session) else 0)
     return (session, "within_session") if is_within else (cell, "between_sessions")
 
 
@@ -78,78 +82,34 @@ def check_scale(metric: Metric) -> list[str]:
 
 def tabulate_repeatability(metric: Metric) -> list[Row]:
     """Repeatability pooled over sites and of each site. SDs in the unit; CVs are ratios, percent RC is percent."""
-    groups, kind = label_repeats(metric) if len(metric.rows) else (np.zeros(0, str), "")
-    sites, people = metric.column("site"), metric.column("participant_id")
-    scale_flags = check_scale(metric) if len(metric.rows) else []
-    names = ["pooled", *sorted(set(sites))] if len(set(sites)) > 1 else ["pooled"]
+    groups, kind = label_repeats(metric) if len(metric.values) else (np.zeros(0, int), "")
+    site, people = metric.codes("site"), metric.codes("participant_id")
+    scale_flags = check_scale(metric) if len(metric.values) else []
+    names = ["pooled", *(metric.names("site") if len(metric.names("site")) > 1 else ())]
     rows = []
-    for name in names:
-        chosen = np.ones(len(sites), bool) if name == "pooled" else sites == name
+    for k, name in enumerate(names, start=-1):
+        chosen = np.ones(len(site), bool) if k < 0 else site == k
         found = estimate_repeatability(metric.values[chosen], groups[chosen], people[chosen])
         small = ["small_sample"] if 0 < found.df < SMALL_SAMPLE_DF else []
-        flags = join_flags(metric.flags, [kind], found.flags, small, scale_flags if name == "pooled" else [])
+        flags = join_flags(metric.flags, [kind], found.flags, small, scale_flags if k < 0 else [])
         rows.append(metric.label | cells_of("repeatability", found) | {"site": name, "flags": flags})
     return rows
 
 
-def tabulate_contrasts(metric: Metric) -> list[Row]:
+def tabulate_contrasts(metric: Metric, contrasts: list[Contrast]) -> list[Row]:
     """Bland–Altman of runs, of sessions and of sites; differences in the unit, the later minus the earlier."""
     absolute = metric.label | {"scale": "absolute"}
-    contrasts = [
-        *_contrast_repeats(metric, ["site", "participant_id", "session"], "run"),
-        *_contrast_repeats(metric, ["site", "participant_id"], "session"),
-        *_contrast_sites(metric),
-    ]
     rows = []
-    for name, found in contrasts:
+    for contrast in contrasts:
+        found = contrast.agreement
         flags = list(found.flags)
         if found.slope_p < _P:
             flags.append("proportional_bias")
         if found.spread_p < _P:
             flags.append("heteroscedastic")
-        rows.append(
-            absolute | cells_of("bland_altman", found) | {"contrast": name, "flags": join_flags(metric.flags, flags)}
-        )
+        cells = cells_of("bland_altman", found) | {"contrast": contrast.name}
+        rows.append(absolute | cells | {"flags": join_flags(metric.flags, flags)})
     return rows
-
-
-def _contrast_repeats(metric: Metric, within: list[str], by: str) -> list[tuple[str, Agreement]]:
-    """The second level of `by` minus the first, inside groups of `within`; the participant is the unit."""
-    levels = sorted(set(metric.column(by)))
-    if len(levels) < 2:
-        return []
-    first, second = levels[:2]
-    means = metric.rows.groupby([*within, by], sort=True)["y"].mean().unstack(by)
-    pairs = means.reindex(columns=[first, second]).dropna()
-    if not len(pairs):
-        return []
-    people = pairs.index.get_level_values("participant_id").to_numpy(str)
-    d, m = (pairs[second] - pairs[first]).to_numpy(), pairs.mean(axis=1).to_numpy()
-    each = [people == person for person in np.unique(people)]
-    return [(f"{by} {second} - {by} {first}", compare_clustered([d[i] for i in each], [m[i] for i in each]))]
-
-
-def _contrast_sites(metric: Metric) -> list[tuple[str, Agreement]]:
-    sites, people, y = metric.column("site"), metric.column("participant_id"), metric.values
-    names = sorted(set(sites))
-    persons = sorted(set(people))
-    if len(names) < 2:
-        return []
-    values = {(s, p): y[(sites == s) & (people == p)] for s in names for p in persons}
-    if len(names) <= MOST_PAIRED_SITES:
-        pairs = [(f"site {b} - site {a}", a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        found = [
-            (name, compare_replicated([values[a, p] for p in persons], [values[b, p] for p in persons]))
-            for name, a, b in pairs
-        ]
-    else:
-        found = []
-        for site in names:
-            others = [
-                np.array([values[s, p].mean() for s in names if s != site and len(values[s, p])]) for p in persons
-            ]
-            found.append((f"site {site} - other sites", compare_replicated(others, [values[site, p] for p in persons])))
-    return [(name, agreement) for name, agreement in found if agreement.n]
 
 
 def tabulate_components(metric: Metric, components: Components, scale: str) -> list[Row]:
@@ -205,22 +165,34 @@ def label_on_scale(metric: Metric, scale: str) -> Row:
     return metric.label | {"scale": scale, "unit": "1" if scale == "log" else metric.unit}
 
 
+def find_percent_obstacle(metric: Metric, coefficient: float) -> list[str]:
+    """Why a coefficient has no percent of the mean: values at or below zero, or a mean that it dwarfs."""
+    if not len(metric.values):
+        return []
+    if not metric.is_positive:
+        return ["non_positive"]
+    return ["mean_near_zero"] if coefficient / K > NEAR_ZERO_SHARE * metric.mean else []
+
+
 def tabulate_reproducibility(metric: Metric, components: Components, scale: str, extra=()) -> list[Row]:
     """Repeatability, intermediate precision and RDC on a scale, and the estimate in percent."""
     design = components.design
     rows = []
     for name in COEFFICIENTS:
         found = bound_coefficient(components, name)
-        percent = 100 * np.expm1(found.estimate) if scale == "log" else 100 * found.estimate / metric.mean
+        no_percent = [] if scale == "log" else find_percent_obstacle(metric, found.estimate)
+        percent = np.nan
+        if not no_percent:
+            percent = 100 * np.expm1(found.estimate) if scale == "log" else 100 * found.estimate / metric.mean
         rows.append(
             label_on_scale(metric, scale)
             | cells_of("reproducibility", found)
             | {
                 "coefficient": name,
-                "percent": percent if metric.mean > 0 else np.nan,
+                "percent": percent,
                 "n_subjects": design.n_subjects,
                 "n_sites": design.n_sites,
-                "flags": join_flags(metric.flags, found.flags, extra),
+                "flags": join_flags(metric.flags, found.flags, extra, no_percent),
             }
         )
     return rows
@@ -233,10 +205,12 @@ def choose_one_per_cell(metric: Metric) -> tuple[np.ndarray, str]:
     chosen beforehand, because an average of repeats would make the ICC look better than a single scan is.
     """
     for rater in ("site", "session", "run"):
-        if len(set(metric.column(rater))) > 1:
-            first = ~metric.rows.duplicated(["participant_id", rater], keep="first").to_numpy()
+        if len(metric.names(rater)) > 1:
+            pair = code_groups(metric.codes("participant_id"), metric.codes(rater))
+            first = np.zeros(len(pair), bool)
+            first[np.unique(pair, return_index=True)[1]] = True
             return first, rater
-    return np.ones(len(metric.rows), bool), "site"
+    return np.ones(len(metric.values), bool), "site"
 
 
 def tabulate_agreement(metric: Metric, components: Components, seed: int) -> list[Row]:
@@ -245,10 +219,13 @@ def tabulate_agreement(metric: Metric, components: Components, seed: int) -> lis
     chosen, rater = choose_one_per_cell(metric)
     values = metric.scaled()
     label = label_on_scale(metric, metric.scale)
-    for icc in find_iccs(metric.column("participant_id")[chosen], metric.column(rater)[chosen], values[chosen]):
+    for icc in find_iccs(metric.codes("participant_id")[chosen], metric.codes(rater)[chosen], values[chosen]):
         flags = [f"raters_are_{rater}s", *icc.flags]
         if icc.n_dropped:
             flags.append("complete_cases")
+        if "A" in icc.form and icc.k <= FEW_SITES and np.isfinite(icc.low):
+            # Where few raters differ much the interval holds some 90 %; that from components holds its level.
+            flags.append("few_raters")
         if not chosen.all():
             flags.append("first_repeat_only")
         rows.append(
@@ -281,11 +258,14 @@ def tabulate_agreement(metric: Metric, components: Components, seed: int) -> lis
 
 
 def _tabulate_concordance(metric: Metric, chosen: np.ndarray, rater: str, label: Row) -> list[Row]:
-    table = metric.rows[chosen].assign(x=metric.scaled()[chosen])
-    wide = table.pivot(index="participant_id", columns=rater, values="x")
-    if wide.shape[1] != 2 or len(wide.dropna()) < 3:
+    n_people = len(metric.names("participant_id"))
+    if len(metric.names(rater)) != 2:
         return []
-    found = find_concordance(wide.iloc[:, 0], wide.iloc[:, 1])
+    wide = np.full((n_people, 2), np.nan)
+    wide[metric.codes("participant_id")[chosen], metric.codes(rater)[chosen]] = metric.scaled()[chosen]
+    if np.isfinite(wide).all(1).sum() < 3:
+        return []
+    found = find_concordance(wide[:, 0], wide[:, 1])
     return [
         label
         | {

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import optimize, special
 
 from isocenter.statistics.design import Design
-from isocenter.statistics.reml import RATIOS, Criterion, fit_reml
+from isocenter.statistics.deviance import RATIOS, Criterion
+from isocenter.statistics.reml import fit_reml
 
 #: Rise of the deviance at the ends of a 95 % interval.
 _RISE = float(special.chdtri(1, 0.05))

@@ -31,6 +31,13 @@ _BETWEEN = {
     "qualification": "coefficient delta delta_source context_of_use estimate lower95 upper95 bound_over_delta verdict"
     " reasons settle sentence",
     "sensitivity": "analysis coefficient estimate upper95 verdict",
+    "method_comparison": "contrast method n slope slope_low slope_high intercept intercept_low intercept_high ccc"
+    " ccc_low ccc_high",
+    "total_deviation": "contrast n probability tdi tdi_upper95 method",
+    "precision_profile": "bin n_groups df mean wsd wsd_low wsd_high wcv fitted_wsd method",
+    "measurement_error": "component variance error_variance share share_low share_high source",
+    "longitudinal": "participant_id site_from session_from site_to session_to value_from value_to change"
+    " change_percent limit limit_upper95 limit_unit p call coefficient",
 }
 
 #: Columns of each table in order.
@@ -52,9 +59,12 @@ def pick(source: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(source, name) for name in names if hasattr(source, name)}
 
 
+_CELLS = {name: tuple(between.split()) for name, between in _BETWEEN.items()}
+
+
 def cells_of(table: str, source: Any) -> dict[str, Any]:
     """All cells of a table that an estimate has as attributes."""
-    return pick(source, _BETWEEN[table].split())
+    return pick(source, _CELLS[table])
 
 
 def join_flags(*groups: Iterable[str]) -> str:
@@ -64,7 +74,7 @@ def join_flags(*groups: Iterable[str]) -> str:
 
 def make_table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A table with exactly its columns; a cell of an unknown column raises TableError."""
-    unknown = sorted({key for row in rows for key in row} - set(COLUMNS[name]))
+    unknown = sorted(set().union(*map(dict.keys, rows)) - set(COLUMNS[name]))
     if unknown:
         raise TableError(explain("A row has unknown cells", where=name, found=", ".join(unknown)))
     return pd.DataFrame(rows, columns=list(COLUMNS[name]))
