@@ -22,6 +22,7 @@ FLOORS = {
         "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
+        "lineage",
         "audit_cli", "terminal", "cli",
     ),
 }  # fmt: skip

@@ -25,6 +25,13 @@ rule make_report:
         alignments=lambda wildcards: after_every_intake().per_aligned(
             layout.MOTION_FIGURE
         ),
+        scans=expand(layout.SCANS, site=PLAN.sites),
+        stderrs=lambda wildcards: after_every_intake().report_maps(
+            layout.CALIBRATED_STDERR, layout.MAP_STDERR
+        ),
+        flags=lambda wildcards: after_every_intake().report_maps(
+            layout.CALIBRATED_FLAG, layout.MAP_FLAG
+        ),
     output:
         report=layout.REPORT,
     log:

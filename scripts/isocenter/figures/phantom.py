@@ -130,5 +130,6 @@ def draw_linearity(points: list[dict], unit: str, styles: dict[str, Style], alt:
             radius=4,
             title=p["title"],
             href=p.get("href", ""),
+            group=p["site"],
         )
     return chart.render(alt)
