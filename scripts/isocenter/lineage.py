@@ -36,7 +36,6 @@ def trace_values(measurements: Path) -> tuple[dict[Key, Node], list[str]]:
         try:
             if site not in tracers:
                 tracers[site] = Tracer(directory, site, is_checked=False)
-            tracers[site].told.clear()  # each page tells its own way whole
             found[key] = tracers[site].trace(number, row)
         except (IsocenterError, OSError, ValueError, KeyError) as error:
             log.warning("the values of %s cannot be followed: %s", site, error)

@@ -6,7 +6,7 @@ files as they are now.
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Tracer:
     """Follows the sources of files; what was told once is not told again.
 
     is_checked : whether every file is hashed and held against what was recorded; if not, a hash is the recorded one,
-    and only a file whose hash nobody recorded is read
+    only a file whose hash nobody recorded is read, and one tracer serves all rows of its site
     """
 
     def __init__(self, directory: Path, site: str, *, is_checked: bool = True):
@@ -103,7 +103,7 @@ class Tracer:
         self.scans = scans
         self.series = {name: scan for scan in scans for name in scan["files"].split("|") if name}
         self.dicom = self._read_dicom()
-        self.read: dict[Path, Any] = {}
+        self.known: dict[Path, Node] = {}
 
     def trace(self, number: int, row: dict[str, str]) -> Node:
         """The tree of one row of the site."""
@@ -119,16 +119,20 @@ class Tracer:
         return root
 
     def follow(self, what: str, path: Path, recorded: str = "") -> Node:
-        """The node of one file and, the first time, of its sources."""
+        """The node of one file and, the first time, of its sources; unchecked, the same node every time."""
+        if path in self.known:
+            return self.known[path]
         node = self._node(what, path, recorded)
         if path in self.told:
             node.facts = {"told": "above"}
             return node
         self.told.add(path)
+        if not self.is_checked:
+            self.known[path] = node
         image = self.directory / path
         if not path.name.endswith(".nii.gz") or not sidecar_path(image).is_file():
             return node
-        sidecar = self._once(image, read_sidecar)
+        sidecar = read_sidecar(image)
         if path.is_relative_to(layout.fill(layout.BIDS, site=self.site)):
             return self._end_at_series(node, path, sidecar)
         node.facts = {key: sidecar[key] for key in _FACTS if key in sidecar}
@@ -194,16 +198,9 @@ class Tracer:
             return Node(what, path.as_posix(), recorded, "missing")
         if recorded and not self.is_checked:
             return Node(what, path.as_posix(), recorded)
-        found = file_digest(file) if self.is_checked else self._once(file, file_digest)
+        found = file_digest(file)
         state = "" if not recorded else "as then" if found == recorded else "changed since"
         return Node(what, path.as_posix(), found, state)
-
-    def _once(self, path: Path, read: Callable[[Path], Any]) -> Any:
-        """What is read of a file: phantom sessions and templates stand behind many values."""
-        key = path.with_name(f"{path.name}:{read.__name__}")
-        if key not in self.read:
-            self.read[key] = read(path)
-        return self.read[key]
 
     def _read_dicom(self) -> dict[str, list[str]]:
         """SHA-256 of the DICOM files of each series, as intake read them."""

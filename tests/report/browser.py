@@ -11,6 +11,8 @@ BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 WITHOUT = "no Chromium on this machine: the pages are not opened in a browser"
+#: what Chromium asks for itself, whatever page it shows: the time, its updates, who is logged in
+_OWN = ("clients2.google.com/time/", "update.googleapis.com/service/update2/", "accounts.google.com/ListAccounts?")
 PROBE = Path(__file__).with_name("probe.js")
 
 
@@ -55,7 +57,9 @@ def probe_pages(pages: list[Path], folder: Path, *, widths=(360, 1280), anchor: 
     text = found.group(1).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     asked = re.findall(r'"url":"((?:https?|wss?)://[^"]*)"', netlog.read_text(encoding="utf-8", errors="replace"))
-    return Seen(json.loads(text), console, sorted(set(asked)))
+    seen = json.loads(text)
+    asked += [url for page in seen for url in page.get("asked", [])]
+    return Seen(seen, console, sorted({url for url in asked if not re.sub("^https?://", "", url).startswith(_OWN)}))
 
 
 #: what must not be cut by the end of a sheet: figures, cards, the line of health

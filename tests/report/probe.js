@@ -102,6 +102,8 @@ function probe(page, width) {
     broken: Array.from(doc.images).filter(function (i) { return i.complete && i.naturalWidth === 0; }).length,
     hostile: Boolean(view.__hostile), links: Array.from(doc.querySelectorAll("svg a[href]")).length,
     target: aimed(view, doc),
+    asked: view.performance.getEntriesByType("resource").map(function (e) { return e.name; })
+      .filter(function (name) { return !/^(file|data|blob):/.test(name); }),
   };
 }
 function aimed(view, doc) {

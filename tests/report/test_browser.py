@@ -1,5 +1,7 @@
 """The report of a made-up trial in a real browser: it opens, sorts, filters, explains its marks, and prints."""
 
+import re
+
 import pytest
 
 from make_report import make_report
@@ -76,3 +78,22 @@ def test_no_figure_is_cut_in_print(folder, tmp_path, name):
     assert printed.startswith(b"%PDF")
     assert len(places) >= {"index.html": 1, "statistics.html": 6}.get(name, 8)
     assert {k: place for k, place in places.items() if place[0] != place[1]} == {}
+
+
+def test_a_cut_figure_a_pale_word_and_a_request_would_be_found(folder, tmp_path):
+    text = (folder / "statistics.html").read_text(encoding="utf-8")
+    bad = (
+        '<p style="color:#bbb">pale</p><div style="width:3000px;height:1px"></div><img src="http://203.0.113.9/x.png">'
+    )
+    cut = "<figure><p>above</p><p style='break-before:page'>below</p></figure>"
+    other = folder / "bad.html"
+    other.write_text(
+        re.sub("<meta http-equiv[^>]*>", "", text).replace("</main>", bad + cut + "</main>"), encoding="utf-8"
+    )
+    (page,) = probe_pages([other], tmp_path, widths=(1280,)).pages
+    _, places = print_page(other, tmp_path)
+    other.unlink()
+    assert page["overflow"] > 0
+    assert page["pale"] == ["P 1.92 pale"]
+    assert page["asked"] == ["http://203.0.113.9/x.png"]
+    assert sum(start != end for start, end in places.values()) == 1

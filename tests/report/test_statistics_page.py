@@ -87,7 +87,7 @@ def test_other_analyses_are_counted_and_those_that_differ_are_named():
     trial = Trial({}, {"sensitivity": rows, "measurements": pd.DataFrame()})
     card = {"metric": Metric("T1", "wm"), "verdict": "qualified", "row": "x", "page": "m.html"}
     ((_, verdict, agree, said),) = stability_table(trial, [card]).rows
-    assert (verdict.text, agree.text, said.text) == ("qualified", "1 of 2 analyses", "without site B: indeterminate")
+    assert (verdict.text, agree.text, said.text) == ("qualified", "1 of 2", "without site B: indeterminate")
     ((_, _, agree, said),) = stability_table(trial, [card | {"metric": Metric("T2", "wm")}]).rows
     assert (agree.text, said.text) == ("no other analysis", "")
 

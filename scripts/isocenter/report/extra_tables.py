@@ -6,7 +6,8 @@ import pandas as pd
 
 from isocenter.report.dictionary import COLUMNS, TABLES
 from isocenter.report.gather import Trial
-from isocenter.report.metrics import ROOT, Metric, is_log, times
+from isocenter.report.metrics import ROOT, Metric, declared, is_log, times
+from isocenter.report.places import visit_page
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.wording import explain_flags, format_number, is_missing, list_flags, shorten, shown_unit
 
@@ -20,13 +21,17 @@ _PLACED = {
 _LEADING = ("biomarker", "roi", "unit", "scale", "field_strength", "flags")
 
 
+#: what colors the call of a single change: none of them is good or bad
+_CALLS = {"real": "warn", "possible": "none", "within_variation": "pass"}
+
+
 def list_extra_tables(trial: Trial, metric: Metric) -> list[tuple[str, str, Table]]:
     """(title, what it is, the table) of every further table that has rows about the metric."""
     found = []
     for name, table in trial.tables.items():
         if name in _PLACED or not {"biomarker", "roi"} <= set(table.columns):
             continue
-        rows = metric.rows(trial, name)
+        rows = declared(trial, metric, name)
         if len(rows):
             title = name.replace("_", " ").capitalize()
             found.append((title, TABLES.get(name, ""), _table(name, rows)))
@@ -46,6 +51,9 @@ def _table(name: str, rows: pd.DataFrame) -> Table:
 def _unit(row: Any, column: str) -> tuple[str, float]:
     """The unit and factor of a column, as the data dictionary has it; "" where it is a word or not known."""
     unit = COLUMNS.get(column, ("", ""))[0]
+    if unit == "as limit_unit":
+        own = str(row.get("limit_unit", ""))
+        return ("%", 1.0) if own in ("percent", "%") else shown_unit(own)
     if unit.startswith("as ") and "squared" not in unit:
         return ("log", 1.0) if is_log(row) else shown_unit(row.get("unit"))
     return unit, 1.0
@@ -61,6 +69,10 @@ def _cell(row: Any, column: str, href: str) -> Cell:
     value = row[column]
     if column == "verdict":
         return verdict_cell(value, href=href)
+    if column == "call":
+        return Cell(str(value).replace("_", " "), str(value), href, _CALLS.get(str(value), "none"))
+    if column == "participant_id" and "session_to" in row:
+        return Cell(str(value), href=ROOT + visit_page(row["site_to"], value, row["session_to"]))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         whole = not is_missing(value) and float(value).is_integer() and column.startswith(("n_", "k", "df"))
         shown = times(value, _unit(row, column)[1])

@@ -20,6 +20,7 @@ TEXT = (
     "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag", "lent_maps",
     "quantity", "signal", "state", "events", "rule", "drift", "erosion", "transform_hash", "series_uid", "suffix",
     "disposition", "files", "time", "order", "lower_biomarker", "lower_roi", "upper_biomarker", "upper_roi",
+    "site_from", "session_from", "site_to", "session_to", "limit_unit", "call",
 )  # fmt: skip
 
 _SITE = re.compile(r"sites/([A-Za-z0-9]+)/")

@@ -106,7 +106,9 @@ def drift(trial: Trial, metric: Metric) -> Figure:
     names = sorted({p["scanner"] for p in points})
     n_out = sum(p["state"] == "out" for p in points)
     label = f"mean bias of the vials [{unit}]"
+    n_judged = sum(p["state"] != "too few sessions" for p in points)
     state = f"{plural(n_out, 'session')} out of control" if n_out else "none out of control"
+    state = state if n_judged else "too few sessions for limits"
     alt = f"Mean phantom bias of {metric.biomarker} over time, {plural(len(names), 'scanner')}, {state}"
     return Figure(
         f"Phantom over time: {metric.biomarker}",

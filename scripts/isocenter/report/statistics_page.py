@@ -10,7 +10,7 @@ from isocenter.report.gather import Trial
 from isocenter.report.metric_figures import pick
 from isocenter.report.metrics import Metric, declared, list_metrics, metric_page, show_coefficient, times
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
-from isocenter.report.wording import VERDICT_WORDS, format_interval, format_number, is_missing, plural
+from isocenter.report.wording import VERDICT_WORDS, format_interval, format_number, is_missing
 
 
 def statistics_context(trial: Trial) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def stability_table(trial: Trial, cards: list[dict[str, Any]]) -> Table:
             for _, r in differ.iterrows()
         )
         n = len(others)
-        text = "no other analysis" if not n else f"{n - len(differ)} of {plural(n, 'analysis')}"
+        text = "no other analysis" if not n else f"{n - len(differ)} of {n}"
         rows.append(
             [
                 Cell(metric.title, href=f"{c['page']}#sensitivity"),

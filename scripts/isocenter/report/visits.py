@@ -1,5 +1,6 @@
 """The page of one session of a participant: maps with errors and flags, values, motion, order, and the way back."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from isocenter.figures.panels import draw_panels, render_tiles
 from isocenter.io.nifti import read_labels, read_volume, write_bytes
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
-from isocenter.report.metrics import ROOT, Metric, list_metrics, metric_page, times
+from isocenter.report.metrics import ROOT, list_metrics, metric_page, times
 from isocenter.report.origins import show_origin
 from isocenter.report.overview import list_needs
 from isocenter.report.pictures import color_limits, read_label_names
@@ -34,6 +35,21 @@ def list_visits(trial: Trial) -> list[Visit]:
     return sorted(visit for visit in found if not any(is_missing(part) for part in visit))
 
 
+@dataclass
+class Known:
+    """What the pages of all sessions share: the sessions, pages of quantities, what was left out of which session."""
+
+    visits: list[Visit]
+    metrics: dict[tuple[str, str], str]
+    needs: dict[Visit, list[list[Cell]]]
+
+
+def survey(trial: Trial) -> Known:
+    """What is known before the pages of the sessions are made."""
+    metrics = {(metric.biomarker, metric.roi): metric_page(metric) for metric in list_metrics(trial)}
+    return Known(list_visits(trial), metrics, _needs(trial))
+
+
 def visit_counts(visits: list[Visit]) -> list[tuple[str, int, str]]:
     """Each site with how many sessions it has, and the page of its first."""
     first: dict[str, Visit] = {}
@@ -42,15 +58,15 @@ def visit_counts(visits: list[Visit]) -> list[tuple[str, int, str]]:
     return [(site, sum(v[0] == site for v in visits), visit_page(*visit)) for site, visit in first.items()]
 
 
-def visit_context(trial: Trial, visit: Visit, visits: list[Visit], folder: Path) -> dict[str, Any]:
+def visit_context(trial: Trial, visit: Visit, known: Known, folder: Path) -> dict[str, Any]:
     """What the page of a session shows; its pictures are written under `folder`/figures/visits."""
     site, participant, session = visit
     who = {"site": site, "participant_id": participant, "session": session}
     values = trial.rows("measurements", **who)
     names = [name for name in trial.biomarkers if _runs(trial, visit, name, values)]
     names += sorted(set(values.get("biomarker", [])) - set(names))
-    blocks = [_block(trial, visit, name, values, folder) for name in names]
-    needs = [row for row in _needs(trial) if row[0] == (site, participant, session)]
+    blocks = [_block(trial, visit, name, values, known, folder) for name in names]
+    needs = known.needs.get(visit, [])
     order = trial.rows("plausibility", **who)
     return {
         "visit": visit,
@@ -60,12 +76,12 @@ def visit_context(trial: Trial, visit: Visit, visits: list[Visit], folder: Path)
         "motion": [f for key, table in trial.motions.items() if (f := _motion(visit, key, table, trial)) is not None],
         "order": order_rows(order, ROOT),
         "needs": Table(
-            "needs", ["Scan", "Stage", "Why it is left out", "What to do"], [row[1] for row in needs], [],
+            "needs", ["Scan", "Stage", "Why it is left out", "What to do"], needs, [],
             "exclusions.tsv", "Nothing of this session is left out.", len(needs),
         ),
-        "same": [(_name(other, visit), Path(visit_page(*other)).name) for other in visits
+        "same": [(_name(other, visit), Path(visit_page(*other)).name) for other in known.visits
                  if other != visit and other[1] == participant],
-        "around": _around(visit, visits),
+        "around": _around(visit, known.visits),
     }  # fmt: skip
 
 
@@ -94,7 +110,7 @@ def _runs(trial: Trial, visit: Visit, name: str, values: Any) -> list[str]:
     return sorted(found)
 
 
-def _block(trial: Trial, visit: Visit, name: str, values: Any, folder: Path) -> dict[str, Any]:
+def _block(trial: Trial, visit: Visit, name: str, values: Any, known: Known, folder: Path) -> dict[str, Any]:
     """One biomarker: the table of its values, and each run with its picture and its way back."""
     pages = {
         (key.participant, key.session, key.run): f"{ROOT}phantoms/{key.site}_{key.prefix}.html"
@@ -114,22 +130,21 @@ def _block(trial: Trial, visit: Visit, name: str, values: Any, folder: Path) -> 
         )
     title = trial.biomarkers.get(name, {}).get("title", "")
     own = values[values["biomarker"] == name] if len(values) else values
-    return {"name": name, "title": title, "table": _value_table(trial, name, own), "runs": runs}
+    return {"name": name, "title": title, "table": _value_table(known, name, own), "runs": runs}
 
 
-def _value_table(trial: Trial, name: str, rows: Any) -> Table:
-    known = {(m.biomarker, m.roi): m for m in list_metrics(trial)}
+def _value_table(known: Known, name: str, rows: Any) -> Table:
     cells, unit = [], ""
     for index, r in rows.iterrows():
         unit, factor = shown_unit(r.get("unit"))
-        metric: Metric | None = known.get((r["biomarker"], r["roi"]))
+        page = known.metrics.get((r["biomarker"], r["roi"]), "")
         row, href = row_link("measurements", index, ROOT), f"#{value_anchor(r['run'], name)}"
         flags = "; ".join(str(r[c]) for c in ("flags", "calibrated_flag") if not is_missing(r.get(c)))
         share = times(r.get("n_valid"), 100) / times(r.get("n_voxels"), 1) if times(r.get("n_voxels"), 1) else 0.0
         cells.append(
             [
                 Cell(str(r["run"]), href=row),
-                Cell(name_roi(r["roi"]), href=ROOT + metric_page(metric) if metric else ""),
+                Cell(name_roi(r["roi"]), href=ROOT + page if page else ""),
                 _plus_minus(r, "value", "stderr", factor, href),
                 _plus_minus(r, "raw_value", "raw_stderr", factor, href),
                 number_cell(format_number(r.get("n_voxels"), 0), r.get("n_voxels"), row),
@@ -252,14 +267,14 @@ def _motion(visit: Visit, key: tuple[RunKey, str], table: Any, trial: Trial) -> 
     )
 
 
-def _needs(trial: Trial) -> list[tuple[Visit, list[Cell]]]:
-    """What was left out, with the session that it belongs to."""
-    found = []
+def _needs(trial: Trial) -> dict[Visit, list[list[Cell]]]:
+    """What was left out, by the session that it belongs to."""
+    found: dict[Visit, list[list[Cell]]] = {}
     for is_open in (True, False):
         table = list_needs(trial, is_open=is_open)
         for row, anchor in zip(table.rows, table.anchors, strict=True):
             e = trial.tables["exclusions"].loc[int(anchor.removeprefix("need-"))]
             scan, stage, *rest = row[1:6]
             cells = [scan, Cell(stage.text, href=ROOT + stage.href if stage.href else ""), *rest]
-            found.append(((str(e["site"]), str(e["participant_id"]), str(e["session"])), cells))
+            found.setdefault((str(e["site"]), str(e["participant_id"]), str(e["session"])), []).append(cells)
     return found
