@@ -24,10 +24,11 @@ def write_scans(root: Path, site: str, people, visits, suffixes, paths: dict) ->
             raw = f"sub-{person}/ses-{session}/anat/sub-{person}_ses-{session}_run-{run}_{suffix}.nii.gz"
             uid = f"1.2.{sum(map(ord, site))}.{n}.{sum(map(ord, suffix))}"
             row = dict.fromkeys(SCAN_COLUMNS, "")
+            date = "2026-01-15" if kind == "phantom" else f"2026-01-{16 + n % 10}"
             row |= {
                 "series_uid": uid, "participant_id": person, "kind": kind, "session": session, "run": run,
                 "suffix": suffix, "disposition": "used", "scanner": f"{site}scanner", "field_strength": 3.0,
-                "n_files": 2, "files": raw, "day": n, "date": f"2026-01-{15 + n % 10}", "time": "08:00:00",
+                "n_files": 2, "files": raw, "day": n, "date": date, "time": "08:00:00",
             }  # fmt: skip
             rows.append(row)
             path = root / layout.fill(layout.BIDS, site=site) / raw

@@ -155,4 +155,4 @@ def test_methods_name_the_versions_and_the_other_analyses(built):
     text = read(built, "methods.html")
     assert "The decision was repeated under other analyses: without site siteA." in text
     assert "Latest dated scan" in text
-    assert "2026-01-24" in text
+    assert "2026-01-25" in text

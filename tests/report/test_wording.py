@@ -64,6 +64,9 @@ def test_dois_are_found_in_a_model_card_and_cited():
     card = model_card("t1_inversion_recovery")
     assert set(card) >= {"equation", "assumptions", "needs", "parameters", "known bias", "reference"}
     assert find_dois(card["reference"]) == ["10.1002/mrm.22497"]
+    assert find_dois("(doi 10.1016/x.2007.06.004), (10.1016/S0140-6736(86)90837-8).") == [
+        "10.1016/x.2007.06.004", "10.1016/S0140-6736(86)90837-8",
+    ]  # fmt: skip
     assert cite(["10.1002/mrm.22497"])[0][0].startswith("Barral et al. 2010.")
     assert cite(["10.9999/unknown"]) == [("As cited by the model.", "10.9999/unknown")]
     assert model_card("no_such_model") == {}

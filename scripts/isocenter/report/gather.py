@@ -65,7 +65,8 @@ class Trial:
         """Every site that anything is known of, sorted."""
         names = set(self.verdicts) | set(self.settings.get("sites", {}))
         for name in ("measurements", "flow", "exclusions"):
-            names |= set(self.tables[name]["site"].astype(str)) if "site" in self.tables[name] else set()
+            table = self.tables.get(name, pd.DataFrame())
+            names |= set(table["site"].astype(str)) if "site" in table else set()
         return sorted(names - {"", "n/a"})
 
     def rows(self, name: str, **equal: Any) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def grras_table(trial: Trial) -> Table:
          "every table as TSV; every value leads to its scans"),
     )  # fmt: skip
     shown = [
-        [number, asks, Cell(where, href=href), _standing(answered), note]
+        [number, Cell(asks), Cell(where, href=href), _standing(answered), Cell(note)]
         for number, asks, where, href, answered, note in items
     ]
     columns = ["Item", "Asks for", "Stands in", "Answered", "How"]

@@ -12,7 +12,7 @@ from isocenter.report.citations import STATISTICS, cite, find_dois
 from isocenter.report.dictionary import COLUMNS, TABLES
 from isocenter.report.gather import Trial
 from isocenter.report.grras import grras_table
-from isocenter.report.tabulate import Table, table_of
+from isocenter.report.tabulate import Cell, Table, table_of
 from isocenter.report.wording import explain_flag, format_number, is_missing, list_flags, plural, shorten, shown_unit
 
 #: what each key of a model's card is called on the page
@@ -257,5 +257,5 @@ def flag_table(trial: Trial) -> Table:
     for table in trial.tables.values():
         for cell in table.get("flags", []):
             found.update(list_flags(cell))
-    rows = [[name.replace("_", " "), explain_flag(name), n] for name, n in sorted(found.items())]
+    rows = [[name.replace("_", " "), Cell(explain_flag(name)), n] for name, n in sorted(found.items())]
     return table_of("flags", ["Flag", "Meaning", "Rows"], rows, empty="No estimate carries a flag.", is_simple=True)

@@ -26,6 +26,7 @@ FLAGS = {
     "heteroscedastic": "the spread of the differences changes with the mean",
     "leave_one_session_out": "each phantom session was calibrated with the other sessions only",
     "leave_one_vial_out": "each vial was calibrated with the other vials only",
+    "masked": "some voxels of the region lie outside the object and hold no value",
     "mean_near_zero": "the mean is close to zero: percent statistics mean nothing",
     "more_than_planned": "more runs arrived than the schedule plans",
     "negative_mean_square": "the untruncated ANOVA estimate is negative",
