@@ -11,8 +11,8 @@ BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 WITHOUT = "no Chromium on this machine: the pages are not opened in a browser"
-#: what Chromium asks for itself, whatever page it shows: the time, its updates, who is logged in
-_OWN = ("clients2.google.com/time/", "update.googleapis.com/service/update2/", "accounts.google.com/ListAccounts?")
+#: a request in the browser's log of the network; what Chromium asks for itself (time, updates) has no origin
+_OF_A_PAGE = re.compile(r'"initiator":"(?!not an origin")[^"\n]*"[^\n]*?"url":"((?:https?|wss?)://[^"]*)"')
 PROBE = Path(__file__).with_name("probe.js")
 
 
@@ -56,10 +56,10 @@ def probe_pages(pages: list[Path], folder: Path, *, widths=(360, 1280), anchor: 
     assert found, done.stdout[-800:] + done.stderr[-800:]
     text = found.group(1).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    asked = re.findall(r'"url":"((?:https?|wss?)://[^"]*)"', netlog.read_text(encoding="utf-8", errors="replace"))
     seen = json.loads(text)
+    asked = _OF_A_PAGE.findall(netlog.read_text(encoding="utf-8", errors="replace"))
     asked += [url for page in seen for url in page.get("asked", [])]
-    return Seen(seen, console, sorted({url for url in asked if not re.sub("^https?://", "", url).startswith(_OWN)}))
+    return Seen(seen, console, sorted(set(asked)))
 
 
 #: what must not be cut by the end of a sheet: figures, cards, the line of health

@@ -72,7 +72,7 @@ function tryMarks(box, view, said) {
   return box.querySelectorAll("[data-tip]").length;
 }
 function probe(page, width) {
-  var view = frame.contentWindow, doc = frame.contentDocument, said = [], sum = { filtered: 0, saved: 0, marks: 0 };
+  var view = frame.contentWindow, doc = frame.contentDocument, aim = aimed(view, frame.contentDocument), said = [], sum = { filtered: 0, saved: 0, marks: 0 };
   var drawings = Array.from(doc.querySelectorAll("main .drawing svg[role]"));
   var root = doc.documentElement;
   var overflow = root.scrollWidth - root.clientWidth;
@@ -101,7 +101,7 @@ function probe(page, width) {
     stuck: stuck, tables: doc.querySelectorAll(".tablebox").length, filtered: sum.filtered, saved: sum.saved, marks: sum.marks,
     broken: Array.from(doc.images).filter(function (i) { return i.complete && i.naturalWidth === 0; }).length,
     hostile: Boolean(view.__hostile), links: Array.from(doc.querySelectorAll("svg a[href]")).length,
-    target: aimed(view, doc),
+    target: aim,
     asked: view.performance.getEntriesByType("resource").map(function (e) { return e.name; })
       .filter(function (name) { return !/^(file|data|blob):/.test(name); }),
   };

@@ -90,10 +90,11 @@ def test_a_cut_figure_a_pale_word_and_a_request_would_be_found(folder, tmp_path)
     other.write_text(
         re.sub("<meta http-equiv[^>]*>", "", text).replace("</main>", bad + cut + "</main>"), encoding="utf-8"
     )
-    (page,) = probe_pages([other], tmp_path, widths=(1280,)).pages
+    seen = probe_pages([other], tmp_path, widths=(1280,))
+    (page,) = seen.pages
     _, places = print_page(other, tmp_path)
     other.unlink()
     assert page["overflow"] > 0
     assert page["pale"] == ["P 1.92 pale"]
-    assert page["asked"] == ["http://203.0.113.9/x.png"]
+    assert seen.requests == ["http://203.0.113.9/x.png"]
     assert sum(start != end for start, end in places.values()) == 1

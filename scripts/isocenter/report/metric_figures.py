@@ -212,7 +212,8 @@ def _sites(trial: Trial, metric: Metric) -> Figure:
         found, n = deviate_sites(persons(trial, metric), column)
         for d in found:
             said = format_interval(d["value"], d["low"], d["high"])
-            rows.append({**d, "group": d["site"], "stage": stage, "title": f"{d['site']}, {stage}: {said} %"})
+            title = f"{d['site']}, {stage}: {said} %"
+            rows.append({**d, "group": d["site"], "stage": stage, "title": title, "href": _site_page(trial, d["site"])})
     rows.sort(key=lambda r: r["group"])
     alt = "Deviation of each site from the mean of all sites: " + "; ".join(r["title"] for r in rows)
     return Figure(
@@ -230,6 +231,10 @@ def _sites(trial: Trial, metric: Metric) -> Figure:
     )
 
 
+def _site_page(trial: Trial, site: str) -> str:
+    return f"{ROOT}sites/{site}.html" if site in trial.sites else ""
+
+
 def _site_precision(trial: Trial, metric: Metric) -> Figure:
     rows = []
     for _, r in metric.rows(trial, "repeatability").iterrows():
@@ -243,6 +248,7 @@ def _site_precision(trial: Trial, metric: Metric) -> Figure:
                 "low": low,
                 "high": high,
                 "title": said,
+                "href": _site_page(trial, str(r["site"])),
             }
         )
     alt = "Within-subject coefficient of variation by site: " + "; ".join(r["title"] for r in rows)

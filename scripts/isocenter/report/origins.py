@@ -26,6 +26,7 @@ class Line:
     state: str = ""
     href: str = ""
     digests: list[str] = field(default_factory=list)
+    phantom: tuple[str, ...] = ()
 
 
 @dataclass
@@ -42,12 +43,15 @@ class Origin:
     command: str
 
 
-def show_origin(root: Any, pages: dict[tuple[str, str, str], str]) -> Origin:
-    """The tree of `isocenter.lineage` as lines; `pages` leads from a phantom's run to its page."""
+def show_origin(root: Any, pages: dict[tuple[str, str, str, str], str], way: str = "") -> Origin:
+    """The tree of `isocenter.lineage` as lines; `pages` leads from a phantom's run to its page, `way` to the root."""
     lines: list[Line] = []
     seen: set[str] = set()
     for source in root.sources:
-        _walk(source, 0, lines, seen, pages, is_regions=source.what == "labels")
+        _walk(source, 0, lines, seen, is_regions=source.what == "labels")
+    for line in lines:
+        page = pages.get((str(root.facts["site"]), *line.phantom)) if line.phantom else None
+        line.href = way + page if page else ""
     own = [line for line in lines if line.what == "series" and line.state != "phantom"]
     row = root.facts
     command = (
@@ -57,7 +61,7 @@ def show_origin(root: Any, pages: dict[tuple[str, str, str], str]) -> Origin:
     return Origin(lines, len(own), sum(len(line.digests) for line in own), command)
 
 
-def _walk(node: Any, depth: int, lines: list[Line], seen: set[str], pages, *, is_regions=False, of="") -> None:
+def _walk(node: Any, depth: int, lines: list[Line], seen: set[str], *, is_regions=False, of="") -> None:
     """One node and what it was made from; of regions only the files: their maps have a way of their own."""
     if node.what == "DICOM file":
         return
@@ -71,13 +75,12 @@ def _walk(node: Any, depth: int, lines: list[Line], seen: set[str], pages, *, is
     if node.what == "series":
         line.sha256 = str(node.facts.get("files_sha256") or "")
     if node.what == "phantom session":
-        key = tuple(str(node.facts.get(k, "")) for k in ("participant_id", "session", "run"))
-        line.href = pages.get(key, "")
+        line.phantom = tuple(str(node.facts.get(k, "")) for k in ("participant_id", "session", "run"))
     lines.append(line)
     if is_regions and depth > 0:
         return
     for source in node.sources:
-        _walk(source, depth + 1, lines, seen, pages, is_regions=is_regions, of=of)
+        _walk(source, depth + 1, lines, seen, is_regions=is_regions, of=of)
 
 
 def _tell(facts: dict[str, Any]) -> str:

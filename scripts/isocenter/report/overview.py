@@ -144,6 +144,29 @@ def newest_first(trial: Trial) -> pd.DataFrame:
     return order.drop(columns="day")
 
 
+def need_cells(trial: Trial, index: Any, e: Any) -> list[Cell]:
+    """Site, scan, stage, reason and action of a row of ``exclusions.tsv``."""
+    who = " ".join(
+        part
+        for part in (
+            "" if is_missing(e["participant_id"]) or e["participant_id"] == "n/a" else f"sub-{e['participant_id']}",
+            "" if is_missing(e["session"]) else f"ses-{e['session']}",
+            "" if is_missing(e["run"]) else f"run-{e['run']}",
+        )
+        if part
+    )
+    scan = " ".join(part for part in (who, "" if is_missing(e["biomarker"]) else str(e["biomarker"])) if part)
+    site = str(e["site"])
+    known = site in trial.sites
+    return [
+        Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
+        Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
+        Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
+        Cell(shorten(e["reason"], 400), title=str(e["reason"])),
+        Cell(shorten(e["action"], 240), title=str(e["action"])),
+    ]
+
+
 def list_needs(trial: Trial, *, is_open: bool = True) -> Table:
     """Exclusions with reason and next action, the newest session first; those of no session last.
 
@@ -154,27 +177,7 @@ def list_needs(trial: Trial, *, is_open: bool = True) -> Table:
     for index, e in newest_first(trial).iterrows():
         if is_open == str(e["action"]).startswith("Nothing:"):
             continue
-        who = " ".join(
-            part
-            for part in (
-                "" if is_missing(e["participant_id"]) or e["participant_id"] == "n/a" else f"sub-{e['participant_id']}",
-                "" if is_missing(e["session"]) else f"ses-{e['session']}",
-                "" if is_missing(e["run"]) else f"run-{e['run']}",
-            )
-            if part
-        )
-        scan = " ".join(part for part in (who, "" if is_missing(e["biomarker"]) else str(e["biomarker"])) if part)
-        site = str(e["site"])
-        known = site in trial.sites
-        rows.append(
-            [
-                Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
-                Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
-                Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
-                Cell(shorten(e["reason"], 400), title=str(e["reason"])),
-                Cell(shorten(e["action"], 240), title=str(e["action"])),
-            ]
-        )
+        rows.append(need_cells(trial, index, e))
         anchors.append(f"need-{index}")
     return Table(
         "needs",

@@ -25,7 +25,8 @@ from isocenter.report.places import value_link, visit_page
 from isocenter.report.sites import site_context
 from isocenter.report.statistics_page import statistics_context
 from isocenter.report.tabulate import whole_table
-from isocenter.report.visits import survey, visit_context, visit_counts
+from isocenter.report.visit_index import index_visits
+from isocenter.report.visits import visit_context
 from isocenter.report.wording import plural, shorten
 
 log = logging.getLogger("isocenter")
@@ -58,7 +59,7 @@ def write_report(trial: Trial, index: Path) -> None:
         distortions = copy_distortions(trial, site, folder)
         alignments = copy_alignments(trial, site, folder)
         sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
-    metrics, known = list_metrics(trial), survey(trial)
+    metrics, visits = list_metrics(trial), index_visits(trial)
     common = {
         "title": shorten(trial.settings.get("trial", "Trial"), 90),
         "sites": trial.sites,
@@ -78,12 +79,12 @@ def write_report(trial: Trial, index: Path) -> None:
         _page(folder / "sites" / f"{site}.html", "site.html", "../", common, context)
     for metric in metrics:
         _page(folder / metric_page(metric), "metric.html", "../", common, metric_context(trial, metric))
-    for visit in known.visits:
-        context = visit_context(trial, visit, known, folder)
+    for visit in visits.visits:
+        context = visit_context(trial, visit, visits, folder)
         _page(folder / visit_page(*visit), "visit.html", "../", common, context)
     # Last, since it says what went wrong while the others were made.
     common["problems"] = [shorten(problem, 400) for problem in trial.problems]
-    counts = {"visit_counts": visit_counts(known.visits)}
+    counts = {"visit_counts": visits.counts()}
     _page(index, "index.html", "", common, overview_context(trial) | counts)
     log.info("report of %s and %s: %s", plural(len(sites), "site"), plural(len(metrics), "metric"), index)
 

@@ -1,6 +1,5 @@
 """The page of one session of a participant: maps with errors and flags, values, motion, order, and the way back."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,132 +12,74 @@ from isocenter.figures.panels import draw_panels, render_tiles
 from isocenter.io.nifti import read_labels, read_volume, write_bytes
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
-from isocenter.report.metrics import ROOT, list_metrics, metric_page, times
+from isocenter.report.metrics import ROOT, times
 from isocenter.report.origins import show_origin
-from isocenter.report.overview import list_needs
-from isocenter.report.pictures import color_limits, read_label_names
+from isocenter.report.overview import need_cells
+from isocenter.report.pictures import read_label_names
 from isocenter.report.places import value_anchor, visit_page
 from isocenter.report.plausibility import order_rows
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
+from isocenter.report.visit_index import Visit, VisitIndex
 from isocenter.report.wording import format_number, is_missing, name_roi, plural, shorten, shown_unit
 
-Visit = tuple[str, str, str]
 
-
-def list_visits(trial: Trial) -> list[Visit]:
-    """Site, participant and session of every session that anything was measured or fitted of, phantoms apart."""
-    found: set[Visit] = {(key.site, key.participant, key.session) for key, _ in trial.maps}
-    rows = trial.tables["measurements"]
-    if len(rows):
-        people = rows[rows["kind"] != "phantom"] if "kind" in rows else rows
-        found |= set(people[["site", "participant_id", "session"]].itertuples(index=False, name=None))
-    return sorted(visit for visit in found if not any(is_missing(part) for part in visit))
-
-
-@dataclass
-class Known:
-    """What the pages of all sessions share: the sessions, pages of quantities, what was left out of which session."""
-
-    visits: list[Visit]
-    metrics: dict[tuple[str, str], str]
-    needs: dict[Visit, list[list[Cell]]]
-
-
-def survey(trial: Trial) -> Known:
-    """What is known before the pages of the sessions are made."""
-    metrics = {(metric.biomarker, metric.roi): metric_page(metric) for metric in list_metrics(trial)}
-    return Known(list_visits(trial), metrics, _needs(trial))
-
-
-def visit_counts(visits: list[Visit]) -> list[tuple[str, int, str]]:
-    """Each site with how many sessions it has, and the page of its first."""
-    first: dict[str, Visit] = {}
-    for visit in visits:
-        first.setdefault(visit[0], visit)
-    return [(site, sum(v[0] == site for v in visits), visit_page(*visit)) for site, visit in first.items()]
-
-
-def visit_context(trial: Trial, visit: Visit, known: Known, folder: Path) -> dict[str, Any]:
+def visit_context(trial: Trial, visit: Visit, index: VisitIndex, folder: Path) -> dict[str, Any]:
     """What the page of a session shows; its pictures are written under `folder`/figures/visits."""
-    site, participant, session = visit
-    who = {"site": site, "participant_id": participant, "session": session}
-    values = trial.rows("measurements", **who)
-    names = [name for name in trial.biomarkers if _runs(trial, visit, name, values)]
+    values = index.of("measurements", visit)
+    names = [name for name in trial.biomarkers if _runs(trial, visit, name, index)]
     names += sorted(set(values.get("biomarker", [])) - set(names))
-    blocks = [_block(trial, visit, name, values, known, folder) for name in names]
-    needs = known.needs.get(visit, [])
-    order = trial.rows("plausibility", **who)
+    dates = [d for d in index.of("scans", visit).get("date", []) if not is_missing(d)]
+    needs = _needs(trial, index.of("exclusions", visit))
+    columns = ["Scan", "Stage", "Why it is left out", "What to do"]
+    empty = "Nothing of this session is left out."
     return {
         "visit": visit,
-        "label": f"sub-{participant}, session {session}",
-        "day": _day(trial, who),
-        "blocks": blocks,
-        "motion": [f for key, table in trial.motions.items() if (f := _motion(visit, key, table, trial)) is not None],
-        "order": order_rows(order, ROOT),
-        "needs": Table(
-            "needs", ["Scan", "Stage", "Why it is left out", "What to do"], needs, [],
-            "exclusions.tsv", "Nothing of this session is left out.", len(needs),
-        ),
-        "same": [(_name(other, visit), Path(visit_page(*other)).name) for other in known.visits
-                 if other != visit and other[1] == participant],
-        "around": _around(visit, known.visits),
-    }  # fmt: skip
+        "label": f"sub-{visit[1]}, session {visit[2]}",
+        "day": str(dates[0]) if dates else "",
+        "blocks": [_block(trial, visit, name, index, folder) for name in names],
+        "motion": [f for key, table in index.motions[visit].items() if (f := _motion(key, table, trial)) is not None],
+        "order": order_rows(index.of("plausibility", visit), ROOT),
+        "needs": Table("needs", columns, needs, [], "exclusions.tsv", empty, len(needs)),
+        "same": [(_name(v, visit), Path(visit_page(*v)).name) for v in index.visits if v != visit and v[1] == visit[1]],
+        "around": [(f"{arrow} sub-{v[1]} ses-{v[2]}", Path(visit_page(*v)).name) for arrow, v in index.near(visit)],
+    }
 
 
 def _name(other: Visit, visit: Visit) -> str:
     return f"session {other[2]}" if other[0] == visit[0] else f"{other[0]}, session {other[2]}"
 
 
-def _around(visit: Visit, visits: list[Visit]) -> list[tuple[str, str]]:
-    """The sessions before and after in the list of the site."""
-    own = [other for other in visits if other[0] == visit[0]]
-    at = own.index(visit)
-    near = [("← ", own[at - 1])] if at else []
-    near += [("→ ", own[at + 1])] if at + 1 < len(own) else []
-    return [(f"{arrow}sub-{v[1]} ses-{v[2]}", Path(visit_page(*v)).name) for arrow, v in near]
+def _runs(trial: Trial, visit: Visit, name: str, index: VisitIndex) -> list[str]:
+    found = set(index.runs.get((visit, trial.biomarkers.get(name, {}).get("map", "")), set()))
+    values = index.of("measurements", visit)
+    return sorted(found | (set(values.loc[values["biomarker"] == name, "run"]) if len(values) else set()))
 
 
-def _day(trial: Trial, who: dict[str, str]) -> str:
-    dates = [d for d in trial.rows("scans", **who).get("date", []) if not is_missing(d)]
-    return str(dates[0]) if dates else ""
-
-
-def _runs(trial: Trial, visit: Visit, name: str, values: Any) -> list[str]:
-    map_name = trial.biomarkers.get(name, {}).get("map")
-    found = {key.run for key, m in trial.maps if m == map_name and (key.site, key.participant, key.session) == visit}
-    found |= set(values.loc[values["biomarker"] == name, "run"]) if len(values) else set()
-    return sorted(found)
-
-
-def _block(trial: Trial, visit: Visit, name: str, values: Any, known: Known, folder: Path) -> dict[str, Any]:
+def _block(trial: Trial, visit: Visit, name: str, index: VisitIndex, folder: Path) -> dict[str, Any]:
     """One biomarker: the table of its values, and each run with its picture and its way back."""
-    pages = {
-        (key.participant, key.session, key.run): f"{ROOT}phantoms/{key.site}_{key.prefix}.html"
-        for key in trial.pages
-        if key.site == visit[0]
-    }
     runs = []
-    for run in _runs(trial, visit, name, values):
+    for run in _runs(trial, visit, name, index):
         node = trial.lineage.get((*visit, run, name))
         runs.append(
             {
                 "run": run,
                 "anchor": value_anchor(run, name),
-                "figure": _maps(trial, RunKey(*visit, run), name, folder),
-                "origin": show_origin(node, pages) if node is not None else None,
+                "figure": _maps(trial, RunKey(*visit, run), name, index, folder),
+                "origin": show_origin(node, index.pages, ROOT) if node is not None else None,
             }
         )
-    title = trial.biomarkers.get(name, {}).get("title", "")
+    values = index.of("measurements", visit)
     own = values[values["biomarker"] == name] if len(values) else values
-    return {"name": name, "title": title, "table": _value_table(known, name, own), "runs": runs}
+    title = trial.biomarkers.get(name, {}).get("title", "")
+    return {"name": name, "title": title, "table": _value_table(index, name, own), "runs": runs}
 
 
-def _value_table(known: Known, name: str, rows: Any) -> Table:
+def _value_table(index: VisitIndex, name: str, rows: Any) -> Table:
     cells, unit = [], ""
-    for index, r in rows.iterrows():
+    for number, r in rows.iterrows():
         unit, factor = shown_unit(r.get("unit"))
-        page = known.metrics.get((r["biomarker"], r["roi"]), "")
-        row, href = row_link("measurements", index, ROOT), f"#{value_anchor(r['run'], name)}"
+        page = index.metrics.get((r["biomarker"], r["roi"]), "")
+        row, href = row_link("measurements", number, ROOT), f"#{value_anchor(r['run'], name)}"
         flags = "; ".join(str(r[c]) for c in ("flags", "calibrated_flag") if not is_missing(r.get(c)))
         share = times(r.get("n_valid"), 100) / times(r.get("n_voxels"), 1) if times(r.get("n_voxels"), 1) else 0.0
         cells.append(
@@ -166,7 +107,7 @@ def _plus_minus(row: Any, value: str, error: str, factor: float, href: str) -> C
     return number_cell(text, shown, href)
 
 
-def _maps(trial: Trial, key: RunKey, name: str, folder: Path) -> Figure:
+def _maps(trial: Trial, key: RunKey, name: str, index: VisitIndex, folder: Path) -> Figure:
     block = trial.biomarkers.get(name, {})
     unit, factor = shown_unit(block.get("unit"))
     figure = Figure(
@@ -193,7 +134,7 @@ def _maps(trial: Trial, key: RunKey, name: str, folder: Path) -> Figure:
     if planes is None:
         return figure
     values, stderr, flags = planes[0] * factor, planes[1] * factor, planes[2].astype(int)
-    limits = color_limits(trial, name, factor)
+    limits = index.limits[name]
     errors = stderr[np.isfinite(stderr)]
     top = float(f"{np.percentile(errors, 95):.2g}") if errors.size else 1.0
     src = f"figures/visits/{key.site}_{key.prefix}_{block['map']}.png"
@@ -236,9 +177,9 @@ def _planes(trial: Trial, key: RunKey, map_name: str, paths: list[Path | None]):
     return planes, None if labels is None else labels[:, :, k], names
 
 
-def _motion(visit: Visit, key: tuple[RunKey, str], table: Any, trial: Trial) -> Figure | None:
+def _motion(key: tuple[RunKey, str], table: Any, trial: Trial) -> Figure | None:
     run, suffix = key
-    if (run.site, run.participant, run.session) != visit or "displacement_mm" not in table:
+    if "displacement_mm" not in table:
         return None
     largest = float(table["displacement_mm"].abs().max())
     steps = [float(v) for v in table["displacement_mm"].abs()]
@@ -267,14 +208,10 @@ def _motion(visit: Visit, key: tuple[RunKey, str], table: Any, trial: Trial) -> 
     )
 
 
-def _needs(trial: Trial) -> dict[Visit, list[list[Cell]]]:
-    """What was left out, by the session that it belongs to."""
-    found: dict[Visit, list[list[Cell]]] = {}
-    for is_open in (True, False):
-        table = list_needs(trial, is_open=is_open)
-        for row, anchor in zip(table.rows, table.anchors, strict=True):
-            e = trial.tables["exclusions"].loc[int(anchor.removeprefix("need-"))]
-            scan, stage, *rest = row[1:6]
-            cells = [scan, Cell(stage.text, href=ROOT + stage.href if stage.href else ""), *rest]
-            found.setdefault((str(e["site"]), str(e["participant_id"]), str(e["session"])), []).append(cells)
+def _needs(trial: Trial, rows: Any) -> list[list[Cell]]:
+    """What was left out of a session."""
+    found = []
+    for number, row in rows.iterrows():
+        _, scan, stage, *rest = need_cells(trial, number, row)
+        found.append([scan, Cell(stage.text, href=ROOT + stage.href), *rest])
     return found
