@@ -81,6 +81,16 @@ def test_a_page_shows_maps_with_errors_flags_motion_order_and_what_is_missing(bu
     assert "Ask the site for the inversion time" in left_out
 
 
+def test_all_sessions_stand_in_one_table_with_what_to_look_at(built):
+    text = html.unescape(read(built, "visits/index.html"))
+    lines = [re.sub(r"(<[^>]*>|\s)+", " ", row) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)][1:]
+    assert len(lines) == 39
+    (line,) = [line for line in lines if "siteA sub-T02 ses-01" in line]
+    assert re.search(r"siteA sub-T02 ses-01 siteAscanner 2 12 0 ▲ 1 0\.\d\d 0", line), line
+    (line,) = [line for line in lines if "siteA sub-T05 ses-02" in line]
+    assert "siteAscanner 1 6 0 0 – 0" in line  # no series of it was aligned
+
+
 def test_the_sessions_of_a_participant_lead_to_one_another(built):
     text = read(built)
     for name in ("siteA_sub-T01_ses-02.html", "siteB_sub-T01_ses-01.html", "siteA_sub-T01_ses-02.html"):

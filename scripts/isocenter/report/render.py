@@ -26,6 +26,7 @@ from isocenter.report.sites import site_context
 from isocenter.report.statistics_page import statistics_context
 from isocenter.report.tabulate import whole_table
 from isocenter.report.visit_index import index_visits
+from isocenter.report.visit_list import list_context
 from isocenter.report.visits import visit_context
 from isocenter.report.wording import plural, shorten
 
@@ -82,6 +83,7 @@ def write_report(trial: Trial, index: Path) -> None:
     for visit in visits.visits:
         context = visit_context(trial, visit, visits, folder)
         _page(folder / visit_page(*visit), "visit.html", "../", common, context)
+    _page(folder / "visits" / "index.html", "visits.html", "../", common, list_context(visits))
     # Last, since it says what went wrong while the others were made.
     common["problems"] = [shorten(problem, 400) for problem in trial.problems]
     counts = {"visit_counts": visits.counts()}

@@ -22,7 +22,7 @@ _TABLES = ("measurements", "plausibility", "scans", "exclusions")
 class VisitIndex:
     """Every session, and what belongs to it.
 
-    rows : table → session → its rows · runs : (session, map name) → its runs · motions : session → (run, series) →
+    rows : table → session → its rows · runs : session → map name → its runs · motions : session → (run, series) →
     a row a volume · metrics : (biomarker, region) → page · limits : biomarker → range of colors in shown units ·
     pages : (site, participant, session, run) of a phantom → page
     """
@@ -31,7 +31,7 @@ class VisitIndex:
     rows: dict[str, dict[Visit, pd.DataFrame]]
     metrics: dict[tuple[str, str], str]
     limits: dict[str, tuple[float, float]]
-    runs: dict[tuple[Visit, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    runs: dict[Visit, dict[str, set[str]]] = field(default_factory=dict)
     motions: dict[Visit, dict[Any, pd.DataFrame]] = field(default_factory=lambda: defaultdict(dict))
     pages: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
 
@@ -66,7 +66,8 @@ def index_visits(trial: Trial) -> VisitIndex:
     limits = {n: color_limits(trial, n, shown_unit(b.get("unit"))[1]) for n, b in trial.biomarkers.items()}
     index = VisitIndex(visits, rows, metrics, limits)
     for key, map_name in trial.maps:
-        index.runs[(key.site, key.participant, key.session), map_name].add(key.run)
+        of_visit = index.runs.setdefault((key.site, key.participant, key.session), {})
+        of_visit.setdefault(map_name, set()).add(key.run)
     for (key, suffix), table in trial.motions.items():
         index.motions[key.site, key.participant, key.session][key, suffix] = table
     for key in trial.pages:

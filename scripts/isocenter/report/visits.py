@@ -50,7 +50,7 @@ def _name(other: Visit, visit: Visit) -> str:
 
 
 def _runs(trial: Trial, visit: Visit, name: str, index: VisitIndex) -> list[str]:
-    found = set(index.runs.get((visit, trial.biomarkers.get(name, {}).get("map", "")), set()))
+    found = set(index.runs.get(visit, {}).get(trial.biomarkers.get(name, {}).get("map", ""), set()))
     values = index.of("measurements", visit)
     return sorted(found | (set(values.loc[values["biomarker"] == name, "run"]) if len(values) else set()))
 
