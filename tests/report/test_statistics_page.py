@@ -47,7 +47,7 @@ def test_a_row_that_claims_more_than_its_verdict_is_found(change, n):
 
 
 def test_a_sentence_that_claims_more_than_its_verdict_is_shown_nowhere(tmp_path):
-    arguments = write_trial(tmp_path, n_sites=2)
+    arguments = write_trial(tmp_path, n_sites=1)
     path = next(p for p in arguments["tables"] if p.name == "qualification.tsv")
     table = read_table(path, text=("sentence", "verdict"))
     k = int(np.flatnonzero(table["verdict"] == "indeterminate")[0])
