@@ -13,6 +13,9 @@ _TOLD = {
     "scanner": "scanner", "suffix": "series", "files": "files", "disposition": "", "LentMaps": "lent maps",
 }  # fmt: skip
 
+#: what is told at once; raw files, templates and the phantom's series are folded
+_FIRST = ("map", "aligned series", "undistorted series", "labels", "calibration", "phantom session")
+
 
 @dataclass
 class Line:
@@ -33,11 +36,13 @@ class Line:
 class Origin:
     """The way back of the values of one map.
 
-    lines : the way in its order, a line a thing; a series is told once · n_series, n_files : of the person's scan
+    lines : the way in its order, a line a thing; a series is told once · short : what a reader asks for first ·
+    n_series, n_files : of the person's scan
     command : what `isocenter trace` says it by
     """
 
     lines: list[Line]
+    short: list[Line]
     n_series: int
     n_files: int
     command: str
@@ -58,7 +63,13 @@ def show_origin(root: Any, pages: dict[tuple[str, str, str, str], str], way: str
         f"isocenter trace {row['site']} {row['participant_id']} {row['session']} {row['run']} "
         f"--biomarker {row['biomarker']} --roi {row['roi']}"
     )
-    return Origin(lines, len(own), sum(len(line.digests) for line in own), command)
+    short = [line for line in lines if line in own or (line.what in _FIRST and not _is_behind(line))]
+    return Origin(lines, short, len(own), sum(len(line.digests) for line in own), command)
+
+
+def _is_behind(line: Line) -> bool:
+    """Whether a map stands behind a phantom session or the regions, not behind the value itself."""
+    return line.what == "map" and line.depth > 0
 
 
 def _walk(node: Any, depth: int, lines: list[Line], seen: set[str], *, is_regions=False, of="") -> None:
