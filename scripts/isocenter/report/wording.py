@@ -19,7 +19,10 @@ FLAGS = {
     "clustered": "several pairs of one participant are not counted as independent",
     "complete_cases": "computed on complete cases only",
     "components_as_estimated": "assumes that the components are what this trial found",
-    "constant": "all values are equal",
+    "both": "the SD of the precision profile has a constant part and one that grows with the level",
+    "constant": "all values are equal; of a precision profile, the SD does not change with the level",
+    "equal_errors_assumed": "too few repeats to tell whose error is larger: taken as equal",
+    "error_ratio_from_repeats": "whose error is larger is taken from the repeats",
     "few_sites": "3 to 5 sites: the site component, and every bound built on it, is uncertain",
     "fewer_than_3_sites": "fewer than 3 sites: no site component, so no reproducibility coefficient",
     "first_repeat_only": "the first run of the first session stands for a participant at a site",
@@ -46,6 +49,7 @@ FLAGS = {
     "related_negatively": "the two run against each other",
     "more_than_observed": "the standard errors are larger than the scatter that they are part of",
     "precision_from_patients": "precision comes from the same patients whose changes are judged",
+    "proportional": "the SD of the precision profile grows in proportion to the level",
     "proportional_bias": "the difference depends on the mean",
     "raters_are_runs": "raters are runs",
     "raters_are_sessions": "raters are sessions",
@@ -68,8 +72,9 @@ FLAGS = {
 #: flags that only say how a number was made; they ask nothing of a reader
 REMARKS = {
     "clustered", "complete_cases", "components_as_estimated", "first_repeat_only", "leave_one_session_out",
-    "leave_one_vial_out", "no_claim", "observed_design", "raters_are_runs", "raters_are_sessions", "raters_are_sites",
-    "replicates_added_back", "stratified_by_field_strength", "unbalanced", "within_session", "between_sessions",
+    "leave_one_vial_out", "both", "proportional", "error_ratio_from_repeats", "no_claim", "observed_design",
+    "raters_are_runs", "raters_are_sessions", "raters_are_sites", "replicates_added_back",
+    "stratified_by_field_strength", "unbalanced", "within_session", "between_sessions",
 }  # fmt: skip
 
 #: the words of the three verdicts
