@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason=WITHO
 
 PAGES = (
     "index.html", "statistics.html", "metrics/T1_white_matter_3T.html", "sites/siteB.html", "methods.html",
-    "visits/siteA_sub-T01_ses-01.html", "visits/index.html", "tables/index.html", "tables/measurements.html", "tables/exclusions.html",
+    "visits/siteA_sub-T01_ses-01.html", "visits/index.html", "tables/index.html", "tables/measurements.html",
+    "tables/exclusions.html",
 )  # fmt: skip
 #: runs a script in every way that text from outside could try, if anything lets it
 RUN = "window.__hostile = 1"

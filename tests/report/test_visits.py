@@ -63,9 +63,10 @@ def test_marks_of_a_figure_name_site_participant_scan_and_value_with_error(built
         r'<a href="\.\./visits/(\w+)_sub-(\w+)_ses-(\w+)\.html#run-2-T1"[^>]*>.*?<title>(.*?)</title>', figure
     )
     assert len(marks) == 20
+    value = r"[\d.]+ ± [\d.]+ ms"
     for site, person, session, title in marks:
-        assert re.match(rf"{site}, sub-{person}, session {session}: run 1 \d+ ± [\d.]+ ms; run 2 \d+ ± [\d.]+ ms; "
-                        r"difference −?[\d.]+ ms$", title), title  # fmt: skip
+        who = f"{site}, sub-{person}, session {session}"
+        assert re.match(rf"{who}: run 1 {value}; run 2 {value}; difference −?[\d.]+ ms$", title), title
 
 
 def test_a_page_shows_maps_with_errors_flags_motion_order_and_what_is_missing(built):

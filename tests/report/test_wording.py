@@ -9,7 +9,7 @@ from isocenter.report.citations import cite, find_dois
 from isocenter.report.derive import deviate_sites, pair_repeats, spread_repeats
 from isocenter.report.methods import model_card
 from isocenter.report.metrics import show_coefficient
-from isocenter.report.wording import explain_flags, format_interval, format_number, plural, shorten
+from isocenter.report.wording import explain_flags, format_interval, format_number, format_plus_minus, plural, shorten
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,18 @@ def test_an_interval_decides_the_digits(numbers, text):
 )
 def test_a_number_alone_has_three_digits(value, text):
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (869.234, 4.897, "869.2 ± 4.9"), (0.08249, 0.000457, "0.08249 ± 0.00046"), (1334.2, 71.0, "1334 ± 71"),
+        (3795.4, 496.0, "3795 ± 496"), (-1.5, 0.25, "−1.50 ± 0.25"), (1.5, math.nan, "1.50"), (math.nan, 1.0, "–"),
+        (1.5, 0.0, "1.50"),
+    ],
+)  # fmt: skip
+def test_an_error_has_two_digits_and_decides_those_of_its_value(value, error, text):
+    assert format_plus_minus(value, error) == text
 
 
 def test_text_is_shortened_in_the_middle_on_one_line():

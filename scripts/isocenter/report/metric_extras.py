@@ -20,7 +20,7 @@ from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_
 from isocenter.report.wording import (
     VERDICT_WORDS,
     format_number,
-    is_missing,
+    format_plus_minus,
     plural,
     shorten,
     shown_unit,
@@ -196,5 +196,4 @@ def value_table(trial: Trial, metric: Metric) -> Table:
 
 def _plus_minus(row: Any, value: str, error: str, factor: float, href: str) -> Cell:
     shown, se = times(row.get(value), factor), times(row.get(error), factor)
-    text = format_number(shown) if is_missing(se) else f"{format_number(shown)} ± {format_number(se)}"
-    return number_cell(text, shown, href)
+    return number_cell(format_plus_minus(shown, se), shown, href)

@@ -15,7 +15,7 @@ from isocenter.report.gather import Trial
 from isocenter.report.metrics import ROOT, Metric, declared, root_of, sd_unit, times
 from isocenter.report.places import value_link
 from isocenter.report.tabulate import row_link
-from isocenter.report.wording import format_interval, format_number, is_missing, plural, shown_unit
+from isocenter.report.wording import format_interval, format_number, format_plus_minus, is_missing, plural, shown_unit
 
 #: no figure marks more points than this; a page with more would not open quickly
 MAX_POINTS = 2000
@@ -49,10 +49,6 @@ def _unit(trial: Trial, metric: Metric) -> tuple[str, float]:
     return shown_unit(rows.iloc[0]["unit"]) if len(rows) else ("", 1.0)
 
 
-def _with_error(value: float, error: float) -> str:
-    return format_number(value) if is_missing(error) else f"{format_number(value)} ± {format_number(error)}"
-
-
 def pick(rows: pd.DataFrame, **equal: str) -> Any:
     """The first row with the given values, or None; a column that is absent does not narrow."""
     for column, value in equal.items():
@@ -71,7 +67,7 @@ def _bland_altman(trial: Trial, metric: Metric) -> Figure:
             "difference": p["difference"] * factor,
             "site": p["site"],
             "title": f"{p['site']}, sub-{p['participant']}, session {p['session']}: "
-            + "; ".join(f"run {run} {_with_error(v * factor, e * factor)} {unit}" for run, v, e in p["runs"])
+            + "; ".join(f"run {run} {format_plus_minus(v * factor, e * factor)} {unit}" for run, v, e in p["runs"])
             + f"; difference {format_number(p['difference'] * factor)} {unit}",
             "href": value_link(people.loc[p["row"]], ROOT),
         }
@@ -129,7 +125,7 @@ def _spread(trial: Trial, metric: Metric) -> Figure:
             "site": s["site"],
             "title": f"{s['site']}, sub-{s['participant']}, session {s['session']}: SD "
             f"{format_number(s['sd'] * factor)} {unit} of {plural(s['n'], 'run')}, mean "
-            f"{_with_error(s['mean'] * factor, s['error'] * factor)} {unit} (± SE of one run)",
+            f"{format_plus_minus(s['mean'] * factor, s['error'] * factor)} {unit} (± SE of one run)",
             "href": value_link(people.loc[s["row"]], ROOT),
         }
         for s in spreads

@@ -20,7 +20,7 @@ from isocenter.report.places import value_anchor, visit_page
 from isocenter.report.plausibility import order_rows
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
 from isocenter.report.visit_index import Visit, VisitIndex
-from isocenter.report.wording import format_number, is_missing, name_roi, plural, shorten, shown_unit
+from isocenter.report.wording import format_number, format_plus_minus, is_missing, name_roi, plural, shorten, shown_unit
 
 
 def visit_context(trial: Trial, visit: Visit, index: VisitIndex, folder: Path) -> dict[str, Any]:
@@ -103,8 +103,7 @@ def _value_table(index: VisitIndex, name: str, rows: Any) -> Table:
 
 def _plus_minus(row: Any, value: str, error: str, factor: float, href: str) -> Cell:
     shown, se = times(row.get(value), factor), times(row.get(error), factor)
-    text = format_number(shown) if is_missing(se) else f"{format_number(shown)} ± {format_number(se)}"
-    return number_cell(text, shown, href)
+    return number_cell(format_plus_minus(shown, se), shown, href)
 
 
 def _maps(trial: Trial, key: RunKey, name: str, index: VisitIndex, folder: Path) -> Figure:

@@ -133,6 +133,14 @@ def format_interval(value: Any, low: Any, high: Any) -> str:
     return f"{format_number(value, digits)} [{format_number(low, digits)}, {format_number(high, digits)}]"
 
 
+def format_plus_minus(value: Any, error: Any) -> str:
+    """``869.2 ± 4.9``: the error with two digits, the value with as many decimals; without an error the value alone."""
+    if is_missing(value) or is_missing(error) or not math.isfinite(error) or error <= 0:
+        return format_number(value)
+    decimals = max(0, min(6, 1 - math.floor(math.log10(error))))
+    return f"{format_number(value, decimals)} ± {format_number(error, decimals)}"
+
+
 def format_cell(value: Any) -> str:
     """A cell of a table as its file says it, at most six significant digits."""
     if is_missing(value):
