@@ -60,9 +60,9 @@ def make_report(
         shims,
         distortions,
         alignments,
-        scans,
-        stderrs,
-        flags,
+        scans=scans,
+        stderrs=stderrs,
+        flags=flags,
     )
     trial.lineage, lost = trace_values(measurements)
     trial.problems += lost
