@@ -18,8 +18,8 @@ FLOORS = {
     ),
     3: ("io", "dicom", "registration", "templates", "figures", "report", "export"),
     4: (
-        "layout", "lineage", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
-        "settings", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
+        "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
+        "settings", "manual", "lineage", "plan", "phantom_plan", "field_plan", "provenance", "stamps", "step", "runner",
         "overview", "stats_command", "fit_command", "align_command", "phantom_command", "vial_regions",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "audit_cli", "terminal", "cli",
