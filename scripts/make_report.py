@@ -1,9 +1,10 @@
 """Write the trial's report: one folder of pages that opens from disk.
 
-Tables, verdicts, calibrations and maps in; ``index.html``, a page a site and a metric, methods, and every table as
-page and TSV out. A file that cannot be read costs a line under Errors, never the report.
+Tables, verdicts, calibrations and maps in; ``index.html``, a page a site, a metric and a session, methods, and every
+table as page and TSV out. A file that cannot be read costs a line under Errors, never the report.
 """
 
+from isocenter.lineage import trace_values
 from isocenter.report.gather import read_trial
 from isocenter.report.render import write_report
 from isocenter.step import In, Ins, Out, run_step
@@ -29,6 +30,9 @@ def make_report(
     alignments: Ins = (),
     certificates: Ins = (),
     histories: Ins = (),
+    scans: Ins = (),
+    stderrs: Ins = (),
+    flags: Ins = (),
     *,
     report: Out,
     settings: dict,
@@ -58,9 +62,14 @@ def make_report(
         shims,
         distortions,
         alignments,
-        certificates,
-        histories,
+        certificates=certificates,
+        histories=histories,
+        scans=scans,
+        stderrs=stderrs,
+        flags=flags,
     )
+    trial.lineage, lost = trace_values(measurements)
+    trial.problems += lost
     write_report(trial, report)
 
 

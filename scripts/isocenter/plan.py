@@ -285,9 +285,9 @@ class Plan(PhantomPlan, FieldPlan):
         )
         return list(dict.fromkeys(aligned))  # several biomarkers may be fitted to one series
 
-    def report_maps(self) -> list[str]:
-        """The maps that the report shows: calibrated where the biomarker is calibrated, raw where it is not."""
-        return self._per_biomarker(lambda name: layout.CALIBRATED if self.is_calibrated(name) else layout.MAP, False)
+    def report_maps(self, calibrated: str = layout.CALIBRATED, raw: str = layout.MAP) -> list[str]:
+        """The maps that the report shows (or their errors, or flags): calibrated where the biomarker is, else raw."""
+        return self._per_biomarker(lambda name: calibrated if self.is_calibrated(name) else raw, False)
 
     def _per_biomarker(
         self, pattern_of: Callable[[str], str | None], phantom: bool, site: str | None = None
@@ -314,7 +314,7 @@ class Plan(PhantomPlan, FieldPlan):
     def report_settings(self) -> dict[str, Any]:
         """What the report says of the trial itself."""
         from isocenter import __version__
-        from isocenter.provenance import text_digest
+        from isocenter.provenance import installed_versions, text_digest
 
         return {
             "trial": self.settings.config["trial"],
@@ -327,6 +327,7 @@ class Plan(PhantomPlan, FieldPlan):
             "config_hash": text_digest(repr((self.settings.config, self.biomarkers, self.settings.claims))),
             "seed": self.settings.config["seed"],
             "regions": self.settings.config["regions"],
+            "versions": installed_versions(),
         }
 
     # Where a site's files lie -----------------------------------------------------------------------

@@ -7,6 +7,8 @@ that use it.
 
 import ast
 import hashlib
+import importlib.metadata
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -91,6 +93,24 @@ def file_digest(path: Path) -> str:
 def environment_digest() -> str:
     """SHA-256 of the lock of the environment; "" where the code is installed without it."""
     return file_digest(LOCK) if LOCK.is_file() else ""
+
+
+#: What results are made with, as a methods text names it.
+TOOLS = (
+    "antspyx", "dcm2niix", "nibabel", "numba", "numpy", "pandas", "pingouin", "pydicom", "scipy", "snakemake",
+    "statsmodels",
+)  # fmt: skip
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of Python and of the packages in `TOOLS` that are installed."""
+    found = {"Python": platform.python_version()}
+    for name in TOOLS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def text_digest(text: str) -> str:

@@ -21,7 +21,7 @@ FLOORS = {
         "layout", "schemas", "complaints", "complaint_list", "documents", "named_options", "biomarker_blocks",
         "settings", "protocol_words", "manual", "plan", "phantom_plan", "field_plan", "provenance", "stamps",
         "step", "runner", "overview", "stats_command", "fit_command", "align_command", "phantom_command",
-        "vial_regions", "stats_cli", "design_command",
+        "vial_regions", "stats_cli", "design_command", "lineage",
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",

@@ -1,95 +1,99 @@
-"""The report in a real browser: no console error, no request, figures drawn, nothing wider than the screen."""
+"""The report of a made-up trial in a real browser: it opens, sorts, filters, explains its marks, and prints."""
 
-import json
-import shutil
-import subprocess
+import re
 
 import pytest
 
 from make_report import make_report
 
-from .trial_tables import write_trial
+from .browser import BROWSER, WITHOUT, print_page, probe_pages
+from .trial_tables import HOSTILE, write_trial
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason=WITHOUT)]
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: the pages are not opened in a browser"),
-]
-
-#: reports what a page looks like to the browser, as JSON in the document's title
-PROBE = """<script>addEventListener("load", function () {
-  var svgs = Array.from(document.querySelectorAll("main .drawing svg"));
-  var sized = svgs.map(function (s) { return s.getBoundingClientRect(); });
-  var box = document.querySelector(".tablebox.tools table, .tablebox table");
-  var sorted = null;
-  if (box) {
-    box.tHead.querySelector("button").click();
-    sorted = box.tHead.rows[0].cells[0].getAttribute("aria-sort");
-  }
-  document.title = "PROBE" + JSON.stringify({
-    errors: window.__errors || [],
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    svgs: svgs.length,
-    flat: sized.filter(function (r) { return r.width < 100 || r.height < 30; }).length,
-    broken: Array.from(document.images).filter(function (i) { return i.complete && i.naturalWidth === 0; }).length,
-    sorted: sorted,
-    requests: performance.getEntriesByType("resource").map(function (e) { return e.name; })
-      .filter(function (n) { return n.slice(0, 5) !== "file:" && n.slice(0, 5) !== "data:"; }) });
-});</script>"""
-EARLY = """<script>window.__errors = [];
-addEventListener("error", function (e) { window.__errors.push(e.message); });</script>"""
+PAGES = (
+    "index.html", "statistics.html", "metrics/T1_white_matter_3T.html", "sites/siteB.html", "methods.html",
+    "visits/siteA_sub-T01_ses-01.html", "visits/index.html", "tables/index.html", "tables/measurements.html",
+    "tables/exclusions.html",
+)  # fmt: skip
+#: runs a script in every way that text from outside could try, if anything lets it
+RUN = "window.__hostile = 1"
+ATTACK = f'"><script>{RUN}</script><img src=x onerror="{RUN}"><svg onload="{RUN}">'
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("trial")
     folder = root / "results" / "report"
-    make_report(**write_trial(root, n_sites=3), report=folder / "index.html")
+    arguments = write_trial(root, n_sites=3)
+    for name in ("exclusions", "measurements"):
+        text = arguments[name].read_text(encoding="utf-8")
+        arguments[name].write_text(text.replace(HOSTILE, ATTACK), encoding="utf-8")
+    arguments["settings"]["trial"] = ATTACK
+    make_report(**arguments, report=folder / "index.html")
     return folder
 
 
-def browse(page, tmp_path, *options):
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-        f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture(scope="module")
+def seen(folder, tmp_path_factory):
+    return probe_pages([folder / name for name in PAGES], tmp_path_factory.mktemp("browser"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [360, 1600])
-@pytest.mark.parametrize("name", ["index.html", "metrics/T1_white_matter_3T.html", "sites/siteB.html", "methods.html"])
-def test_a_page_opens_cleanly(folder, tmp_path, name, width):
-    page = folder / name
-    probed = page.with_name(f"probe-{width}-{page.name}")
-    text = page.read_text(encoding="utf-8").replace("<head>", "<head>" + EARLY).replace("</body>", PROBE + "</body>")
-    # Chromium's window is at least 500 px wide: a frame gives the page the width of a phone.
-    probed.write_text(text, encoding="utf-8")
-    frame = page.with_name(f"frame-{width}-{page.name}")
-    frame.write_text(
-        f'<iframe src="{probed.name}" width="{width}" height="900" onload="setTimeout(function () {{'
-        " document.title = document.querySelector('iframe').contentDocument.title; }, 100)\"></iframe>",
-        encoding="utf-8",
+def test_pages_open_without_an_error_or_a_request(seen):
+    assert len(seen.pages) == 2 * len(PAGES)
+    assert [page for page in seen.pages if "failed" in page] == []
+    assert seen.console == []
+    assert seen.requests == []
+    assert not any(page["hostile"] for page in seen.pages)
+
+
+def test_figures_are_drawn_tables_sort_and_filter_and_text_can_be_read(seen):
+    for page in seen.pages:
+        for name in ("flat", "broken", "stuck"):
+            assert page[name] == 0, (name, page)
+        assert page["overflow"] <= 0, page
+        assert page["said"] == [], page
+        assert page["pale"] == [], page
+    assert sum(page["drawings"] for page in seen.pages) > 40
+    assert sum(page["filtered"] for page in seen.pages) > 10
+    assert sum(page["saved"] for page in seen.pages) > 20
+    assert sum(page["marks"] for page in seen.pages) > 500
+
+
+def test_what_data_says_never_runs_even_where_escaping_were_forgotten(folder, tmp_path):
+    page = folder / "statistics.html"
+    other = folder / "forgotten.html"
+    other.write_text(page.read_text(encoding="utf-8").replace("</main>", f"{ATTACK}</main>"), encoding="utf-8")
+    seen = probe_pages([other], tmp_path, widths=(1280,))
+    other.unlink()
+    assert not seen.pages[0]["hostile"]
+    assert seen.pages[0]["said"] == []  # its own scripts do run
+    assert any("Content Security Policy" in line for line in seen.console)
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "statistics.html", "metrics/T1_white_matter_3T.html", "sites/siteB.html"]
+)
+def test_no_figure_is_cut_in_print(folder, tmp_path, name):
+    printed, places = print_page(folder / name, tmp_path)
+    assert printed.startswith(b"%PDF")
+    assert len(places) >= {"index.html": 1, "statistics.html": 6}.get(name, 8)
+    assert {k: place for k, place in places.items() if place[0] != place[1]} == {}
+
+
+def test_a_cut_figure_a_pale_word_and_a_request_would_be_found(folder, tmp_path):
+    text = (folder / "statistics.html").read_text(encoding="utf-8")
+    bad = '<p style="color:#bbb">pale</p><div style="width:3000px;height:1px"></div><img src="http://nowhere.invalid/x.png">'
+    cut = "<figure><p>above</p><p style='break-before:page'>below</p></figure>"
+    other = folder / "bad.html"
+    other.write_text(
+        re.sub("<meta http-equiv[^>]*>", "", text).replace("</main>", bad + cut + "</main>"), encoding="utf-8"
     )
-    done = browse(frame, tmp_path, "--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom")
-    probed.unlink()
-    frame.unlink()
-    title = done.stdout.split("<title>PROBE", 1)
-    assert len(title) == 2, done.stdout[-500:] + done.stderr[-500:]
-    seen = json.loads(title[1].split("</title>", 1)[0].replace("&quot;", '"').replace("&amp;", "&"))
-    assert seen["errors"] == []
-    assert seen["requests"] == []
-    assert seen["overflow"] <= 0
-    assert seen["flat"] == 0
-    assert seen["broken"] == 0
-    assert seen["sorted"] == "ascending"
-    assert seen["svgs"] > 0 or name == "methods.html"
-
-
-@pytest.mark.slow
-def test_the_front_page_prints(folder, tmp_path):
-    target = tmp_path / "front.pdf"
-    browse(folder / "index.html", tmp_path, f"--print-to-pdf={target}")
-    assert target.read_bytes().startswith(b"%PDF")
+    seen = probe_pages([other], tmp_path, widths=(1280,))
+    (page,) = seen.pages
+    _, places = print_page(other, tmp_path)
+    other.unlink()
+    assert page["overflow"] > 0
+    assert page["pale"] == ["P 1.92 pale"]
+    assert seen.requests == ["http://nowhere.invalid/x.png"]
+    assert sum(start != end for start, end in places.values()) == 1

@@ -6,14 +6,21 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from isocenter.entities import Flag
 from isocenter.figures.agreement import draw_bland_altman, draw_within_spread
+from isocenter.figures.alternatives import draw_alternatives
 from isocenter.figures.bounds import draw_bound_strip
 from isocenter.figures.components import draw_components
+from isocenter.figures.decisions import draw_decisions
+from isocenter.figures.drift import draw_drift
 from isocenter.figures.flow import draw_flow
 from isocenter.figures.forest import draw_forest
 from isocenter.figures.maps import draw_mosaic, middle_slice
+from isocenter.figures.motion import draw_motion
 from isocenter.figures.palette import VERDICTS, site_styles, state_of
+from isocenter.figures.panels import FLAG_COLORS, FLAG_WORDS, draw_panels
 from isocenter.figures.phantom import draw_linearity, draw_vial_bias
+from isocenter.figures.profiles import draw_profiles
 from isocenter.figures.svg import Scale, padded
 
 NAN = math.nan
@@ -65,6 +72,27 @@ def draw_all():
     far = vial | {"bias": 250.0, "used": False}
     lines = {"bias": 0.0, "bias_low": -0.1, "bias_high": 0.1, "loa_upper": 1.0, "loa_lower": -1.0}
     stage = {"label": "Series", "n": 9, "unit": "series", "lost": 2, "reasons": ["2 × <b>bad</b>"]}
+    decision = {"label": "T1 <b>", "estimate": 0.4, "lower": 0.2, "upper": 0.9, "state": "pass", "word": "qualified",
+                "title": "t", "href": "m.html"}  # fmt: skip
+    other = {
+        "label": "without site A",
+        "estimate": 3.0,
+        "upper": 9.0,
+        "state": "warn",
+        "word": "indeterminate",
+        "title": "t",
+    }
+    session = {
+        "day": 0.0,
+        "value": 1.0,
+        "error": 0.2,
+        "scanner": "A",
+        "state": "out",
+        "title": "t",
+        "href": "c.html#r1",
+    }
+    seen = {"value": 850.0, "title": "t", "href": "x.html"}
+    scale = {"title": "T1", "unit": "ms", "limits": (0.0, 2100.0)}
     measured = {"reference": 1.0, "measured": 1.1, "error": 0.1, "site": "B", "used": False, "title": "t"}
     return {
         "bland_altman": draw_bland_altman([point], lines, "ms", STYLES, "alt"),
@@ -77,6 +105,16 @@ def draw_all():
         "vials": draw_vial_bias([vial, far, vial | {"bias": NAN}], [(50.0, 1.0)], 5.0, "ms", STYLES, "alt"),
         "linearity": draw_linearity([measured, measured | {"measured": NAN}], "ms", STYLES, "alt"),
         "flow": draw_flow([stage, stage | {"lost": None, "reasons": []}], "alt"),
+        "flow beside": draw_flow([stage | {"lost": 0, "beside": "2 regions", "notes": ["make"]}, stage], "alt"),
+        "decisions": draw_decisions([decision, decision | {"upper": 90.0}, decision | {"estimate": NAN}], "alt"),
+        "alternatives": draw_alternatives([other, other | {"upper": 90.0}, other | {"estimate": NAN}], 8.0, "%", "alt"),
+        "alternatives without delta": draw_alternatives([other], NAN, "ms", "alt"),
+        "drift": draw_drift([session, session | {"day": 30.0, "error": NAN}], "bias [%]", 5.0, STYLES, "alt"),
+        "profiles": draw_profiles(
+            {"A": {"raw": {"A": seen, "B": seen}, "calibrated": {}}}, ["A", "B"], "ms", STYLES, "alt"
+        ),
+        "motion": draw_motion([0.0, 1.5, NAN], ["registered", "left out: <b>", "left in place"], "alt"),
+        "panels": draw_panels("x.png", (2, 2), np.ones((2, 2), int), {1: "<b>"}, [scale, scale], {Flag.OK: 4}, "alt"),
     }
 
 
@@ -113,3 +151,17 @@ def test_a_mosaic_is_the_same_twice_and_takes_gaps():
     first = draw_mosaic(tiles, ["a", "b"], ["T01", "T02"], {1: "white matter"}, **options)
     assert first.startswith(b"\x89PNG")
     assert first == draw_mosaic(tiles, ["a", "b"], ["T01", "T02"], {1: "white matter"}, **options)
+
+
+def test_every_flag_has_a_color_of_its_own_and_words():
+    assert set(FLAG_COLORS) == set(FLAG_WORDS) == set(Flag)
+    assert len(set(FLAG_COLORS.values())) == len(Flag)
+
+
+def test_a_decision_beyond_the_axis_is_an_arrow_and_says_its_number_on_hovering():
+    row = {"label": "T2", "estimate": 0.9, "lower": 0.5, "upper": 7.7, "state": "warn", "word": "indeterminate",
+           "title": "T2: 0.9 (7.7)", "href": "m.html"}  # fmt: skip
+    text = draw_decisions([row], "alt")
+    assert "l-10 -6v12z" in text
+    assert text.count("<title>T2: 0.9 (7.7)</title>") == 3
+    assert "l-10 -6v12z" not in draw_decisions([row | {"upper": 0.95}], "alt")

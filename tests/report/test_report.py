@@ -13,16 +13,7 @@ import pytest
 from isocenter.io.tables import read_table
 from make_report import make_report
 
-from .trial_tables import HOSTILE, SITES, write_trial
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    root = tmp_path_factory.mktemp("trial")
-    arguments = write_trial(root)
-    folder = root / "results" / "report"
-    make_report(**arguments, report=folder / "index.html")
-    return root, arguments, folder
+from .trial_tables import HOSTILE, PEOPLE, SITES, write_trial
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +65,9 @@ def pages(folder: Path) -> list[Path]:
 def test_there_is_a_page_for_every_site_metric_and_table(built):
     _, arguments, folder = built
     assert {p.stem for p in (folder / "sites").iterdir()} == set(SITES)
+    assert {p.stem for p in (folder / "visits").iterdir()} == {
+        f"{site}_sub-{person}_ses-{session}" for site in SITES for person in PEOPLE for session in ("01", "02")
+    } - {"siteB_sub-T03_ses-02"} | {"index"}
     assert {p.stem for p in (folder / "metrics").iterdir()} == {
         f"{b}_{r}_3T" for b in ("T1", "T2") for r in ("white_matter", "gray_matter", "csf")
     }
@@ -82,19 +76,25 @@ def test_there_is_a_page_for_every_site_metric_and_table(built):
     assert (folder / "methods.html").is_file()
 
 
-def test_front_page_says_each_verdict_in_its_own_sentence(built):
+def test_front_pages_say_each_verdict_in_its_own_sentence(built):
     root, _, folder = built
-    front = html.unescape((folder / "index.html").read_text(encoding="utf-8"))
-    rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict"))
+    rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict", "settle"))
     assert set(rows["verdict"]) == {"qualified", "not_qualified", "indeterminate"}
-    for _, row in rows.iterrows():
-        assert row["sentence"] in front
-    for words in ("Precision supports this use.", "Precision does not support this use.", "does not settle this use."):
-        assert words in front
+    for page in ("index.html", "statistics.html"):
+        front = html.unescape((folder / page).read_text(encoding="utf-8"))
+        for _, row in rows.iterrows():
+            assert row["sentence"] in front
+            assert row["settle"] in front
+        for words in (
+            "Precision supports this use.",
+            "Precision does not support this use.",
+            "does not settle this use.",
+        ):
+            assert words in front
 
 
 def test_each_verdict_word_stands_with_its_symbol(built):
-    front = (built[2] / "index.html").read_text(encoding="utf-8")
+    front = (built[2] / "statistics.html").read_text(encoding="utf-8")
     for symbol, word in (("✓", "qualified"), ("✕", "not qualified"), ("▲", "indeterminate")):
         assert f'<span aria-hidden="true">{symbol}</span> {word}</span>' in front
 
@@ -144,7 +144,7 @@ def test_nothing_is_loaded_from_anywhere_else(built):
         for tag, name, target in parse(page).targets:
             assert not re.match(r"(?:[a-z]+:)?//", target, re.IGNORECASE), (page.name, tag, name, target)
             assert target == "data:," or ":" not in target, (page.name, tag, name, target)
-    for name in ("style.css", "tables.js"):
+    for name in ("style.css", "tables.js", "figures.js"):
         text = (built[2] / name).read_text(encoding="utf-8")
         for word in ("http", "@import", "url(", "fetch(", "XMLHttpRequest", "innerHTML", "eval("):
             assert word not in text, (name, word)

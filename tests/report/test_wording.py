@@ -9,7 +9,7 @@ from isocenter.report.citations import cite, find_dois
 from isocenter.report.derive import deviate_sites, pair_repeats, spread_repeats
 from isocenter.report.methods import model_card
 from isocenter.report.metrics import show_coefficient
-from isocenter.report.wording import explain_flags, format_interval, format_number, plural, shorten
+from isocenter.report.wording import explain_flags, format_interval, format_number, format_plus_minus, plural, shorten
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,18 @@ def test_an_interval_decides_the_digits(numbers, text):
 )
 def test_a_number_alone_has_three_digits(value, text):
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (869.234, 4.897, "869.2 ± 4.9"), (0.08249, 0.000457, "0.08249 ± 0.00046"), (1334.2, 71.0, "1334 ± 71"),
+        (3795.4, 496.0, "3795 ± 496"), (-1.5, 0.25, "−1.50 ± 0.25"), (1.5, math.nan, "1.50"), (math.nan, 1.0, "–"),
+        (1.5, 0.0, "1.50"),
+    ],
+)  # fmt: skip
+def test_an_error_has_two_digits_and_decides_those_of_its_value(value, error, text):
+    assert format_plus_minus(value, error) == text
 
 
 def test_text_is_shortened_in_the_middle_on_one_line():
@@ -64,6 +76,9 @@ def test_dois_are_found_in_a_model_card_and_cited():
     card = model_card("t1_inversion_recovery")
     assert set(card) >= {"equation", "assumptions", "needs", "parameters", "known bias", "reference"}
     assert find_dois(card["reference"]) == ["10.1002/mrm.22497"]
+    assert find_dois("(doi 10.1016/x.2007.06.004), (10.1016/S0140-6736(86)90837-8).") == [
+        "10.1016/x.2007.06.004", "10.1016/S0140-6736(86)90837-8",
+    ]  # fmt: skip
     assert cite(["10.1002/mrm.22497"])[0][0].startswith("Barral et al. 2010.")
     assert cite(["10.9999/unknown"]) == [("As cited by the model.", "10.9999/unknown")]
     assert model_card("no_such_model") == {}

@@ -19,6 +19,7 @@ from isocenter.regions.order import check_order
 from isocenter.report.certificate import write_certificate
 
 from .certificate_content import PROTOCOL, make_answer, make_history, make_vials
+from .scan_files import write_making, write_scans
 from .statistics_tables import make_statistics
 
 SITES = {"siteA": 0.03, "siteB": -0.05, "siteC": 0.07, "siteD": -0.02}
@@ -96,7 +97,7 @@ def write_trial(root: Path, *, n_sites: int = 4, is_empty: bool = False) -> dict
     write_table(root / layout.PLAUSIBILITY, check_order(measurements, parameters))
     paths["tables"].append(root / layout.PLAUSIBILITY)
     for kind in ("vials", "calibrations", "verdicts", "motions", "maps", "labels", "pictures", "controls", "shims",
-                 "distortions", "alignments", "certificates", "histories"):  # fmt: skip
+                 "distortions", "alignments", "certificates", "histories", "scans", "stderrs", "flags"):  # fmt: skip
         paths[kind] = []
     for site in [] if is_empty else sites:
         _write_site(root, site, rng, paths)
@@ -164,7 +165,7 @@ def _measurements(sites, rng) -> pd.DataFrame:
                             "n_voxels": 900,
                             "n_valid": 880,
                             "calibration": f"{site}/{biomarker}.json",
-                            "map": f"sub-{person}_ses-{session}_run-{run}_desc-calibrated_{map_name}.nii.gz",
+                            "map": map_name,
                             "field_strength": 3.0,
                             "calibrated_flag": "",
                         }
@@ -278,6 +279,7 @@ def _control(site: str, vials: pd.DataFrame, rng) -> pd.DataFrame:
 
 
 def _write_site(root: Path, site: str, rng, paths) -> None:
+    write_scans(root, site, PEOPLE, VISITS, [block["suffix"] for block in BIOMARKERS.values()], paths)
     gain = 1 + SITES[site]
     rows = []
     for session in ("01", "02"):
@@ -407,6 +409,7 @@ def _write_site(root: Path, site: str, rng, paths) -> None:
                 write_image(path, values.astype(np.float32), np.diag([4, 4, 7, 1.0]), {"Units": "s"})
                 write_image(folder / f"{block['map']}_dseg.nii.gz", labels, np.diag([4, 4, 7, 1.0]))
                 paths["maps"].append(path)
+                write_making(root, where, block["map"], block["suffix"], HOSTILE, paths)
             write_table(folder / "labels.tsv", pd.DataFrame({"index": list(LABELS), "name": list(LABELS.values())}))
             path = root / layout.fill(layout.MOTION, **where, suffix="IRT1")
             write_table(

@@ -27,6 +27,13 @@ rule make_report:
         ),
         certificates=expand(layout.CERTIFICATE, site=PLAN.sites),
         histories=expand(layout.VERDICT_HISTORY, site=PLAN.sites),
+        scans=expand(layout.SCANS, site=PLAN.sites),
+        stderrs=lambda wildcards: after_every_intake().report_maps(
+            layout.CALIBRATED_STDERR, layout.MAP_STDERR
+        ),
+        flags=lambda wildcards: after_every_intake().report_maps(
+            layout.CALIBRATED_FLAG, layout.MAP_FLAG
+        ),
     output:
         report=layout.REPORT,
     log:

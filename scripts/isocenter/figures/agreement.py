@@ -35,7 +35,7 @@ def draw_bland_altman(points: list[dict], lines: dict, unit: str, styles: dict[s
             width=1.6,
         )
         chart.text(chart.width - chart.right + 4, y(value) + 4, label, size=12, color=INK)
-    _scatter(chart, x, y, points, "mean", "difference", styles)
+    scatter(chart, x, y, points, "mean", "difference", styles)
     return chart.render(alt)
 
 
@@ -52,11 +52,12 @@ def draw_within_spread(points: list[dict], wsd: float, unit: str, styles: dict[s
     if is_finite(wsd):
         chart.line(chart.left, y(wsd), chart.width - chart.right, y(wsd), dash="6 4")
         chart.text(chart.width - chart.right + 4, y(wsd) + 4, "pooled", size=12)
-    _scatter(chart, x, y, points, "mean", "sd", styles)
+    scatter(chart, x, y, points, "mean", "sd", styles)
     return chart.render(alt)
 
 
-def _scatter(chart, x, y, points, x_name, y_name, styles) -> None:
+def scatter(chart, x, y, points, x_name, y_name, styles) -> None:
+    """A mark a point, in the shape and color of its site."""
     for p in points:
         style = styles.get(p["site"], Style(MUTED, "circle"))
         chart.marker(
@@ -66,4 +67,5 @@ def _scatter(chart, x, y, points, x_name, y_name, styles) -> None:
             color=style.color,
             title=p["title"],
             href=p.get("href", ""),
+            group=p["site"],
         )

@@ -7,7 +7,8 @@ from isocenter.figures.svg import Chart, is_finite, padded
 def draw_forest(rows: list[dict], label: str, alt: str, *, reference: float | None = None) -> str:
     """Estimates by group: hollow for raw, filled for calibrated, bars are 95 % intervals.
 
-    rows : dicts with ``group``, ``stage`` (``raw``, ``calibrated``), ``value``, ``low``, ``high``, ``title``
+    rows : dicts with ``group``, ``stage`` (``raw``, ``calibrated``), ``value``, ``low``, ``high``, ``title`` and
+    perhaps ``href``
     label : the axis, with its unit; reference : where a vertical line stands (0 for differences)
     """
     groups = list(dict.fromkeys(r["group"] for r in rows))
@@ -40,6 +41,7 @@ def draw_forest(rows: list[dict], label: str, alt: str, *, reference: float | No
                 hollow=row["stage"] == "raw",
                 shape=_shape(row["stage"]),
                 title=row["title"],
+                href=row.get("href", ""),
             )
     return chart.render(alt)
 

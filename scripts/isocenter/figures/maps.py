@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 #: outlines that stand on viridis, one a label, with a dash pattern each
-_OUTLINES = (("#ffffff", "solid"), ("#ff4fd8", "solid"), ("#ffb000", "dashed"), ("#00e5ff", "dotted"))
+OUTLINES = (("#ffffff", "solid"), ("#ff4fd8", "solid"), ("#ffb000", "dashed"), ("#00e5ff", "dotted"))
 
 
 def middle_slice(values: np.ndarray, labels: np.ndarray | None = None) -> int:
@@ -67,7 +67,7 @@ def draw_mosaic(
     shown = axes.imshow(canvas, cmap=colors, vmin=limits[0], vmax=limits[1], interpolation="nearest")
     for k, index in enumerate(sorted(label_names)):
         if (marks == index).any():
-            color, style = _OUTLINES[k % len(_OUTLINES)]
+            color, style = OUTLINES[k % len(OUTLINES)]
             axes.contour(marks == index, levels=[0.5], colors=color, linestyles=style, linewidths=0.8)
     for x, y, text in notes:
         axes.text(x, y, text, ha="center", va="center", fontsize=8, color="#1d2530", wrap=True)
@@ -84,7 +84,7 @@ def draw_mosaic(
     figure.colorbar(shown, cax=bar, label=unit, extend="max")
     handles = []
     for k, index in enumerate(sorted(label_names)):
-        color, style = _OUTLINES[k % len(_OUTLINES)]
+        color, style = OUTLINES[k % len(OUTLINES)]
         handles.append(Line2D([], [], color=color, linestyle=style, label=_plain(label_names[index])))
     if handles:
         figure.legend(
@@ -105,6 +105,7 @@ def _plain(text: str) -> str:
 
 
 def _matplotlib():
+    """Matplotlib, without a display."""
     # A font cache in a folder that a job may write; no display is ever asked for.
     os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib

@@ -82,7 +82,7 @@ def _vial(chart, x, y, vial, style) -> None:
     if vial["used"]:
         chart.marker(px, py, color=style.color, shape=style.shape, title=vial["title"], href=vial.get("href", ""))
     else:
-        chart.marker(px, py, color=VERDICTS["fail"][0], shape="cross", title=vial["title"])
+        chart.marker(px, py, color=VERDICTS["fail"][0], shape="cross", title=vial["title"], href=vial.get("href", ""))
 
 
 def _name_vials(chart, x, y, vials) -> None:
@@ -133,5 +133,6 @@ def draw_linearity(points: list[dict], unit: str, styles: dict[str, Style], alt:
             radius=4,
             title=p["title"],
             href=p.get("href", ""),
+            group=p["site"],
         )
     return chart.render(alt)

@@ -200,9 +200,11 @@ class Chart:
         hollow: bool = False,
         title: str = "",
         href: str = "",
+        group: str = "",
     ) -> None:
-        """A point in the shape of its site."""
+        """A point in the shape of its site; `group` is the legend's entry that it belongs to."""
         style = {
+            "data_group": group,
             "fill": "#ffffff" if hollow else color,
             "stroke": color,
             "stroke_width": 1.6,
@@ -223,17 +225,9 @@ class Chart:
         elif shape == "diamond":
             self.add("path", d=_polygon(x, y, radius * 1.3, (-90, 0, 90, 180)), **style)
         elif shape == "cross":
-            for sign in (-1, 1):
-                self.add(
-                    "line",
-                    x1=x - radius,
-                    y1=y - sign * radius,
-                    x2=x + radius,
-                    y2=y + sign * radius,
-                    stroke=color,
-                    stroke_width=2,
-                    title=title,
-                )
+            path = f"M{_number(x - radius)} {_number(y - radius)}l{_number(2 * radius)} {_number(2 * radius)}"
+            path += f"M{_number(x - radius)} {_number(y + radius)}l{_number(2 * radius)} {_number(-2 * radius)}"
+            self.add("path", d=path, **style | {"fill": "none", "stroke_width": 2})
         else:
             self.add("circle", cx=x, cy=y, r=radius, **style)
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from isocenter.figures.bounds import draw_bound_strip
 from isocenter.figures.palette import state_of
+from isocenter.report.claims import find_contradictions
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import Metric, metric_page, times
-from isocenter.report.tabulate import row_link
+from isocenter.report.tabulate import Cell, Table, row_link, table_of, verdict_cell
 from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shown_unit
 
 
@@ -19,6 +20,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
         estimate, lower, upper, delta = (times(row.get(c), factor) for c in ("estimate", "lower95", "upper95", "delta"))
         verdict = str(row["verdict"])
         facts = _design_facts(trial, row)
+        contradictions = find_contradictions(row)
         alt = (
             f"{metric.title}: estimate {format_number(estimate)} {unit}, one-sided 95 % bounds "
             f"{format_number(lower)} to {format_number(upper)} {unit}, "
@@ -30,7 +32,8 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "verdict": verdict,
                 "state": state_of(verdict),
                 "word": VERDICT_WORDS.get(verdict, verdict),
-                "sentence": "" if is_missing(row.get("sentence")) else str(row["sentence"]),
+                "sentence": "" if is_missing(row.get("sentence")) or contradictions else str(row["sentence"]),
+                "contradictions": contradictions,
                 "context": "" if is_missing(row.get("context_of_use")) else str(row["context_of_use"]),
                 "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
                 "coefficient": str(row.get("coefficient", "")).replace("_", " "),
@@ -41,6 +44,9 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                     ("change that matters", f"{format_number(delta)} {unit}"),
                     *facts,
                 ],
+                "bounds": f"{format_number(estimate)} ({format_number(upper)}) {unit}",
+                "delta": f"{format_number(delta)} {unit}",
+                "over_delta": [v / delta if delta else float("nan") for v in (estimate, lower, upper)],
                 "flags": explain_flags(row.get("flags")),
                 "reasons": []
                 if is_missing(row.get("reasons"))
@@ -70,3 +76,19 @@ def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
         (label, format_number(r.get(column), 0)) for label, column in (("subjects", "n_subjects"), ("sites", "n_sites"))
     ]
     return [*facts, ("df", format_number(r.get("df"), 1 if not is_missing(r.get("df")) and float(r["df"]) % 1 else 0))]
+
+
+def verdict_table(cards: list[dict[str, Any]]) -> Table:
+    """One line a primary metric: the verdict, its sentence, and what would settle it."""
+    rows = [
+        [
+            Cell(c["metric"].title, href=c["page"]),
+            verdict_cell(c["verdict"], href=c["row"]),
+            Cell(c["sentence"] or "; ".join(c["contradictions"]) or "The statistics gave no sentence."),
+            Cell(c["settle"] or ("; ".join(c["reasons"]) if c["verdict"] != "qualified" else "–")),
+        ]
+        for c in cards
+    ]
+    columns = ["Quantity", "Verdict", "In a sentence", "What would settle it"]
+    empty = "No verdict: no change that matters was declared in config/claims.yaml, or nothing could be measured."
+    return table_of("verdicts", columns, rows, source="qualification.tsv", empty=empty, is_simple=True)

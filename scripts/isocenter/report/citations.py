@@ -25,7 +25,13 @@ _DOI = re.compile(r"10\.\d{4,9}/[^\s,;\"'<>]+")
 
 def find_dois(text: str) -> list[str]:
     """The DOIs that stand in a text, in their order."""
-    return list(dict.fromkeys(doi.rstrip(".") for doi in _DOI.findall(text)))
+    return list(dict.fromkeys(_trim(doi) for doi in _DOI.findall(text)))
+
+
+def _trim(doi: str) -> str:
+    """A DOI without the point or the parenthesis of the sentence that it stands in."""
+    doi = doi.rstrip(".")
+    return doi.rstrip(")") if doi.count(")") > doi.count("(") else doi
 
 
 def cite(dois: list[str]) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ def pair_repeats(rows: pd.DataFrame, column: str) -> list[dict[str, Any]]:
                 "site": site,
                 "participant": participant,
                 "session": session,
+                "runs": [(str(r["run"]), float(r[column]), _error(r, column)) for r in (first, second)],
                 "row": group.index[1],
             }
         )
@@ -46,6 +47,7 @@ def spread_repeats(rows: pd.DataFrame, column: str) -> list[dict[str, Any]]:
                     "participant": participant,
                     "session": session,
                     "n": len(group),
+                    "error": _pooled_error(group, column),
                     "row": group.index[0],
                 }
             )
@@ -71,6 +73,36 @@ def deviate_sites(rows: pd.DataFrame, column: str) -> tuple[list[dict[str, Any]]
         mean = float(values.mean())
         found.append({"site": str(site), "value": mean, "low": mean - half, "high": mean + half, "n": n})
     return found, n
+
+
+def explain_spread(rows: pd.DataFrame, column: str) -> tuple[float, float, int]:
+    """How much of the within-session variance the measurements' own standard errors explain.
+
+    Returns the pooled variance of repeats [unit²], the mean of their squared standard errors [unit²], and the degrees
+    of freedom. A share near 1: the repeats scatter as their errors say. Far above: errors are too large, or hold what
+    repeats share (a calibration); far below: something moves between repeats that no fit knows.
+    """
+    squares, errors, df = 0.0, [], 0
+    for _, group in _sessions(rows, column):
+        if len(group) >= 2:
+            values = group[column].to_numpy(float)
+            squares += float(((values - values.mean()) ** 2).sum())
+            errors += [e for _, r in group.iterrows() if (e := _error(r, column)) == e]
+            df += len(group) - 1
+    return (squares / df if df else float("nan")), (float(np.mean(np.square(errors))) if errors else float("nan")), df
+
+
+#: the column with the standard error of a column of values
+_ERRORS = {"value": "stderr", "raw_value": "raw_stderr"}
+
+
+def _error(row: pd.Series, column: str) -> float:
+    return float(row.get(_ERRORS[column], float("nan")))
+
+
+def _pooled_error(group: pd.DataFrame, column: str) -> float:
+    errors = group.get(_ERRORS[column])
+    return float("nan") if errors is None else float(np.sqrt(np.mean(np.square(errors.to_numpy(float)))))
 
 
 def _sessions(rows: pd.DataFrame, column: str):

@@ -19,7 +19,9 @@ TEXT = (
     "series", "stage", "reason", "action", "scale", "flags", "flag", "component", "method", "contrast", "form",
     "source", "wording", "coefficient", "delta_source", "context_of_use", "verdict", "reasons", "settle", "sentence",
     "analysis", "design", "validation", "phantom", "serial", "vial", "date", "entity", "calibrated_flag", "lent_maps",
-    "quantity", "signal", "state", "events", "rule", "drift", "erosion", "transform_hash",
+    "quantity", "signal", "state", "events", "rule", "drift", "erosion", "transform_hash", "series_uid", "suffix",
+    "disposition", "files", "time", "order", "lower_biomarker", "lower_roi", "upper_biomarker", "upper_roi",
+    "site_from", "session_from", "site_to", "session_to", "limit_unit", "call",
 )  # fmt: skip
 
 _SITE = re.compile(r"sites/([A-Za-z0-9]+)/")
@@ -35,6 +37,8 @@ class Trial:
     verdicts : the onboarding verdict of each site · maps : (run, map name) → path · labels : run → folder ·
     pictures : (run, map name) → path of the located vials · pages : run of a phantom → path of its page ·
     distortions, alignments : (run, suffix) → path of the picture of a corrected, an aligned series ·
+    stderrs, flags : (run, map name) → path, as `maps` · motions : (run, suffix) → a row a volume ·
+    lineage : (site, participant, session, run, biomarker) → what its values were made from ·
     pulses : (site, biomarker) → the choice of pulses with its candidates ·
     certificates : the page that a site got with its verdict · histories : every verdict of a site, in order ·
     sources : table → its file, copied as it is · problems : what could not be read, one sentence each
@@ -53,6 +57,10 @@ class Trial:
     pulses: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     certificates: dict[str, Path] = field(default_factory=dict)
     histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    stderrs: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
+    flags: dict[tuple[RunKey, str], Path] = field(default_factory=dict)
+    motions: dict[tuple[RunKey, str], pd.DataFrame] = field(default_factory=dict)
+    lineage: dict[tuple[str, str, str, str, str], Any] = field(default_factory=dict)
     sources: dict[str, Path] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -61,7 +69,8 @@ class Trial:
         """Every site that anything is known of, sorted."""
         names = set(self.verdicts) | set(self.settings.get("sites", {}))
         for name in ("measurements", "flow", "exclusions"):
-            names |= set(self.tables[name]["site"].astype(str)) if "site" in self.tables[name] else set()
+            table = self.tables.get(name, pd.DataFrame())
+            names |= set(table["site"].astype(str)) if "site" in table else set()
         return sorted(names - {"", "n/a"})
 
     def rows(self, name: str, **equal: Any) -> pd.DataFrame:
@@ -86,7 +95,8 @@ def read_trial(
     pages: list[Path] | tuple[Path, ...] = (), pulses: list[Path] | tuple[Path, ...] = (),
     shims: list[Path] | tuple[Path, ...] = (), distortions: list[Path] | tuple[Path, ...] = (),
     alignments: list[Path] | tuple[Path, ...] = (), certificates: list[Path] | tuple[Path, ...] = (),
-    histories: list[Path] | tuple[Path, ...] = (),
+    histories: list[Path] | tuple[Path, ...] = (), scans: list[Path] | tuple[Path, ...] = (),
+    stderrs: list[Path] | tuple[Path, ...] = (), flags: list[Path] | tuple[Path, ...] = (),
 ) -> Trial:  # fmt: skip
     """Read what :mod:`isocenter.layout` names; a file that cannot be read becomes a problem on the page."""
     trial = Trial(dict(settings), {})
@@ -97,6 +107,7 @@ def read_trial(
         trial.sources[name] = Path(path)
     trial.tables["vials"] = _pool([(site_of(p), _table(p, trial)) for p in vials])
     trial.tables["control"] = _pool([(site_of(p), _table(p, trial)) for p in controls])
+    trial.tables["scans"] = _pool([(site_of(p), _table(p, trial)) for p in scans])
     trial.tables["motion"] = _motion(motions, trial)
     trial.tables["shim"] = _shims(shims, trial)
     for path in calibrations:
@@ -108,9 +119,10 @@ def read_trial(
     trial.histories = {site_of(path): read_history(Path(path)) for path in histories}
     trial.tables["calibrations"] = _calibration_table(trial.calibrations)
     trial.tables["checks"] = _check_table(trial.verdicts)
-    for path in maps:
-        name = str(Path(path).name).removesuffix(".nii.gz").rsplit("_", 1)[-1]
-        trial.maps[run_of(path), name] = Path(path)
+    for paths, found in ((maps, trial.maps), (stderrs, trial.stderrs), (flags, trial.flags)):
+        for path in paths:
+            name = str(Path(path).name).removesuffix(".nii.gz").rsplit("_", 1)[-1]
+            found[run_of(path), name] = Path(path)
     for path in labels:
         trial.labels[run_of(path)] = Path(path)
     for path in pictures:
@@ -179,6 +191,7 @@ def _motion(paths: list[Path], trial: Trial) -> pd.DataFrame:
         key, table = run_of(path), _table(path, trial)
         if not len(table):
             continue
+        trial.motions[key, _aligned_series(path)] = table
         row = {"site": key.site, "participant_id": key.participant, "session": key.session, "run": key.run}
         row["series"] = _aligned_series(path)
         row["n_volumes"] = len(table)

@@ -1,6 +1,7 @@
 """The methods text of what really ran, and the dictionary of the tables."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from isocenter.regions.erosion import Erosion
 from isocenter.report.citations import STATISTICS, cite, find_dois
 from isocenter.report.dictionary import COLUMNS, TABLES
 from isocenter.report.gather import Trial
-from isocenter.report.tabulate import Table, table_of
+from isocenter.report.grras import grras_table
+from isocenter.report.tabulate import Cell, Table, table_of
 from isocenter.report.wording import explain_flag, format_number, is_missing, list_flags, plural, shorten, shown_unit
 
 #: what each key of a model's card is called on the page
@@ -32,7 +34,7 @@ def methods_context(trial: Trial) -> dict[str, Any]:
         "references": cite([*dois, "10.12688/f1000research.29032.2"]),
         "facts": run_facts(trial),
         "dictionary": dictionary_tables(trial),
-        "grras": grras_table(),
+        "grras": grras_table(trial),
         "flags": flag_table(trial),
     }
 
@@ -178,7 +180,21 @@ def describe_statistics(trial: Trial) -> str:
         "A metric is qualified when its upper bound does not exceed the change that was declared to matter and the "
         "preconditions (linearity, bias, accounting) hold; not qualified when its lower bound exceeds it; "
         "indeterminate otherwise. Each metric was declared beforehand, so no correction for multiplicity applies."
+        + _describe_others(trial)
     )
+
+
+def _describe_others(trial: Trial) -> str:
+    """The analyses beside the primary one, by name."""
+    told = ""
+    for name, column, words in (
+        ("sensitivity", "analysis", "The decision was repeated under other analyses"),
+        ("harmonization", "method", "Components before and after were compared for"),
+    ):
+        names = [str(v).replace("_", " ") for v in trial.tables.get(name, {}).get(column, [])]
+        names = [n for n in dict.fromkeys(names) if n and n != "primary"]
+        told += f" {words}: {shorten(', '.join(names), 400)}." if names else ""
+    return told
 
 
 def claim_table(trial: Trial) -> Table:
@@ -201,13 +217,20 @@ def claim_table(trial: Trial) -> Table:
     )
 
 
-def run_facts(trial: Trial) -> list[tuple[str, str]]:
-    """Version, date, seed, config hash and versions of the tools, as far as they were passed in."""
+def run_facts(trial: Trial, *, with_tools: bool = True) -> list[tuple[str, str]]:
+    """Version, date, seed, config hash and the versions of the tools, as far as they were passed in."""
     s = trial.settings
     facts = [("Trial", s.get("trial")), ("Isocenter", s.get("version", isocenter.__version__)), ("Date", s.get("date"))]
-    facts += [("Hash of the configuration", s.get("config_hash")), ("Seed", s.get("seed"))]
-    facts += sorted((s.get("versions") or {}).items())
+    facts += [("Latest dated scan", latest_date(trial)), ("Hash of the configuration", s.get("config_hash"))]
+    facts += [("Seed", s.get("seed"))]
+    facts += sorted((s.get("versions") or {}).items()) if with_tools else []
     return [(label, shorten(value, 80)) for label, value in facts if value not in (None, "")]
+
+
+def latest_date(trial: Trial) -> str:
+    """The latest day that a scan of the trial is known by; the report itself has no clock, so as to be made again."""
+    dates = [str(d) for name in ("scans", "vials") for d in trial.tables.get(name, {}).get("date", []) if d]
+    return max((d for d in dates if re.fullmatch(r"\d{4}-\d\d-\d\d", d)), default="")
 
 
 def dictionary_tables(trial: Trial) -> list[tuple[str, str, Table]]:
@@ -237,23 +260,5 @@ def flag_table(trial: Trial) -> Table:
     for table in trial.tables.values():
         for cell in table.get("flags", []):
             found.update(list_flags(cell))
-    rows = [[name.replace("_", " "), explain_flag(name), n] for name, n in sorted(found.items())]
+    rows = [[name.replace("_", " "), Cell(explain_flag(name)), n] for name, n in sorted(found.items())]
     return table_of("flags", ["Flag", "Meaning", "Rows"], rows, empty="No estimate carries a flag.", is_simple=True)
-
-
-def grras_table() -> Table:
-    """The GRRAS items and where each stands in the report."""
-    items = (
-        ("1 Title", "Reliability or agreement named", "Front page"),
-        ("2–3 Introduction", "What is measured, on whom", "Methods: biomarkers; declared changes"),
-        ("4–5 Rationale", "What is known, why this study", "config/claims.yaml and its sources"),
-        ("6–7 Sample size, sampling", "How many, how chosen", "Accounting; flow from received to analyzed"),
-        ("8 Process", "Measurement and rating described", "Methods: models, registration, calibration, regions"),
-        ("9 Independence", "Repeats independent of each other", "Methods: each run is processed on its own"),
-        ("10 Statistics", "Analysis described", "Methods: statistics"),
-        ("11–12 Participants", "Numbers and characteristics", "Accounting; descriptives of each metric"),
-        ("13 Estimates", "With measures of uncertainty", "Each metric's page"),
-        ("14 Relevance", "Practical meaning", "Verdicts on the front page"),
-        ("15 Detail", "Results available", "Data: every table as TSV"),
-    )
-    return table_of("grras", ["GRRAS item", "Asks for", "Stands in"], [list(item) for item in items], is_simple=True)

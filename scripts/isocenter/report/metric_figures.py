@@ -9,12 +9,13 @@ from isocenter.figures.components import COMPONENTS, draw_components
 from isocenter.figures.forest import draw_forest
 from isocenter.figures.palette import site_styles
 from isocenter.figures.phantom import draw_linearity
-from isocenter.report.derive import COLUMNS, deviate_sites, pair_repeats, spread_repeats
+from isocenter.report.derive import COLUMNS, deviate_sites, explain_spread, pair_repeats, spread_repeats
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import ROOT, Metric, declared, root_of, sd_unit, times
+from isocenter.report.places import value_link
 from isocenter.report.tabulate import row_link
-from isocenter.report.wording import format_interval, format_number, is_missing, plural, shown_unit
+from isocenter.report.wording import format_interval, format_number, format_plus_minus, is_missing, plural, shown_unit
 
 #: no figure marks more points than this; a page with more would not open quickly
 MAX_POINTS = 2000
@@ -37,7 +38,8 @@ def legend_of(sites: list[str]) -> list[tuple[str, str, str]]:
     return [(site, style.color, style.shape) for site, style in site_styles(sites).items()]
 
 
-def _persons(trial: Trial, metric: Metric) -> pd.DataFrame:
+def persons(trial: Trial, metric: Metric) -> pd.DataFrame:
+    """The rows of measurements of a metric, phantoms apart."""
     rows = metric.rows(trial, "measurements")
     return rows[rows["kind"] != "phantom"] if "kind" in rows else rows
 
@@ -47,7 +49,7 @@ def _unit(trial: Trial, metric: Metric) -> tuple[str, float]:
     return shown_unit(rows.iloc[0]["unit"]) if len(rows) else ("", 1.0)
 
 
-def _pick(rows: pd.DataFrame, **equal: str) -> Any:
+def pick(rows: pd.DataFrame, **equal: str) -> Any:
     """The first row with the given values, or None; a column that is absent does not narrow."""
     for column, value in equal.items():
         if column in rows:
@@ -57,19 +59,21 @@ def _pick(rows: pd.DataFrame, **equal: str) -> Any:
 
 def _bland_altman(trial: Trial, metric: Metric) -> Figure:
     unit, factor = _unit(trial, metric)
-    pairs = pair_repeats(_persons(trial, metric), COLUMNS["calibrated"])[:MAX_POINTS]
+    people = persons(trial, metric)
+    pairs = pair_repeats(people, COLUMNS["calibrated"])[:MAX_POINTS]
     points = [
         {
             "mean": p["mean"] * factor,
             "difference": p["difference"] * factor,
             "site": p["site"],
-            "title": f"{p['site']} sub-{p['participant']} ses-{p['session']}: mean {p['mean'] * factor:.4g} {unit}, "
-            f"difference {p['difference'] * factor:+.3g} {unit}",
-            "href": row_link("measurements", p["row"], ROOT),
+            "title": f"{p['site']}, sub-{p['participant']}, session {p['session']}: "
+            + "; ".join(f"run {run} {format_plus_minus(v * factor, e * factor)} {unit}" for run, v, e in p["runs"])
+            + f"; difference {format_number(p['difference'] * factor)} {unit}",
+            "href": value_link(people.loc[p["row"]], ROOT),
         }
         for p in pairs
     ]
-    row = _pick(repeat_contrasts(metric.rows(trial, "bland_altman")), stage="calibrated")
+    row = pick(repeat_contrasts(metric.rows(trial, "bland_altman")), stage="calibrated")
     lines = {}
     if row is not None:
         names = [f"{n}{end}" for n in ("bias", "loa_lower", "loa_upper") for end in ("", "_low", "_high")]
@@ -86,7 +90,7 @@ def _bland_altman(trial: Trial, metric: Metric) -> Figure:
         alt,
         f"Each mark is one participant in one session (n = {len(points)}): second run minus first run against their "
         f"mean, calibrated values in {unit}. Lines: bias and 95 % limits of agreement ({said}); bands: their 95 % "
-        "intervals. Hover a mark for the scan; click it for its row.",
+        "intervals. A mark names its scan and leads to where it comes from.",
         "Values are the region's statistic in measurements.tsv; lines and bands are the row of bland_altman.tsv, in "
         "which the participant is the unit" + (f" (n = {int(row['n'])})." if row is not None else "."),
         "Marks scatter evenly around zero, without a trend, and the limits are narrow against the change that matters.",
@@ -112,27 +116,30 @@ def repeat_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _spread(trial: Trial, metric: Metric) -> Figure:
     unit, factor = _unit(trial, metric)
-    spreads = spread_repeats(_persons(trial, metric), COLUMNS["calibrated"])[:MAX_POINTS]
+    people = persons(trial, metric)
+    spreads = spread_repeats(people, COLUMNS["calibrated"])[:MAX_POINTS]
     points = [
         {
             "mean": s["mean"] * factor,
             "sd": s["sd"] * factor,
             "site": s["site"],
-            "title": f"{s['site']} sub-{s['participant']} ses-{s['session']}: SD {s['sd'] * factor:.3g} {unit} of "
-            f"{s['n']} runs, mean {s['mean'] * factor:.4g} {unit}",
-            "href": row_link("measurements", s["row"], ROOT),
+            "title": f"{s['site']}, sub-{s['participant']}, session {s['session']}: SD "
+            f"{format_number(s['sd'] * factor)} {unit} of {plural(s['n'], 'run')}, mean "
+            f"{format_plus_minus(s['mean'] * factor, s['error'] * factor)} {unit} (± SE of one run)",
+            "href": value_link(people.loc[s["row"]], ROOT),
         }
         for s in spreads
     ]
-    row = _pick(metric.rows(trial, "repeatability"), site="pooled", stage="calibrated")
+    row = pick(metric.rows(trial, "repeatability"), site="pooled", stage="calibrated")
     wsd = times(row.get("wsd"), factor) if row is not None else float("nan")
+    said = _explained(people, factor, unit)
     alt = f"Within-subject SD against mean of {metric.title}, pooled SD {format_number(wsd)} {unit}"
     return Figure(
         f"Does the spread grow with the mean? {metric.title}",
         alt,
         f"SD sᵢ of the repeats of one participant in one session against their mean mᵢ (n = {len(points)}), "
         f"calibrated, in {unit}; the dashed line is the pooled within-subject SD, {format_number(wsd)} {unit}.",
-        "sᵢ from measurements.tsv; the pooled SD from repeatability.tsv.",
+        "sᵢ from measurements.tsv; the pooled SD from repeatability.tsv." + said,
         "A flat cloud around the line: an absolute scale fits. A cloud that rises in proportion asks for the "
         "log scale.",
         "With two repeats a single sᵢ is known to a factor of three only; no participant can be judged by it.",
@@ -143,6 +150,19 @@ def _spread(trial: Trial, metric: Metric) -> Figure:
         ],
         empty="" if points else "No participant has two usable runs in one session.",
         legend=legend_of(trial.sites),
+    )
+
+
+def _explained(people: pd.DataFrame, factor: float, unit: str) -> str:
+    """How much of the scatter of repeats their standard errors explain, before calibration, which repeats share."""
+    within, errors, df = explain_spread(people, COLUMNS["raw"])
+    if not df or is_missing(errors) or is_missing(within) or within <= 0:
+        return ""
+    return (
+        f" Before calibration the runs' own standard errors (root mean square {format_number(errors**0.5 * factor)} "
+        f"{unit}) would make {format_number(100 * errors / within, 0)} % of the within-session variance "
+        f"({plural(df, 'degree')} of freedom)"
+        + (", more than there is: they are not too small." if errors > within else "; the rest is not theirs.")
     )
 
 
@@ -185,10 +205,11 @@ def _components(trial: Trial, metric: Metric) -> Figure:
 def _sites(trial: Trial, metric: Metric) -> Figure:
     rows, n = [], 0
     for stage, column in COLUMNS.items():
-        found, n = deviate_sites(_persons(trial, metric), column)
+        found, n = deviate_sites(persons(trial, metric), column)
         for d in found:
             said = format_interval(d["value"], d["low"], d["high"])
-            rows.append({**d, "group": d["site"], "stage": stage, "title": f"{d['site']}, {stage}: {said} %"})
+            title = f"{d['site']}, {stage}: {said} %"
+            rows.append({**d, "group": d["site"], "stage": stage, "title": title, "href": _site_page(trial, d["site"])})
     rows.sort(key=lambda r: r["group"])
     alt = "Deviation of each site from the mean of all sites: " + "; ".join(r["title"] for r in rows)
     return Figure(
@@ -206,6 +227,10 @@ def _sites(trial: Trial, metric: Metric) -> Figure:
     )
 
 
+def _site_page(trial: Trial, site: str) -> str:
+    return f"{ROOT}sites/{site}.html" if site in trial.sites else ""
+
+
 def _site_precision(trial: Trial, metric: Metric) -> Figure:
     rows = []
     for _, r in metric.rows(trial, "repeatability").iterrows():
@@ -219,6 +244,7 @@ def _site_precision(trial: Trial, metric: Metric) -> Figure:
                 "low": low,
                 "high": high,
                 "title": said,
+                "href": _site_page(trial, str(r["site"])),
             }
         )
     alt = "Within-subject coefficient of variation by site: " + "; ".join(r["title"] for r in rows)

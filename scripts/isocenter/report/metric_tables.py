@@ -231,7 +231,7 @@ def agreement(trial: Trial, metric: Metric) -> Table:
         href = row_link("agreement", index, ROOT)
         rows.append(
             [
-                str(r["form"]),
+                str(r["form"]).replace("_", " "),
                 _stage(r),
                 _interval_named(r, "estimate", "low", "high", href),
                 _number(r, "n", 1, href, 0),

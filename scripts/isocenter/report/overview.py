@@ -3,18 +3,17 @@
 from collections import Counter
 from typing import Any
 
-from isocenter.figures.flow import draw_flow
+import pandas as pd
+
 from isocenter.figures.palette import state_of
-from isocenter.report.cards import verdict_cards
-from isocenter.report.figure import Figure
+from isocenter.report.cards import verdict_cards, verdict_table
+from isocenter.report.flow_figure import accounting_table, flow_figure
 from isocenter.report.gather import Trial
 from isocenter.report.plausibility import list_doubts
-from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
+from isocenter.report.tabulate import Cell, Table, row_link, verdict_cell
 from isocenter.report.wording import (
     VERDICT_WORDS,
-    format_number,
     is_missing,
-    name_roi,
     plural,
     shorten,
 )
@@ -31,19 +30,6 @@ MATRIX = (
     ("Analyzed", "acquisition", "analyze", "n_out"),
 )
 
-#: what a stage of flow.tsv is called on the page
-STAGE_WORDS = {
-    ("file", "read"): "Files received",
-    ("series", "intake"): "Series",
-    ("acquisition", "decide"): "Decisions of people",
-    ("acquisition", "align"): "Registration",
-    ("acquisition", "fit"): "Fit",
-    ("acquisition", "regions"): "Regions",
-    ("acquisition", "calibrate"): "Calibration",
-    ("acquisition", "analyze"): "Statistics",
-    ("phantom", "measure"): "Phantom",
-}
-
 
 def overview_context(trial: Trial) -> dict[str, Any]:
     """What ``index.html`` shows."""
@@ -54,7 +40,7 @@ def overview_context(trial: Trial) -> dict[str, Any]:
         "matrix": site_matrix(trial),
         "needs": needs,
         "set_aside": list_needs(trial, is_open=False),
-        "cards": cards,
+        "verdicts": verdict_table(cards),
         "flow": flow_figure(trial),
         "accounting": accounting_table(trial),
         "doubts": [shorten(doubt, 400) for doubt in list_doubts(trial)],
@@ -140,37 +126,58 @@ def _stage_cell(trial: Trial, site: str, entity: str, stage: str, count: str) ->
     return Cell(text, str(n_out), href, state, title, is_number=True)
 
 
+def newest_first(trial: Trial) -> pd.DataFrame:
+    """The rows of ``exclusions.tsv`` by the day of their scan where intake knows it, and by their session."""
+    table = trial.tables["exclusions"]
+    scans = trial.tables.get("scans", pd.DataFrame())
+    if not len(table):
+        return table
+    days = {}
+    if len(scans) and "date" in scans:
+        for key in (["site", "participant_id", "session"], ["site", "series_uid"]):
+            days |= {tuple(k): d for *k, d in scans[[*key, "date"]].itertuples(index=False, name=None) if d}
+    known = [
+        days.get((e["site"], e["series"])) or days.get((e["site"], e["participant_id"], e["session"])) or ""
+        for _, e in table.iterrows()
+    ]
+    order = table.assign(day=known).sort_values(["day", "session"], ascending=False, kind="stable")
+    return order.drop(columns="day")
+
+
+def need_cells(trial: Trial, index: Any, e: Any) -> list[Cell]:
+    """Site, scan, stage, reason and action of a row of ``exclusions.tsv``."""
+    who = " ".join(
+        part
+        for part in (
+            "" if is_missing(e["participant_id"]) or e["participant_id"] == "n/a" else f"sub-{e['participant_id']}",
+            "" if is_missing(e["session"]) else f"ses-{e['session']}",
+            "" if is_missing(e["run"]) else f"run-{e['run']}",
+        )
+        if part
+    )
+    scan = " ".join(part for part in (who, "" if is_missing(e["biomarker"]) else str(e["biomarker"])) if part)
+    site = str(e["site"])
+    known = site in trial.sites
+    return [
+        Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
+        Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
+        Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
+        Cell(shorten(e["reason"], 400), title=str(e["reason"])),
+        Cell(shorten(e["action"], 240), title=str(e["action"])),
+    ]
+
+
 def list_needs(trial: Trial, *, is_open: bool = True) -> Table:
-    """Exclusions with reason and next action, as ``exclusions.tsv`` orders them.
+    """Exclusions with reason and next action, the newest session first; those of no session last.
 
     is_open : those that ask something of a person; otherwise those set aside with nothing to do
     """
     rows = []
     anchors = []
-    for index, e in trial.tables["exclusions"].iterrows():
+    for index, e in newest_first(trial).iterrows():
         if is_open == str(e["action"]).startswith("Nothing:"):
             continue
-        who = " ".join(
-            part
-            for part in (
-                "" if is_missing(e["participant_id"]) or e["participant_id"] == "n/a" else f"sub-{e['participant_id']}",
-                "" if is_missing(e["session"]) else f"ses-{e['session']}",
-                "" if is_missing(e["run"]) else f"run-{e['run']}",
-            )
-            if part
-        )
-        scan = " ".join(part for part in (who, "" if is_missing(e["biomarker"]) else str(e["biomarker"])) if part)
-        site = str(e["site"])
-        known = site in trial.sites
-        rows.append(
-            [
-                Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
-                Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
-                Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
-                Cell(shorten(e["reason"], 400), title=str(e["reason"])),
-                Cell(shorten(e["action"], 240), title=str(e["action"])),
-            ]
-        )
+        rows.append(need_cells(trial, index, e))
         anchors.append(f"need-{index}")
     return Table(
         "needs",
@@ -180,103 +187,4 @@ def list_needs(trial: Trial, *, is_open: bool = True) -> Table:
         "exclusions.tsv",
         "Nothing: whatever was received is used, or needs no one." if is_open else "Nothing was set aside.",
         len(rows),
-    )
-
-
-def flow_figure(trial: Trial) -> Figure:
-    """From received to analyzed over all sites, with what left at each stage and why."""
-    flow = trial.tables["flow"]
-    stages = []
-    for (entity, stage), label in STAGE_WORDS.items():
-        rows = trial.rows("flow", entity=entity, stage=stage)
-        if not len(rows) or entity == "phantom":
-            continue
-        ignored = int(rows["n_ignored"].sum())
-        lost = int(rows["n_excluded"].sum()) + ignored
-        reasons = _reasons(trial, stage)
-        unit = "files" if entity == "file" else "series" if entity == "series" else "acquisitions"
-        stages.append(
-            {
-                "label": label,
-                "n": int(rows["n_in"].sum()),
-                "unit": unit,
-                "lost": lost,
-                "reasons": reasons,
-                "entity": entity,
-            }
-        )
-    phantoms = trial.rows("flow", entity="phantom", stage="measure")
-    people = trial.rows("flow", entity="acquisition", stage="align")
-    for stage in stages:
-        if stage["entity"] == "series" and len(people):
-            n_phantom = int(phantoms["n_in"].sum()) if len(phantoms) else 0
-            stage["notes"] = [
-                f"make {plural(int(people['n_in'].sum()), 'acquisition')}",
-                f"and {plural(n_phantom, 'phantom scan')}",
-            ]
-    out = trial.rows("flow", entity="acquisition", stage="analyze")
-    if stages:
-        stages.append(
-            {
-                "label": "Analyzed",
-                "n": int(out["n_out"].sum()) if len(out) else 0,
-                "unit": "acquisitions",
-                "lost": None,
-                "reasons": [],
-                "entity": "acquisition",
-            }
-        )
-    alt = "; ".join(
-        f"{s['label']}: {s['n']} {s['unit']} in" + (f", {s['lost']} left out" if s["lost"] else "") for s in stages
-    )
-    return Figure(
-        "From received to analyzed",
-        alt,
-        "How many files, series and acquisitions enter each stage, all sites together, and what leaves there.",
-        "Counts of flow.tsv. Files become series at intake, and series become acquisitions: one biomarker of one run "
-        "of one person. Phantom scans are counted apart, in the matrix above. Ignored series (duplicates, vendor maps, "
-        "localizers) are among those left out at intake.",
-        "Every number that leaves has a reason, and what enters a stage equals what left the stage before.",
-        "Whether a visit that was planned and never took place matters; such visits stand in the list of exclusions.",
-        svg=draw_flow(stages, alt) if stages else "",
-        sources=[("flow.tsv", "tables/flow.html"), ("exclusions.tsv", "tables/exclusions.html")],
-        empty="" if len(flow) else "No counts yet: flow.tsv is empty.",
-        is_wide=True,
-    )
-
-
-def _reasons(trial: Trial, stage: str) -> list[str]:
-    """The most frequent reasons of a stage, with counts."""
-    rows = trial.tables["exclusions"]
-    if not len(rows):
-        return []
-    # Intake names a series by its UID, and a file that belongs to none by its path.
-    is_series = rows["series"].astype(str).str.fullmatch(r"[0-9.]+")
-    at_intake = rows["stage"] == "intake"
-    chosen = {"read": at_intake & ~is_series, "intake": at_intake & is_series}.get(stage, rows["stage"] == stage)
-    return [f"{n} × {reason}" for reason, n in Counter(rows.loc[chosen, "reason"].astype(str)).most_common(4)]
-
-
-def accounting_table(trial: Trial) -> Table:
-    """Planned, received, usable and used runs a site and metric."""
-    rows = []
-    for index, r in trial.tables.get("accounting", {}).iterrows() if len(trial.tables.get("accounting", [])) else []:
-        href = row_link("accounting", index)
-        rows.append(
-            [
-                Cell(f"{r['biomarker']} {name_roi(r['roi'])}"),
-                Cell(str(r["site"])),
-                *(
-                    number_cell(format_number(r.get(c), 0), r.get(c), href)
-                    for c in ("n_planned", "n_received", "n_usable", "n_used", "n_excluded")
-                ),
-                Cell(shorten("" if is_missing(r.get("reason")) else r["reason"], 120)),
-            ]
-        )
-    return table_of(
-        "accounting",
-        ["Metric", "Site", "Planned", "Received", "Usable", "Used", "Excluded", "Reason"],
-        rows,
-        source="accounting.tsv",
-        empty="No accounting: the statistics have not run.",
     )

@@ -9,6 +9,7 @@ import numpy as np
 from isocenter.entities import RunKey
 from isocenter.figures.maps import draw_mosaic, middle_slice
 from isocenter.io.nifti import read_labels, read_volume, write_bytes
+from isocenter.io.tables import read_table
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.sites import ROOT
@@ -46,7 +47,7 @@ def _mosaic(
             n_shown += bool(tile and "values" in tile)
             row.append(tile)
         tiles.append(row)
-    limits = _limits(trial, name, factor)
+    limits = color_limits(trial, name, factor)
     title = f"{name} at {site}"
     src = f"figures/{site}_{block['map']}_maps.png"
     rows = [f"ses {session}\nrun {run}" for session, run in visits]
@@ -103,16 +104,19 @@ def _labels(trial: Trial, key: RunKey, map_name: str, names: dict[int, str]) -> 
     path = folder / f"{map_name}_dseg.nii.gz" if folder else None
     if path is None or not path.is_file():
         return None
-    table = folder / "labels.tsv"
-    if table.is_file():
-        from isocenter.io.tables import read_table
-
-        for _, row in read_table(table, text=("name",)).iterrows():  # a number's first name is the tissue
-            names.setdefault(int(row["index"]), str(row["name"]))
+    read_label_names(folder, names)
     return read_labels(path)[0]
 
 
-def _limits(trial: Trial, name: str, factor: float) -> tuple[float, float]:
+def read_label_names(folder: Path, names: dict[int, str]) -> None:
+    """Enter what the labels of a run are called into `names`."""
+    table = folder / "labels.tsv"
+    if table.is_file():
+        for _, row in read_table(table, text=("name",)).iterrows():  # a number's first name is the tissue
+            names.setdefault(int(row["index"]), str(row["name"]))
+
+
+def color_limits(trial: Trial, name: str, factor: float) -> tuple[float, float]:
     """The color range of a biomarker: from zero to above the largest median of a solid region, all sites alike."""
     rows = trial.rows("measurements", biomarker=name)
     medians = rows.groupby("roi")["value"].median().sort_values() if len(rows) else []

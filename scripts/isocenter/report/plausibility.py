@@ -8,7 +8,7 @@ from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_
 from isocenter.report.wording import format_number, name_roi, plural, shown_unit
 
 #: the state that colors an order
-STATES = {VIOLATED: "fail"}
+STATES = {VIOLATED: "fail", HOLDS: "pass"}
 
 
 def list_doubts(trial: Trial, site: str | None = None) -> list[str]:
@@ -20,9 +20,17 @@ def list_doubts(trial: Trial, site: str | None = None) -> list[str]:
 def order_table(trial: Trial, site: str, root: str) -> Table:
     """The pairs of a site whose order does not hold beyond doubt: violated ones first."""
     found = trial.rows("plausibility", site=site)
-    open_ = found[found["order"] != HOLDS] if len(found) else found
+    n = len(found)
+    empty = (
+        f"All {plural(n, 'pair')} of values are in their order." if n else "No two values of a scan can be compared."
+    )
+    return order_rows(found[found["order"] != HOLDS] if n else found, root, empty)
+
+
+def order_rows(found: Any, root: str, empty: str = "No two values of a scan can be compared.") -> Table:
+    """Pairs of values with their order, violated ones first."""
     rows = []
-    for index, row in sorted(open_.iterrows(), key=lambda pair: (pair[1]["order"] != VIOLATED, pair[0])):
+    for index, row in sorted(found.iterrows(), key=lambda pair: (pair[1]["order"] != VIOLATED, pair[0])):
         who = f"sub-{row['participant_id']} ses-{row['session']} run-{row['run']}"
         rows.append(
             [
@@ -33,10 +41,6 @@ def order_table(trial: Trial, site: str, root: str) -> Table:
                 number_cell(format_number(row["z"], 1), row["z"]),
             ]
         )
-    n = len(found)
-    empty = (
-        f"All {plural(n, 'pair')} of values are in their order." if n else "No two values of a scan can be compared."
-    )
     columns = ["Order", "Scan", "Rule", "Should be lower", "Should be higher", "Difference over its SE"]
     return table_of("plausibility", columns, rows, source="plausibility.tsv", empty=empty)
 

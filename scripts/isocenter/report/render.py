@@ -21,8 +21,13 @@ from isocenter.report.metric_context import metric_context
 from isocenter.report.metrics import list_metrics, metric_page
 from isocenter.report.overview import overview_context
 from isocenter.report.pictures import copy_certificate, copy_json, copy_phantom_pages, copy_vial_pictures, write_mosaics
+from isocenter.report.places import value_link, visit_page
 from isocenter.report.sites import site_context
+from isocenter.report.statistics_page import statistics_context
 from isocenter.report.tabulate import whole_table
+from isocenter.report.visit_index import index_visits
+from isocenter.report.visit_list import list_context
+from isocenter.report.visits import visit_context
 from isocenter.report.wording import plural, shorten
 
 log = logging.getLogger("isocenter")
@@ -30,7 +35,7 @@ log = logging.getLogger("isocenter")
 TEMPLATES = Path(__file__).parent / "templates"
 
 #: folders that a report owns and empties before it writes
-_OWN = ("certificates", "figures", "metrics", "phantoms", "sites", "tables")
+_OWN = ("certificates", "figures", "metrics", "phantoms", "sites", "tables", "visits")
 
 
 def write_report(trial: Trial, index: Path) -> None:
@@ -38,7 +43,7 @@ def write_report(trial: Trial, index: Path) -> None:
     folder = index.parent
     for name in _OWN:
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("style.css", "tables.js"):
+    for name in ("style.css", "tables.js", "figures.js"):
         write_bytes(folder / name, (TEMPLATES / name).read_bytes())
     for name, table in trial.tables.items():
         source = trial.sources.get(name)
@@ -56,26 +61,34 @@ def write_report(trial: Trial, index: Path) -> None:
         alignments = copy_alignments(trial, site, folder)
         sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
         sites[site]["certificate"] = copy_certificate(trial, site, folder)
-    metrics = list_metrics(trial)
+    metrics, visits = list_metrics(trial), index_visits(trial)
     common = {
         "title": shorten(trial.settings.get("trial", "Trial"), 90),
         "sites": trial.sites,
         "metrics": [(metric.title, metric_page(metric)) for metric in metrics],
-        "facts": run_facts(trial),
+        "facts": run_facts(trial, with_tools=False),
         "problems": [shorten(problem, 400) for problem in trial.problems],
         "table_names": list(trial.tables),
     }
     _page(folder / "methods.html", "methods.html", "", common, methods_context(trial))
+    _page(folder / "statistics.html", "statistics.html", "", common, statistics_context(trial))
     _page(folder / "tables" / "index.html", "data.html", "../", common, {"listing": _listing(trial)})
+    links = {"measurements": {"value": value_link}}
     for name, table in trial.tables.items():
-        _page(folder / "tables" / f"{name}.html", "table.html", "../", common, {"table": whole_table(name, table)})
+        shown = whole_table(name, table, links.get(name, {}))
+        _page(folder / "tables" / f"{name}.html", "table.html", "../", common, {"table": shown})
     for site, context in sites.items():
         _page(folder / "sites" / f"{site}.html", "site.html", "../", common, context)
     for metric in metrics:
         _page(folder / metric_page(metric), "metric.html", "../", common, metric_context(trial, metric))
+    for visit in visits.visits:
+        context = visit_context(trial, visit, visits, folder)
+        _page(folder / visit_page(*visit), "visit.html", "../", common, context)
+    _page(folder / "visits" / "index.html", "visits.html", "../", common, list_context(visits))
     # Last, since it says what went wrong while the others were made.
     common["problems"] = [shorten(problem, 400) for problem in trial.problems]
-    _page(index, "index.html", "", common, overview_context(trial))
+    counts = {"visit_counts": visits.counts()}
+    _page(index, "index.html", "", common, overview_context(trial) | counts)
     log.info("report of %s and %s: %s", plural(len(sites), "site"), plural(len(metrics), "metric"), index)
 
 

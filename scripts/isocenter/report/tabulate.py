@@ -1,5 +1,6 @@
 """Tables for pages: what a cell shows, sorts by, links to and is colored as."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +75,11 @@ def table_of(name: str, columns: list[str], rows: list[list[Any]], **options: An
     return Table(name, columns, [[as_cell(value) for value in row] for row in rows], n_total=len(rows), **options)
 
 
-def whole_table(name: str, table: pd.DataFrame) -> Table:
-    """A whole file as a table: every row with its anchor, verdict columns colored."""
+def whole_table(name: str, table: pd.DataFrame, links: Mapping[str, Callable[[Any, str], str]] | None = None) -> Table:
+    """A whole file as a table: every row with its anchor, verdict columns colored.
+
+    links : column to what gives the link of its cells, from the row and the way to the report's root
+    """
     columns = [str(column) for column in table.columns]
     shown = table.head(MAX_ROWS)
     rows = []
@@ -88,6 +92,10 @@ def whole_table(name: str, table: pd.DataFrame) -> Table:
                 for column, value in zip(columns, record, strict=True)
             ]
         )
+    for column, link_of in (links or {}).items():
+        if column in columns:
+            for cells, (_, record) in zip(rows, shown.iterrows(), strict=True):
+                cells[columns.index(column)].href = link_of(record, "../")
     anchors = [f"r{number}" for number in range(len(shown))]
     return Table(
         name, columns, rows, anchors, f"{name}.tsv", "The file holds its header and no row.", n_total=len(table)

@@ -19,13 +19,17 @@ FLAGS = {
     "clustered": "several pairs of one participant are not counted as independent",
     "complete_cases": "computed on complete cases only",
     "components_as_estimated": "assumes that the components are what this trial found",
-    "constant": "all values are equal",
+    "both": "the SD of the precision profile has a constant part and one that grows with the level",
+    "constant": "all values are equal; of a precision profile, the SD does not change with the level",
+    "equal_errors_assumed": "too few repeats to tell whose error is larger: taken as equal",
+    "error_ratio_from_repeats": "whose error is larger is taken from the repeats",
     "few_sites": "3 to 5 sites: the site component, and every bound built on it, is uncertain",
     "fewer_than_3_sites": "fewer than 3 sites: no site component, so no reproducibility coefficient",
     "first_repeat_only": "the first run of the first session stands for a participant at a site",
     "heteroscedastic": "the spread of the differences changes with the mean",
     "leave_one_session_out": "each phantom session was calibrated with the other sessions only",
     "leave_one_vial_out": "each vial was calibrated with the other vials only",
+    "masked": "some voxels of the region lie outside the object and hold no value",
     "mean_near_zero": "the mean is close to zero: percent statistics mean nothing",
     "more_than_planned": "more runs arrived than the schedule plans",
     "negative_mean_square": "the untruncated ANOVA estimate is negative",
@@ -40,6 +44,12 @@ FLAGS = {
     "one_level": "a single level: the component cannot be told apart",
     "one_session_per_site": "one session a site: sessions cannot be told apart",
     "pooled_over_field_strength": "values from different field strengths stand together, as the config allows",
+    "participants_left_out": "participants without every site are left out",
+    "not_estimable": "cannot be estimated from these values",
+    "related_negatively": "the two run against each other",
+    "more_than_observed": "the standard errors are larger than the scatter that they are part of",
+    "precision_from_patients": "precision comes from the same patients whose changes are judged",
+    "proportional": "the SD of the precision profile grows in proportion to the level",
     "proportional_bias": "the difference depends on the mean",
     "raters_are_runs": "raters are runs",
     "raters_are_sessions": "raters are sessions",
@@ -62,8 +72,9 @@ FLAGS = {
 #: flags that only say how a number was made; they ask nothing of a reader
 REMARKS = {
     "clustered", "complete_cases", "components_as_estimated", "first_repeat_only", "leave_one_session_out",
-    "leave_one_vial_out", "no_claim", "observed_design", "raters_are_runs", "raters_are_sessions", "raters_are_sites",
-    "replicates_added_back", "stratified_by_field_strength", "unbalanced", "within_session", "between_sessions",
+    "leave_one_vial_out", "both", "proportional", "error_ratio_from_repeats", "no_claim", "observed_design",
+    "raters_are_runs", "raters_are_sessions", "raters_are_sites", "replicates_added_back",
+    "stratified_by_field_strength", "unbalanced", "within_session", "between_sessions",
 }  # fmt: skip
 
 #: the words of the three verdicts
@@ -124,6 +135,14 @@ def format_interval(value: Any, low: Any, high: Any) -> str:
     # A very wide interval must not round its own estimate to a single digit.
     digits = max(digits, min(decimals_for(value) - 1, 3)) if digits == 0 else digits
     return f"{format_number(value, digits)} [{format_number(low, digits)}, {format_number(high, digits)}]"
+
+
+def format_plus_minus(value: Any, error: Any) -> str:
+    """``869.2 ± 4.9``: the error with two digits, the value with as many decimals; without an error the value alone."""
+    if is_missing(value) or is_missing(error) or not math.isfinite(error) or error <= 0:
+        return format_number(value)
+    decimals = max(0, min(6, 1 - math.floor(math.log10(error))))
+    return f"{format_number(value, decimals)} ± {format_number(error, decimals)}"
 
 
 def format_cell(value: Any) -> str:

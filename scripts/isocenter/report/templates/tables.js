@@ -68,7 +68,7 @@ document.querySelectorAll(".tablebox").forEach(function (box) {
 function reveal() {
   var target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   for (var node = target; node; node = node.parentElement) { if (node.tagName === "DETAILS") { node.open = true; } }
-  if (target) { target.scrollIntoView({ block: "center" }); }
+  if (target) { target.scrollIntoView({ block: target.tagName === "TR" ? "center" : "start" }); }
 }
 window.addEventListener("hashchange", reveal);
 window.addEventListener("DOMContentLoaded", reveal);

@@ -1,0 +1,158 @@
+"""The statistician's page: what it says follows from the numbers, and never claims more than the verdict."""
+
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from isocenter.io.tables import read_table, write_table
+from isocenter.report.claims import ENDS, find_contradictions
+from isocenter.report.derive import explain_spread
+from isocenter.report.extra_tables import list_extra_tables
+from isocenter.report.gather import Trial
+from isocenter.report.grras import grras_table
+from isocenter.report.metrics import Metric
+from isocenter.report.overview import newest_first
+from isocenter.report.statistics_page import stability_table
+from make_report import make_report
+
+from .trial_tables import write_trial
+
+ROW = {"verdict": "qualified", "sentence": f"Under x … {ENDS['qualified']}", "upper95": 4.0, "delta": 8.0}
+
+
+def read(built, name="statistics.html"):
+    return html.unescape((built[2] / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("change", "n"),
+    [
+        ({}, 0),
+        ({"verdict": "not_qualified", "sentence": f"x {ENDS['not_qualified']}", "upper95": 40.0}, 0),
+        ({"verdict": "indeterminate", "sentence": f"x {ENDS['indeterminate']}"}, 0),
+        ({"verdict": "indeterminate"}, 2),  # the sentence of another verdict
+        ({"upper95": 8.1}, 1),
+        ({"upper95": np.nan}, 1),
+        ({"delta": None}, 1),
+        ({"verdict": "FDA-qualified"}, 2),
+        ({"sentence": f"{ENDS['qualified']} It is proven."}, 1),
+        ({"sentence": ""}, 0),
+    ],
+)
+def test_a_row_that_claims_more_than_its_verdict_is_found(change, n):
+    assert len(find_contradictions(ROW | change)) == n
+
+
+def test_a_sentence_that_claims_more_than_its_verdict_is_shown_nowhere(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=1)
+    path = next(p for p in arguments["tables"] if p.name == "qualification.tsv")
+    table = read_table(path, text=("sentence", "verdict"))
+    k = int(np.flatnonzero(table["verdict"] == "indeterminate")[0])
+    table.loc[k, "sentence"] = f"Under all uses {ENDS['qualified']}"
+    write_table(path, table)
+    index = tmp_path / "results/report/index.html"
+    make_report(**arguments, report=index)
+    metric = Metric.of_row(table.loc[k])
+    for name in ("index.html", "statistics.html", f"metrics/{metric.biomarker}_{metric.roi}_3T.html"):
+        text = (index.parent / name).read_text(encoding="utf-8")
+        assert "Under all uses" not in text, name
+        assert "the sentence claims another verdict" in text, name
+
+
+def test_every_quantity_has_a_line_and_only_declared_ones_a_verdict(built):
+    text = read(built)
+    table = re.search(r'data-name="precision".*?</table>', text, re.DOTALL).group(0)
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]
+    words = [re.sub(r"<[^>]*>|\s+", " ", row) for row in rows]
+    assert len(words) == 6
+    assert sum("not declared" in line for line in words) == 2
+    assert not any("not declared" in line for line in words if "gray matter" in line or "white matter" in line)
+
+
+def test_the_figure_says_each_bound_over_delta(built):
+    text = read(built)
+    figure = re.search(r'<section id="decisions">.*?</svg>', text, re.DOTALL).group(0)
+    assert "T1, gray matter, 3 T: 2.54 (6.10) % for a change of 8.00 %, qualified" in figure
+    assert figure.count('href="metrics/') == 4
+
+
+def test_other_analyses_are_counted_and_those_that_differ_are_named():
+    rows = pd.DataFrame(
+        [("primary", "qualified"), ("absolute scale", "qualified"), ("without site B", "indeterminate"), ("raw", "")],
+        columns=["analysis", "verdict"],
+    ).assign(biomarker="T1", roi="wm", coefficient="reproducibility")
+    trial = Trial({}, {"sensitivity": rows, "measurements": pd.DataFrame()})
+    card = {"metric": Metric("T1", "wm"), "verdict": "qualified", "row": "x", "page": "m.html"}
+    ((_, verdict, agree, said),) = stability_table(trial, [card]).rows
+    assert (verdict.text, agree.text, said.text) == ("qualified", "1 of 2", "without site B: indeterminate")
+    ((_, _, agree, said),) = stability_table(trial, [card | {"metric": Metric("T2", "wm")}]).rows
+    assert (agree.text, said.text) == ("no other analysis", "")
+
+
+def test_a_table_without_a_section_of_its_own_is_shown_by_name_in_shown_units():
+    rows = pd.DataFrame(
+        {"biomarker": "T1", "roi": "wm", "unit": "s", "scale": "absolute", "mean": [0.85, 1.2], "method": ["a<b", ""],
+         "n_subjects": [5, 7], "verdict": ["qualified", "not_qualified"], "flags": ["few_sites", ""]}
+    )  # fmt: skip
+    trial = Trial({}, {"precision_profile": rows, "repeatability": rows, "motion": pd.DataFrame()})
+    ((title, _, table),) = list_extra_tables(trial, Metric("T1", "wm"))
+    assert title == "Precision profile"
+    assert table.columns == ["Mean [ms]", "Method", "N subjects [count]", "Verdict", "Flags"]
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["850", "a<b", "5", "qualified", "few sites"], ["1200", "", "7", "not qualified", ""],
+    ]  # fmt: skip
+    assert list_extra_tables(trial, Metric("T2", "wm")) == []
+
+
+def test_standard_errors_are_held_against_the_scatter_of_repeats():
+    rng = np.random.default_rng(3)
+    n = 400
+    rows = pd.DataFrame(
+        {"site": "A", "participant_id": np.repeat(np.arange(n), 2), "session": "01", "run": ["1", "2"] * n,
+         "raw_value": 100 + rng.normal(0, 2.0, 2 * n), "raw_stderr": 1.0}
+    )  # fmt: skip
+    within, errors, df = explain_spread(rows, "raw_value")
+    assert df == n
+    assert errors == pytest.approx(1.0)
+    assert within == pytest.approx(4.0, rel=0.2)  # the standard error of a variance of 400 pairs is 7 %
+
+
+def test_what_was_left_out_last_stands_first():
+    exclusions = pd.DataFrame(
+        [("A", "1", "01", "1.2.3"), ("A", "1", "02", "x"), ("A", "2", "01", "y"), ("A", "", "", "dicom/z")],
+        columns=["site", "participant_id", "session", "series"],
+    )
+    scans = pd.DataFrame(
+        [
+            ("A", "1", "01", "1.2.3", "2026-03-01"),
+            ("A", "1", "02", "1.2.4", "2026-02-01"),
+            ("A", "2", "01", "1.2.5", ""),
+        ],
+        columns=["site", "participant_id", "session", "series_uid", "date"],
+    )
+    trial = Trial({}, {"exclusions": exclusions, "scans": scans})
+    assert list(newest_first(trial)["series"]) == ["1.2.3", "x", "y", "dicom/z"]
+    trial.tables["scans"] = pd.DataFrame()
+    assert list(newest_first(trial)["series"]) == ["x", "1.2.3", "y", "dicom/z"]
+
+
+def test_grras_says_where_each_item_stands_and_what_the_data_cannot_tell(built):
+    text = read(built, "methods.html")
+    table = re.search(r'data-name="grras".*?</table>', text, re.DOTALL).group(0)
+    assert len(re.findall(r"<tr>", table)) == 16
+    assert 'href="statistics.html#flow"' in table
+    assert "5 participants (traveler) at 4 sites" in table
+    nothing = grras_table(Trial({}, {"measurements": pd.DataFrame()}))
+    answered = {row[0].text: row[3].text for row in nothing.rows}
+    assert answered["13"] == "not yet"
+    assert answered["7"] == "in part"
+
+
+def test_methods_name_the_versions_and_the_other_analyses(built):
+    text = read(built, "methods.html")
+    assert "The decision was repeated under other analyses: without site siteA." in text
+    assert "Latest dated scan" in text
+    assert "2026-01-25" in text
