@@ -46,7 +46,8 @@ def flow_figure(trial: Trial) -> Figure:
             }
         )
     phantoms = trial.rows("flow", entity="phantom", stage="measure")
-    people = trial.rows("flow", entity="acquisition", stage="align")
+    people = trial.rows("flow", entity="acquisition", stage="decide")
+    people = people if len(people) else trial.rows("flow", entity="acquisition", stage="align")
     for stage in stages:
         if stage["entity"] == "series" and len(people):
             n_phantom = int(phantoms["n_in"].sum()) if len(phantoms) else 0
