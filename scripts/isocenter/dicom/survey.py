@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from isocenter.dicom.convert import Converted
+from isocenter.dicom.copies import find_copies
 from isocenter.dicom.deidentify import BLOT, Redactor
-from isocenter.dicom.group import Series, find_copies, group_series
+from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.index import read_images
 from isocenter.dicom.recognize import Recognition, recognize_all
 from isocenter.dicom.sets import AcquisitionSet, form_sets, slice_position
@@ -84,9 +85,8 @@ def survey_folders(sources: Sequence[Path], *, on_progress: Callable[[str], None
             images += found
         series, duplicates, strays = group_series(images)
         recognized = recognize_all(series, tuple(SUFFIXES))
-        for uid, kept in find_copies(series).items():
-            reason = f"A second copy of the images of series {kept}"
-            recognized[uid] = Recognition(recognized[uid].suffix, Disposition.IGNORED, reason, "")
+        for uid, copy in find_copies(series).items():
+            recognized[uid] = copy.judge(recognized[uid])
         survey = Survey(n_files=len(images), n_no_dicom=sum(1 for image in strays if not image.series_uid))
         survey.identifying = {text for one in series for text in one.description.identifying}
         redactor = Redactor(survey.identifying)
