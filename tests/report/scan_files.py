@@ -8,7 +8,7 @@ import pandas as pd
 
 from isocenter import layout
 from isocenter.dicom.index import IMAGE_FIELDS
-from isocenter.dicom.intake import SCAN_COLUMNS
+from isocenter.dicom.rows import SCAN_COLUMNS
 from isocenter.io.nifti import read_volume, write_image
 from isocenter.io.tables import write_table
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from isocenter.dicom.convert import Converted
 from isocenter.dicom.copies import find_copies
-from isocenter.dicom.deidentify import BLOT, Redactor
+from isocenter.dicom.deidentify import BLOT, PathTeller, Redactor
 from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.index import read_images
 from isocenter.dicom.recognize import Recognition, recognize_all
@@ -89,15 +89,15 @@ def survey_folders(sources: Sequence[Path], *, on_progress: Callable[[str], None
             recognized[uid] = copy.judge(recognized[uid])
         survey = Survey(n_files=len(images), n_no_dicom=sum(1 for image in strays if not image.series_uid))
         survey.identifying = {text for one in series for text in one.description.identifying}
-        redactor = Redactor(survey.identifying)
+        redactor, teller = Redactor(survey.identifying), PathTeller()
         mr = [one for one in series if one.description.modality == "MR" and len(one.patients) <= 1]
         survey.scanners = _list_scanners(mr, redactor)
         survey.people = _list_people(mr)
         survey.acquisitions = _list_acquisitions(mr, recognized)
         survey.rows = [
-            _row(one, recognized[one.uid], redactor) for one in sorted(series, key=lambda s: (s.time, s.uid))
+            _row(one, recognized[one.uid], teller) for one in sorted(series, key=lambda s: (s.time, s.uid))
         ]
-        survey.rows += [_copy_row(copy, redactor) for copy in duplicates]
+        survey.rows += [_copy_row(copy, teller) for copy in duplicates]
     return survey
 
 
@@ -177,7 +177,7 @@ def _describe(acquisition: AcquisitionSet, patient: str, date: str, run: str) ->
     return Surveyed(patient, date, run, acquisition.suffix, serial, sidecars, shape, affine)
 
 
-def _row(one: Series, known: Recognition, redactor: Redactor) -> dict[str, Any]:
+def _row(one: Series, known: Recognition, teller: PathTeller) -> dict[str, Any]:
     files = [*one.images, *one.damaged]
     return {
         "patient_id": one.description.patient_id,
@@ -186,12 +186,12 @@ def _row(one: Series, known: Recognition, redactor: Redactor) -> dict[str, Any]:
         "what": known.reason or (SUFFIXES[known.suffix].title if known.suffix in SUFFIXES else ""),
         "serial": one.description.serial,
         "n_files": len(files),
-        "where": redactor.redact_path(files[0].relative),
+        "where": teller.tell(files[0].relative),
     }
 
 
-def _copy_row(copy: Any, redactor: Redactor) -> dict[str, Any]:
+def _copy_row(copy: Any, teller: PathTeller) -> dict[str, Any]:
     what = f"Duplicate: {len(copy.images)} images that stand elsewhere too"
-    where = redactor.redact_path(copy.images[0].relative)
+    where = teller.tell(copy.images[0].relative)
     return {"patient_id": "", "suffix": "", "disposition": str(Disposition.IGNORED), "what": what, "serial": "",
             "n_files": len(copy.images), "where": where}  # fmt: skip
