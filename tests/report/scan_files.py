@@ -42,7 +42,7 @@ def write_scans(root: Path, site: str, people, visits, suffixes, paths: dict) ->
     path = root / layout.fill(layout.SCANS, site=site)
     write_table(path, pd.DataFrame(rows))
     paths["scans"].append(path)
-    (root / layout.fill(layout.INTAKE_INDEX, site=site)).write_text(json.dumps({"files": files}))
+    (root / layout.fill(layout.INTAKE_INDEX, site=site)).write_text(json.dumps({"fields": list(IMAGE_FIELDS), "files": files}))
     vials = root / layout.fill(
         layout.PHANTOM_VIALS, site=site, participant="phantom1", session="01", run="1", map="T1map"
     )
