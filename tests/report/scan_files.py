@@ -42,7 +42,8 @@ def write_scans(root: Path, site: str, people, visits, suffixes, paths: dict) ->
     path = root / layout.fill(layout.SCANS, site=site)
     write_table(path, pd.DataFrame(rows))
     paths["scans"].append(path)
-    (root / layout.fill(layout.INTAKE_INDEX, site=site)).write_text(json.dumps({"fields": list(IMAGE_FIELDS), "files": files}))
+    index = {"fields": list(IMAGE_FIELDS), "files": files}
+    (root / layout.fill(layout.INTAKE_INDEX, site=site)).write_text(json.dumps(index))
     vials = root / layout.fill(
         layout.PHANTOM_VIALS, site=site, participant="phantom1", session="01", run="1", map="T1map"
     )
