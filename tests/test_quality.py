@@ -352,7 +352,12 @@ def test_names_at_arrival_are_counted_over_the_site():
     ]
     (check,) = quality.check_privacy(rows)
     assert check.verdict == Verdict.WARN
-    assert check.found == "in 18 of 32 files: OperatorsName, PatientBirthDate, PatientName"
+    assert check.found == "in 18 of 32 files: OperatorsName, PatientName, PatientBirthDate"
+
+
+def test_many_elements_are_counted_rather_than_listed():
+    (check,) = quality.check_privacy([arrived(n_named=8, named=" ".join("ABCDEFG"))])
+    assert check.found == "in 8 of 8 files: A, B, C, D, E, … (7 elements)"
 
 
 def test_no_names_no_warning():

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from dicom import small
 from dicom.small import header, write_classic
 from dicom.test_recognize import INVERSIONS, only
 from PIL import Image
@@ -47,6 +48,24 @@ def test_compressed_images_are_the_uncompressed_ones(site, compress):
             np.testing.assert_array_equal(np.flip(image[..., plane], axis=1).T, expected[2 * number + plane])
         sidecar = json.loads((site.bids / name.replace(".nii.gz", ".json")).read_text())
         assert sidecar["ConversionVerified"] is True
+
+
+def test_jpeg_2000_of_12_bits_is_decoded_and_held_against(site, monkeypatch):
+    for name in ("N_ROWS", "N_COLUMNS"):  # the encoder wants room for its resolutions
+        monkeypatch.setattr(small, name, 64)
+    paths = write_classic(site.dicom / "a", header(), INVERSIONS[:3], n_slices=1)
+    expected = [pydicom.dcmread(path).pixel_array for path in paths]
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.compress(JPEG2000Lossless)
+        assert dataset.BitsStored == 12
+        dataset.save_as(path)
+    row = only(site.take_in())
+    assert (row.disposition, row.reason) == ("used", "")
+    for number, name in enumerate(row.files.split("|")):
+        image = np.asarray(nib.load(site.bids / name).dataobj)
+        np.testing.assert_array_equal(np.flip(image[..., 0], axis=1).T, expected[number])
+        assert json.loads((site.bids / name.replace(".nii.gz", ".json")).read_text())["ConversionVerified"] is True
 
 
 #: What dcmtk writes: another implementation than any decoder here.

@@ -152,10 +152,11 @@ def read_images(
     """All files below `source`, from the index where size and time stamp agree; and the entries of the next index.
 
     unpacked : the folder for what comes out of archives; it holds names and dates as the DICOM does
-    rule : which UIDs may be kept; a file that was read under another one is read again
+    rule : which UIDs may be kept; a file that was read under another one is read again; without one, files of the index
+        are as it has them
     without : folders below `source` that hold no DICOM
     """
-    known = index["files"] if index.get("rule", "") == digest_rule(rule) else {}
+    known = index["files"] if rule is None or index.get("rule") == digest_rule(rule) else {}
     entries: dict[str, Any] = {}
     images = []
     for found in _walk_archives(source, known, entries, unpacked, without):
@@ -173,10 +174,8 @@ def read_images(
     return images, entries
 
 
-def digest_rule(rule: UidRule | None) -> str:
+def digest_rule(rule: UidRule) -> str:
     """What the index keeps of a rule: it names nobody."""
-    if rule is None:
-        return ""
     told = f"{rule.keep_dates}:{sorted(rule.phantoms)}"
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 

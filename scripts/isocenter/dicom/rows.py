@@ -143,7 +143,7 @@ def _tell_names(images: Sequence[Image]) -> dict[str, Any]:
     """How many files say who a person is, by which elements, and what their headers warn of."""
     return {
         "n_named": sum(bool(image.names) for image in images),
-        "named": " ".join(sorted({word for image in images for word in image.names.split()})),
+        "named": " ".join(dict.fromkeys(word for image in images for word in image.names.split())),
         "warnings": " ".join(sorted({word for image in images for word in image.warnings.split()})),
     }
 

@@ -7,6 +7,8 @@ from isocenter.quality.check import Check, make_check
 from isocenter.quality.values import as_number, as_text, count_words
 
 Row = dict[str, Any]
+#: Elements that a page has room for.
+MOST_SHOWN = 5
 
 
 def check_privacy(scans: list[Row]) -> list[Check]:
@@ -22,7 +24,8 @@ def check_privacy(scans: list[Row]) -> list[Check]:
         return []
     n_files = sum(_count(row["n_files"]) for row in rows)
     n_named = sum(_count(row.get("n_named")) for row in rows)
-    elements = sorted({word for row in rows for word in as_text(row.get("named")).split()})
+    elements = list(dict.fromkeys(word for row in rows for word in as_text(row.get("named")).split()))
+    shown = ", ".join(elements[:MOST_SHOWN]) + (f", … ({len(elements)} elements)" if len(elements) > MOST_SHOWN else "")
     checks = [
         make_check(
             n_named == 0,
@@ -32,7 +35,7 @@ def check_privacy(scans: list[Row]) -> list[Check]:
             scope="all files of people",
             parameter="names and birth dates",
             expected="in no file",
-            found=f"in {n_named} of {count_words(n_files, 'file')}{': ' if elements else ''}{', '.join(elements)}",
+            found=f"in {n_named} of {count_words(n_files, 'file')}{': ' if shown else ''}{shown}",
             remedy="Turn on de-identification where the images are exported, and tell the trial's data protection "
             "officer; what arrived was left out of all results",
         )
