@@ -75,7 +75,7 @@ def analyze_file(
     unit, scale : str
         Of all values, where the table has no column ``unit``; ``absolute`` or ``log``.
     claims : Path, optional
-        A claims file; without it there is no verdict.
+        A claims file; without it there is no verdict. A table without biomarkers or regions is what the claim is about.
     planned : Path, optional
         A table ``site``, ``n_planned``: runs that should have come.
     pool_fields : bool
@@ -124,6 +124,11 @@ def analyze_file(
     if patients:
         rows["kind"] = rows["kind"].astype(object).fillna("patient") if "kind" in rows.columns else "patient"
     declared = read_document(claims, "claims")["claims"] if claims else []
+    if "roi" not in rows.columns:
+        declared = [claim | {"roi": ""} for claim in declared]
+    about = {claim["biomarker"] for claim in declared}
+    if "biomarker" not in rows.columns and len(about) == 1:
+        rows["biomarker"] = about.pop()
     counts = None
     if planned:
         plan = read_any_table(planned)

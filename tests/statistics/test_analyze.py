@@ -207,3 +207,13 @@ def test_public_trial_through_the_whole_analysis():
     row = analyze_table(table, {"unit": "ms"})["reproducibility"].set_index("coefficient").loc["reproducibility"]
     assert row["estimate"] == pytest.approx(46.979, rel=1e-4)
     assert row["upper95"] == pytest.approx(75.093, rel=1e-4)
+
+
+def test_two_processes_give_the_same_bits_and_tell_how_far_they_are():
+    table = make_measurements(np.random.default_rng(9), rois=("white_matter", "gray_matter", "csf"))
+    told = []
+    one = analyze(table, biomarkers=BIOMARKERS, seed=2)
+    two = analyze(table, biomarkers=BIOMARKERS, seed=2, workers=2, on_progress=lambda *now: told.append(now))
+    for name in one:
+        pd.testing.assert_frame_equal(one[name], two[name], check_exact=True)
+    assert told == [(1, 3), (2, 3), (3, 3)]

@@ -1,4 +1,4 @@
-"""Tables as they come: whatever stands in them, every table is written without a warning, and a verdict has reasons."""
+"""Tables as they come: whatever stands in them, all is written, without a warning, and a verdict has reasons."""
 
 import warnings
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyreadstat
 import pytest
-from trials import simulate_values
+import yaml
+from trials import make_claim, simulate_values
 
 from isocenter.design_command import plan_designs, read_counts
 from isocenter.errors import ConfigError, TableError
@@ -142,6 +143,19 @@ def test_mapping_and_scale_are_checked(tmp_path):
         analyze_file(tmp_path / "t.csv", tmp_path / "out", columns={"value": "c"})
     with pytest.raises(TableError, match="no such table"):
         read_any_table(tmp_path / "nowhere.csv")
+
+
+def test_a_claim_is_about_a_table_without_names(tmp_path):
+    claim = make_claim(delta=30.0)
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim]}))
+    table = simulate_values(np.random.default_rng(2), subjects=10, sites=6)
+    table.to_csv(tmp_path / "table.tsv", sep="\t", index=False)
+    outcome = analyze_file(tmp_path / "table.tsv", tmp_path / "out", claims=tmp_path / "claims.yaml")
+    assert [(row["biomarker"], row["roi"]) for row in outcome.verdicts] == [("T1", "")]
+    assert outcome.verdicts[0]["upper95"] < 30
+    # No phantom was measured, so linearity is open and the verdict with it.
+    assert outcome.verdicts[0]["verdict"] == "indeterminate"
+    assert "no phantom" in outcome.verdicts[0]["reasons"]
 
 
 GRID = {"n_sites": [3, 6], "n_subjects": [5], "n_sessions": [2], "n_repeats": [2]}

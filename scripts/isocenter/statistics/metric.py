@@ -157,6 +157,10 @@ def _code_labels(column: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(recode[codes], categories=order)
 
 
+def _repeat_blank(count: int) -> pd.Categorical:
+    return pd.Categorical.from_codes(np.zeros(count, np.int8), [""])
+
+
 def _say(label: Any) -> str:
     # A column of whole numbers with a gap is read as floats: 1.0 is the label 1.
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
@@ -180,7 +184,8 @@ def check_measurements(table: pd.DataFrame) -> pd.DataFrame:
         )
     table = table.copy(deep=False).reset_index(drop=True)
     for column in (*KEY, *_TEXT):
-        table[column] = _code_labels(table[column]) if column in table.columns else pd.Categorical([""] * len(table))
+        is_given = column in table.columns
+        table[column] = _code_labels(table[column]) if is_given else _repeat_blank(len(table))
     for column in _NUMBERS:
         table[column] = _read_numbers(table, column) if column in table.columns else np.nan
     _check_names(table)
@@ -272,13 +277,15 @@ def list_strata(table: pd.DataFrame, biomarkers: dict[str, dict]) -> Iterator[St
     codes = {name: people[name].cat.codes.to_numpy(np.int64) for name in KEY}
     order = np.lexsort([codes[name] for name in reversed(_ORDER)])
     group = codes["biomarker"] * len(table["roi"].cat.categories) + codes["roi"]
-    sorted_group = group[order]
+    # Sorted once, each stratum is a slice.
+    people, sorted_group = people.iloc[order], group[order]
     starts = np.flatnonzero(np.diff(sorted_group, prepend=-1))
     ends = np.append(starts[1:], len(order))
+    names_of = {name: people[name].cat.categories for name in ("biomarker", "roi")}
     found = {}
     for start, end in zip(starts, ends, strict=True):
-        first = people.iloc[order[start]]
-        found[str(first["biomarker"]), str(first["roi"])] = order[start:end]
+        biomarker, roi = divmod(int(sorted_group[start]), len(names_of["roi"]))
+        found[str(names_of["biomarker"][biomarker]), str(names_of["roi"][roi])] = slice(start, end)
     names = dict.fromkeys(biomarker for biomarker, _ in found)
     for biomarker in [*(n for n in biomarkers if n in names), *sorted(n for n in names if n not in biomarkers)]:
         block = biomarkers.get(biomarker, {})
