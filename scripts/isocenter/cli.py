@@ -100,7 +100,12 @@ def phantom(
     ] = None,
     field_strength: Annotated[float | None, typer.Option(help="Instead of what the headers say, in tesla.")] = None,
     rois: Annotated[
-        Path | None, typer.Option(help="A hand-made file of the vials' places: nothing is searched.")
+        list[str] | None,
+        typer.Option(
+            metavar="FILE or T1=FILE",
+            help="A hand-made file of the vials' places: nothing is searched. Where "
+            "the phantom has several arrays, with the quantity it is for; may be repeated.",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
 ) -> None:

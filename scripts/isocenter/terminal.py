@@ -64,10 +64,14 @@ def show_phantom(outcome) -> None:
     for row in outcome.scans:
         table.add_row(row["time"], row["suffix"], row["disposition"], row["reason"], str(row["n_files"]))
     console.print(table)
-    table = Table(title="Vials against their references", title_justify="left")
-    columns = ("method", "vials used", "mean bias [%]", "rms [%]", "largest [%]", "calibration", "left by it [%]")
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="left" if column in ("method", "calibration") else "right")
+    table = Table(
+        title="Vials against their references", title_justify="left", caption_justify="left",
+        caption="mean, rms and largest bias of the vials used, and what calibration leaves of it (each vial predicted "
+        "from the others), in percent, of fractions in points",
+    )  # fmt: skip
+    for column in ("method", "used", "mean", "rms", "largest", "form", "left"):
+        is_text = column in ("method", "form")
+        table.add_column(column, overflow="fold", justify="left" if is_text else "right", no_wrap=column == "used")
     for row in outcome.rows:
         table.add_row(*row)
     console.print(table)

@@ -201,6 +201,13 @@ def test_command_line(dicom, tmp_path):
     assert again.index.tolist() == [3, 6, 12]
     assert np.allclose(again["voxel_measured"], found.loc[[3, 6, 12], "voxel_measured"], rtol=0.005)
     assert "by a hand-made file" in outcome.files[-1].read_text(encoding="utf-8")
+    options = ["--phantom", "system", "--serial", "130-0093", "--temperature", "20", "--out", str(tmp_path / "typed")]
+    done = CliRunner().invoke(app, ["phantom", str(flat), *options, "--rois", f"T1={drawn}"])
+    assert done.exit_code == 0, done.output
+    typed = pd.read_csv(tmp_path / "typed/vials.tsv", sep="\t").set_index("vial")
+    assert typed["measured"].tolist() == again["measured"].tolist()
+    sources = json.loads((tmp_path / "typed/vials.json").read_text())["SourceHashes"]
+    assert sources["regions.tsv"] == hashlib.sha256(drawn.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
