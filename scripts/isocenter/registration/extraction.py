@@ -81,7 +81,7 @@ def place_outline(head: tuple[np.ndarray, np.ndarray], template: Template, *, se
             for a in (template.image, brain)
         )
         inside = (outline > 0.5) & tissue
-        if np.count_nonzero(inside) < 0.2 * np.count_nonzero(outline > 0.5):
+        if np.count_nonzero(inside) <= 0.2 * np.count_nonzero(outline > 0.5):  # most of it lies in air
             continue
         correlation = float(np.corrcoef(image[inside], placed[inside])[0, 1])
         if correlation > best:
