@@ -236,7 +236,7 @@ def test_transfer_repeats_to_the_bit():
 
 def test_something_that_is_no_head_is_refused(monkeypatch):
     monkeypatch.setattr(template, "OTHER_STARTS", (25.0,))  # one more start is enough here
-    monkeypatch.setattr(extraction, "STARTS", ((0.0, 0.0),))
+    monkeypatch.setattr(extraction, "STARTS", ((0.0, 0.0, 0.0),))
     blocks = np.zeros(SHAPE, np.float32)
     rng = np.random.default_rng(0)
     blocks[10:40, 10:40, 2:10] = rng.uniform(0.1, 1, (30, 30, 8))

@@ -24,11 +24,14 @@ TO_HEAD = (
 RIM = 8.0
 #: What is kept around an outline [mm]: more would let in the marrow of the skull, which is as bright as white matter.
 MARGIN = 2.0
-#: Starts along the head's axis and to its front [mm]: face and neck draw the center of mass down and forward.
-STARTS = ((0.0, 0.0), (30.0, -10.0), (-30.0, 10.0), (55.0, -15.0), (-55.0, 15.0))
-#: A match this good ends the search for a better start.
-GOOD_CORRELATION = 0.7
-#: A brain is so much larger or smaller than the template along an edge [1]; beyond, the match took skin for brain.
+#: Starts: up and to the front [mm], for face and neck draw the center of mass down and forward; nodding [deg].
+STARTS = (
+    (0.0, 0.0, 0.0), (30.0, -10.0, 0.0), (30.0, -10.0, 15.0), (30.0, -10.0, -15.0), (0.0, 0.0, 15.0), (0.0, 0.0, -15.0),
+    (-30.0, 10.0, 0.0), (55.0, -15.0, 0.0),
+)  # fmt: skip
+#: A match this good ends the search for a better start; wrong ones stay below 0.1.
+GOOD_CORRELATION = 0.45
+#: A brain is so much larger or smaller than the template along an edge [1]; else the match took the skin for it.
 PLAUSIBLE_SIZES = (0.75, 1.2)
 
 
@@ -58,12 +61,11 @@ def place_outline(head: tuple[np.ndarray, np.ndarray], template: Template, *, se
     brain = outline_of(template)
     rim = widen(brain, template.affine, RIM)
     tissue = image > 0
-    shift = np.eye(4)
-    shift[:3, 3] = motion.center_of(tissue, affine) - motion.center_of(template.image > 0, template.affine)
+    middle = motion.center_of(template.image > 0, template.affine)
+    away = motion.center_of(tissue, affine) - middle
     best, best_outline = -1.0, None
-    for up, forward in STARTS:
-        start = shift.copy()
-        start[:3, 3] += [0.0, forward, up]
+    for up, forward, nod in STARTS:
+        start = motion.rigid_matrix(away + np.array([0.0, forward, up]), np.radians([nod, 0.0, 0.0]), middle)
         there = start @ template.affine
         try:
             matrix = _match(template.image, there, head, rim, seed)
@@ -79,7 +81,7 @@ def place_outline(head: tuple[np.ndarray, np.ndarray], template: Template, *, se
             for a in (template.image, brain)
         )
         inside = (outline > 0.5) & tissue
-        if np.count_nonzero(inside) < 0.2 * np.count_nonzero(outline > 0.5):
+        if np.count_nonzero(inside) <= 0.2 * np.count_nonzero(outline > 0.5):  # most of it lies in air
             continue
         correlation = float(np.corrcoef(image[inside], placed[inside])[0, 1])
         if correlation > best:

@@ -139,6 +139,8 @@ def _find_within(image, template, folder, seed) -> _Match | None:
     """The template matched to the brain alone, which an affine match cut out of the head; None where it cut nothing."""
     data, affine = image
     outline = place_outline(image, template, seed=seed)
+    if not outline.any():
+        return None
     brain = np.where(widen(outline, affine, MARGIN), data, np.float32(0))
     return _match((brain, affine), template, 0.0, Path(folder, "brain"), seed) if brain.any() else None
 
