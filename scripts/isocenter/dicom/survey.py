@@ -94,9 +94,7 @@ def survey_folders(sources: Sequence[Path], *, on_progress: Callable[[str], None
         survey.scanners = _list_scanners(mr, redactor)
         survey.people = _list_people(mr)
         survey.acquisitions = _list_acquisitions(mr, recognized)
-        survey.rows = [
-            _row(one, recognized[one.uid], teller) for one in sorted(series, key=lambda s: (s.time, s.uid))
-        ]
+        survey.rows = [_row(one, recognized[one.uid], teller) for one in sorted(series, key=lambda s: (s.time, s.uid))]
         survey.rows += [_copy_row(copy, teller) for copy in duplicates]
     return survey
 
