@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from end_to_end.conftest import SMALL
@@ -82,7 +83,7 @@ def remake_regions(directory):
     """Take away a part of the results, so that a run has work of many jobs."""
     folders = "results/sites/*/derivatives/**/"
     for pattern in (f"{folders}*_T1map.nii.gz", f"{folders}*_rois.tsv", "results/trial/*", f"{layout.LOGS}/run.log"):
-        for path in directory.glob(pattern):
+        for path in filter(Path.is_file, directory.glob(pattern)):
             path.unlink()
 
 
