@@ -64,6 +64,9 @@ def _show_exclusions(rows: list[dict[str, str]], limit: int | None) -> None:
         who = " ".join(row[c] for c in ("participant_id", "session", "run", "biomarker") if row[c] not in ("", "n/a"))
         table.add_row(row["site"], who or row["series"], row["stage"], row["reason"], row["action"])
     console.print(table)
+    if any("(file " in row["series"] + row["reason"] for row in rows[:limit]):
+        places = f"{layout.SITES}/<site>/{layout.ARRIVED}"
+        console.print(f"Names of files are withheld; each stands by its code in {places}", soft_wrap=True)
     if limit and len(rows) > limit:
         console.print(f"… and {len(rows) - limit} more in {layout.EXCLUSIONS}")
 
