@@ -8,6 +8,7 @@ import typer
 
 from isocenter import layout
 from isocenter.errors import IsocenterError, explain
+from isocenter.site_cli import check_trial
 from isocenter.terminal import console
 
 Directory = Annotated[
@@ -99,7 +100,7 @@ def lock(
     from isocenter.data_lock import lock_data
     from isocenter.holder import hold_trial
 
-    _check(directory)
+    check_trial(directory)
     with hold_trial(directory, "isocenter lock"):
         folder = lock_data(directory, version, _reason(reason), by)
     console.print(f"Locked as version {version}: {folder}", soft_wrap=True, highlight=False)
@@ -114,7 +115,7 @@ def unlock(
     from isocenter.data_lock import unlock_data
     from isocenter.holder import hold_trial
 
-    _check(directory)
+    check_trial(directory)
     with hold_trial(directory, "isocenter unlock"):
         was = unlock_data(directory, _reason(reason), by)
     kept = layout.fill(layout.LOCKED_VERSION, version=was.version)
@@ -128,22 +129,10 @@ def _decide(directory: Path, what: str):
     from isocenter.holder import hold_trial
     from isocenter.settings import load_settings
 
-    _check(directory)
+    check_trial(directory)
     check_unlocked(directory)
     with hold_trial(directory, what):
         yield load_settings(directory)
-
-
-def _check(directory: Path) -> None:
-    if not (directory / layout.CONFIG).is_file():
-        raise IsocenterError(
-            explain(
-                "This is no trial folder",
-                where=str(directory),
-                expected=layout.CONFIG,
-                remedy="go to the trial's folder, or name it with --directory",
-            )
-        )
 
 
 def _sites(settings, site: str) -> list[str]:

@@ -4,27 +4,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from isocenter.terminal import VERDICT_MARK, console
+from isocenter.terminal import VERDICT_MARK, console, run_progress
 
 
 def add_commands(app: typer.Typer) -> None:
     """Give the command line `stats` and `plan`."""
     app.command()(stats)
     app.command()(plan)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def stats(
@@ -56,7 +44,7 @@ def stats(
     from isocenter.stats_command import analyze_file, read_mapping
 
     mapping = read_mapping(column or [])
-    with _bar() as progress:
+    with run_progress() as progress:
         task = progress.add_task("reading", total=None)
         outcome = analyze_file(
             table, out, columns=mapping, unit=unit, scale=scale, claims=claims, planned=planned,
@@ -102,7 +90,7 @@ def plan(
     """How many participants, sites, sessions and repeats a wanted bound needs: by formula, and by simulated trials."""
     from isocenter.design_command import plan_designs, read_counts
 
-    with _bar() as progress:
+    with run_progress() as progress:
         task = progress.add_task("designs", total=None)
         outcome = plan_designs(
             out,
