@@ -78,13 +78,15 @@ def test_there_is_a_page_for_every_site_metric_and_table(built):
 
 def test_front_pages_say_each_verdict_in_its_own_sentence(built):
     root, _, folder = built
-    rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict", "settle"))
+    rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict", "settle", "reasons"))
     assert set(rows["verdict"]) == {"qualified", "not_qualified", "indeterminate"}
     for page in ("index.html", "statistics.html"):
         front = html.unescape((folder / page).read_text(encoding="utf-8"))
         for _, row in rows.iterrows():
             assert row["sentence"] in front
             assert row["settle"] in front
+            # Why it is not qualified, beside what would settle it.
+            assert row["verdict"] == "qualified" or row["reasons"] in front
         for words in (
             "Precision supports this use.",
             "Precision does not support this use.",

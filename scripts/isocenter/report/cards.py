@@ -79,16 +79,20 @@ def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
 
 
 def verdict_table(cards: list[dict[str, Any]]) -> Table:
-    """One line a primary metric: the verdict, its sentence, and what would settle it."""
+    """One line a primary metric: the verdict, its sentence, why it is not qualified, and what would settle it."""
     rows = [
         [
             Cell(c["metric"].title, href=c["page"]),
             verdict_cell(c["verdict"], href=c["row"]),
             Cell(c["sentence"] or "; ".join(c["contradictions"]) or "The statistics gave no sentence."),
-            Cell(c["settle"] or ("; ".join(c["reasons"]) if c["verdict"] != "qualified" else "–")),
+            Cell("–" if c["verdict"] == "qualified" else _why(c)),
         ]
         for c in cards
     ]
     columns = ["Quantity", "Verdict", "In a sentence", "What would settle it"]
     empty = "No verdict: no change that matters was declared in config/claims.yaml, or nothing could be measured."
     return table_of("verdicts", columns, rows, source="qualification.tsv", empty=empty, is_simple=True)
+
+
+def _why(card: dict[str, Any]) -> str:
+    return ". ".join(part for part in ("; ".join(card["reasons"]), card["settle"]) if part)

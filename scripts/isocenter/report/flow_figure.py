@@ -12,7 +12,7 @@ from isocenter.report.wording import format_number, is_missing, name_roi, plural
 STAGE_WORDS = {
     ("file", "read"): "Files received",
     ("series", "intake"): "Series",
-    ("acquisition", "decide"): "Decisions of people",
+    ("acquisition", "decide"): "Decisions",
     ("acquisition", "align"): "Registration",
     ("acquisition", "fit"): "Fit",
     ("acquisition", "regions"): "Regions",
