@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isocenter import __version__
-from isocenter.status_view import _show_exclusions
+from isocenter.status_view import _show_exclusions, _tell_what
 from isocenter.terminal import console
 
 ISOCENTER = Path(sys.executable).with_name("isocenter")
@@ -58,6 +58,16 @@ def test_stats_without_a_value_column_says_which(tmp_path):
     ended = call("stats", tmp_path / "table.csv", "--out", tmp_path / "out")
     assert ended.returncode == 2
     assert "value" in ended.stderr
+
+
+def test_status_says_which_file_is_meant_and_where_its_name_stands():
+    columns = ("site", "participant_id", "session", "run", "biomarker", "series", "stage", "action", "reason")
+    row = dict.fromkeys(columns, "") | {"site": "siteB", "participant_id": "P01", "session": "02", "stage": "intake"}
+    rows = [row | {"series": "[withheld]/image3 (file 3f9a1c2e)", "reason": "cut off"}, row | {"series": "1.2.3.4"}]
+    with console.capture() as shown:
+        _show_exclusions(rows, None)
+    assert [_tell_what(row) for row in rows] == ["P01 02 [withheld]/image3 (file 3f9a1c2e)", "P01 02"]
+    assert "(such as 3f9a1c2e), says sites/siteB/.arrived.txt" in " ".join(shown.get().split())
 
 
 def test_brackets_in_a_reason_stay():
