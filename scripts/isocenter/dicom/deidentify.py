@@ -78,15 +78,15 @@ class Redactor:
         kept = {text.lower() for text in keep}
         pieces = {piece for value in values for piece in _list_pieces(value)}
         pieces = {piece for piece in pieces if len(piece) >= _shortest(piece) and piece not in kept}
-        longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        self._longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
 
     def redact(self, text: str) -> str:
         """`text` with every identifying piece replaced."""
-        if not self._pattern:
-            return text
         composed = unicodedata.normalize("NFC", text)
-        return self._pattern.sub(BLOT, composed) if self._pattern.search(composed) else text
+        lower = composed.lower()
+        # A comment may hold a book: only what stands in the text becomes part of the pattern.
+        found = [piece for piece in self._longest_first if piece in lower]
+        return re.sub("|".join(map(re.escape, found)), BLOT, composed, flags=re.IGNORECASE) if found else text
 
 
 def _list_pieces(value: str) -> set[str]:
@@ -96,9 +96,8 @@ def _list_pieces(value: str) -> set[str]:
     pieces = {whole, *words}
     for group in whole.split("="):  # of a person's name: in letters, in ideographs, by its sound
         pieces.add("".join(re.split(r"[\W_]+", group)))
-    return pieces | {
-        form for piece in pieces for form in (_without_marks(piece), _without_marks(piece.translate(SPELLED)))
-    }
+    marked = [piece for piece in pieces if not piece.isascii()]
+    return pieces | {_without_marks(form) for piece in marked for form in (piece, piece.translate(SPELLED))}
 
 
 def _without_marks(text: str) -> str:

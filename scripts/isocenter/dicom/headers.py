@@ -185,6 +185,12 @@ def _read_uid(header: Header, keyword: str) -> str:
     return text if UID_PATTERN.fullmatch(text) else ""
 
 
+def _read_syntax(dataset: Dataset) -> str:
+    """The transfer syntax; "" where there is none or something else than digits and dots."""
+    text = read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+    return text if re.fullmatch("[0-9.]{1,64}", text) else ""
+
+
 def _read_dataset(
     relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int, rule: UidRule | None
 ) -> Image | None:
@@ -200,7 +206,7 @@ def _read_dataset(
         patient=digest_patient(read_text(header, "PatientID")),
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
-        syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
+        syntax=_read_syntax(dataset),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
         names=find_names(header),
