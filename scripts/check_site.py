@@ -88,6 +88,7 @@ def check_site(
     ]
 
     tried = tell_tried(series, acquisitions, refused, measured)
+    tried["consoles"] = sorted({(one.manufacturer, one.checked) for one in by_scanner.values() if one.manufacturer})
     answer = quality.build_verdict(description, rules, checks, tried, quality.list_accepted(different))
     write_json(verdict, answer)
     earlier = append_verdict(history, answer, when=when)

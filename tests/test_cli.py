@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from isocenter import __version__
-from isocenter.status_view import _show_exclusions
+from isocenter import __version__, cli
+from isocenter.status_view import _show_exclusions, _tell_what
 from isocenter.terminal import console
 
 ISOCENTER = Path(sys.executable).with_name("isocenter")
@@ -58,6 +58,37 @@ def test_stats_without_a_value_column_says_which(tmp_path):
     ended = call("stats", tmp_path / "table.csv", "--out", tmp_path / "out")
     assert ended.returncode == 2
     assert "value" in ended.stderr
+
+
+def test_a_path_that_cannot_be_is_one_line_and_exit_2(tmp_path):
+    """Exit 1 would be an answer: a crash is none."""
+    (tmp_path / "file").write_text("")
+    ended = call("simulate", tmp_path / "file")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "check the path" in ended.stderr
+
+
+def test_a_fault_of_the_program_is_exit_2_and_says_how_to_report_it(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["isocenter", "status"])
+    monkeypatch.setattr(cli, "check_trial", lambda directory: {}["no such key"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "--debug" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["isocenter", "status", "--debug"])
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+def test_status_says_which_file_is_meant_and_where_its_name_stands():
+    columns = ("site", "participant_id", "session", "run", "biomarker", "series", "stage", "action", "reason")
+    row = dict.fromkeys(columns, "") | {"site": "siteB", "participant_id": "P01", "session": "02", "stage": "intake"}
+    rows = [row | {"series": "[withheld]/image3 (file 3f9a1c2e)", "reason": "cut off"}, row | {"series": "1.2.3.4"}]
+    with console.capture() as shown:
+        _show_exclusions(rows, None)
+    assert [_tell_what(row) for row in rows] == ["P01 02 [withheld]/image3 (file 3f9a1c2e)", "P01 02"]
+    assert "(such as 3f9a1c2e), says sites/siteB/.arrived.txt" in " ".join(shown.get().split())
 
 
 def test_brackets_in_a_reason_stay():

@@ -199,6 +199,30 @@ def test_intake_asks_only_for_what_the_site_can_mend():
     assert asked == "Send the series with its inversion times", "the site reads it"
 
 
+def test_a_damaged_file_is_one_thing_to_change():
+    """The file's own row, its quarantined series and the run that lacks it are one finding, told once."""
+    problem = "The file is truncated"
+    reason = f"2 of 8 files of the series cannot be used: {problem}"
+    rows = [scan(), scan(run="2", disposition="quarantined", reason=reason, action="Send it again")]
+    file = {"series": "[withheld]/image3 (file 3f9a1c2e)", "participant_id": "T01", "session": "01", "reason": problem}
+    exclusions = [
+        {"series": rows[1]["series_uid"], "participant_id": "T01", "session": "01", "reason": reason},
+        file,
+        {**file, "series": "x", "reason": f"{problem} (nor are 1 more files of the same content)"},
+    ]
+    assert len(quality.check_intake(rows, exclusions, LATE)) == 2
+    elsewhere = [{**exclusions[0], "session": "02"}, {**file, "reason": "The file is empty"}]
+    assert len(quality.check_intake(rows, [*exclusions, *elsewhere], LATE)) == 3
+    required = {"title": "T1", "required": True, "severity": "warn", "kinds": [rows[0]["kind"]], "remedy": "r"}
+    checks = [
+        *quality.check_intake(rows, exclusions, LATE),
+        *quality.check_sequences(rows, {"series": {rows[0]["suffix"]: required}}),
+    ]
+    assert {c.id for c in checks if c.verdict != "pass"} == {"unusable_series", "required_series"}
+    (change,) = quality.summarize(checks)
+    assert change["found"] == f"quarantined: {reason}"
+
+
 def test_a_site_without_usable_series_fails():
     checks = quality.check_intake([], [], LATE)
     assert quality.judge(checks) == Verdict.FAIL

@@ -46,6 +46,13 @@ def test_what_a_unit_needs_and_the_header_lacks_leaves_the_sidecars_unit(console
     assert show_value("water_fat_shift", 0.0, "Hz/px", {"ImagingFrequency": 127.7}) == "0 Hz/px"
 
 
+def test_words_are_unchecked_until_an_entry_says_where_they_were_read(consoles):
+    assert {find_console(consoles, maker).checked for maker in ("Siemens", "GE", "Philips")} == {""}
+    (first, *_) = consoles
+    seen = [{**first, "checked": "the Prisma, VE11E, 2026-05-02"}]
+    assert find_console(seen, "Siemens").checked == "the Prisma, VE11E, 2026-05-02"
+
+
 def test_an_entry_for_a_release_goes_before_the_makers_other_one():
     entries = [
         {"manufacturer": "Siemens", "software": "*XA*", "parameters": {"Averages": {"name": "new"}}},

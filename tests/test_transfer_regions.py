@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from simulated_brain import AFFINE, T1, amplitude, fractions, relaxation, structural_scan, template
 
+from isocenter.errors import RegistrationError
 from isocenter.io.nifti import read_labels, write_image
 from isocenter.io.outcome import read_exclusion
 from isocenter.io.tables import read_table, write_table
+from isocenter.site_regions import place_sent
 from isocenter.tissues import TISSUES
 from transfer_labels import BRAIN, transfer_labels
 
@@ -230,6 +232,15 @@ def _write(folder, text):
     path = folder / f"{STEM}_MOLLI_heart.yaml"
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("name", ["=1+1", "<script>alert(1)</script>", "a\x1b[31m", "", "x" * 65])
+def test_a_region_may_not_be_called_anything(tmp_path, name):
+    write_image(tmp_path / f"{STEM}_MOLLI_dseg.nii.gz", np.ones((4, 4, 1), np.uint8), np.diag([3.0, 3, 8, 1]))
+    write_table(tmp_path / f"{STEM}_MOLLI_dseg.tsv", pd.DataFrame({"index": [1], "name": [name]}))
+    sent = sorted(tmp_path.glob("*_dseg.*"))
+    with pytest.raises(RegistrationError, match="no name of a region"):
+        place_sent(sent, "MOLLI", (4, 4, 1), np.diag([3.0, 3, 8, 1]), prefix=STEM, source="site")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,42 @@ def test_an_extra_file_is_named(trial):
     assert found(trial) == [("results/trial/measurements_better.tsv", "extra")]
 
 
+@pytest.mark.parametrize("target", ["copy", "nowhere", "."])
+def test_a_link_in_place_of_a_result_is_named_whatever_it_leads_to(trial, target):
+    (trial / "copy").write_bytes((trial / TABLE).read_bytes())
+    (trial / TABLE).unlink()
+    (trial / TABLE).symlink_to((trial / target).resolve())
+    (finding,) = verify(trial).findings
+    assert (finding.path, finding.what) == (TABLE, "changed")
+    assert "a link, pipe or device in its place" in finding.found
+
+
+def test_a_pipe_in_place_of_a_result_is_named_and_not_waited_for(trial):
+    (trial / TABLE).unlink()
+    os.mkfifo(trial / TABLE)
+    assert found(trial) == [(TABLE, "changed")]
+
+
+def test_links_and_names_of_any_bytes_are_extra(trial):
+    (trial / "results/elsewhere").symlink_to(trial)
+    (trial / "results/nowhere").symlink_to("/nowhere")
+    with open(os.fsencode(trial / "results") + b"/caf\xe9\nx", "wb"):
+        pass
+    assert [what for _, what in found(trial)] == ["extra"] * 3
+    result = CliRunner().invoke(app, ["verify", "-d", str(trial)])
+    assert result.exit_code == 1, result.exception
+    for name in ("elsewhere", "nowhere"):
+        (trial / "results" / name).unlink()
+    result = CliRunner().invoke(app, ["verify", "-d", str(trial), "--accept", "a test"])
+    assert result.exit_code == 0, result.exception
+
+
+def test_a_run_adopts_no_link(trial, monkeypatch):
+    (trial / "results/trial/link.tsv").symlink_to(trial / TABLE)
+    recorded_run.record_run(trial, {}, "1 jobs")
+    assert found(trial) == [("results/trial/link.tsv", "extra")]
+
+
 def test_an_edited_manifest_is_named(trial):
     (trial / TABLE).write_text("value\n1.2\n")
     update_manifest(trial, {}, adopt_all=True)  # whoever hides a change behind a fitting manifest

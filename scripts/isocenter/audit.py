@@ -52,6 +52,11 @@ class Break:
     found: str
 
 
+def _writable(text: str) -> str:
+    """A text in UTF-8: names of files may hold bytes that are none, which are told by their codes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def append_entry(
     directory: Path, kind: str, what: str, *, why: str = "", who: str = "", digests: Mapping[str, str] | None = None
 ) -> Entry:
@@ -86,9 +91,9 @@ def append_entry(
                 number=len(lines) + 1,
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
                 kind=kind,
-                who=who.strip() or user_name(),
-                what=what,
-                why=why.strip(),
+                who=_writable(who.strip() or user_name()),
+                what=_writable(what),
+                why=_writable(why.strip()),
                 version=__version__,
                 digests=dict(digests or {}),
                 previous=_digest(lines[-1]) if lines else NOTHING_BEFORE,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli, stats_cli
-from isocenter.errors import IsocenterError
+from isocenter.errors import IsocenterError, explain
 from isocenter.site_cli import check_trial
 from isocenter.terminal import (
     console,
@@ -290,7 +290,7 @@ for commands in (site_cli, stats_cli, decision_cli, audit_cli, export_cli):
 
 
 def main() -> None:
-    """Entry point: an error that a person can mend is one line, without a traceback."""
+    """Entry point: an error is one line, without a traceback, and exit 2: exit 1 is an answer, and a crash is none."""
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -300,4 +300,16 @@ def main() -> None:
         if debug:
             raise
         errors.print(f"{type(error).__name__}: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception as error:
+        if debug:
+            raise
+        where = getattr(error, "filename", None)
+        remedy = (
+            "check the path, its permissions and the space on its disk"
+            if isinstance(error, OSError)
+            else "this is a fault of the program: report it with what the same command says with --debug"
+        )
+        text = explain(f"{type(error).__name__}: {error}", where=str(where) if where else "", remedy=remedy)
+        errors.print(text, highlight=False, soft_wrap=True)
         sys.exit(2)

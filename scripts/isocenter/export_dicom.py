@@ -19,7 +19,7 @@ import numpy as np
 from isocenter import audit, layout
 from isocenter.dicom.headers import Image
 from isocenter.dicom.index import read_sources
-from isocenter.dicom.originals import Places, find_files, read_identities
+from isocenter.dicom.originals import Places, find_files, read_originals
 from isocenter.entities import RunKey
 from isocenter.errors import DicomError, explain
 from isocenter.export.identity import IDENTIFYING, Identity, pseudonym, real
@@ -177,8 +177,8 @@ class _Exporter:
             if site not in self._places:
                 unpacked = layout.fill(layout.SITE_FOLDER, site=site) / layout.UNPACKED
                 self._places[site] = find_files(self.plan.source(site), unpacked, index)
-            values = read_identities(self._places[site], index, series, IDENTIFYING)
-            identity = real(values)
+            originals = read_originals(self._places[site], index, series, IDENTIFYING)
+            identity = real(originals.values, originals.uids)
             if "StudyInstanceUID" not in identity.values:
                 raise DicomError(explain("The source DICOM names no study", where=job.path.name,
                                          expected="Study Instance UID (0020,000D)"))  # fmt: skip

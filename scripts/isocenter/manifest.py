@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +41,25 @@ Manifest = dict[str, Row]
 
 
 def take_snapshot(directory: Path) -> Snapshot:
-    """Sizes and times of all results; no file is read."""
+    """Sizes and times of all results; no file is read, and no link followed."""
     found: Snapshot = {}
     for folder, folders, names in os.walk(directory / layout.RESULTS):
         inside = Path(folder).relative_to(directory)
         folders[:] = sorted(name for name in folders if (inside / name).as_posix() not in APART)
-        for name in names:
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in [*names, *links]:
             if name != _MARK and not (name.startswith(".") and name.endswith(_PARTIAL)):
-                status = os.stat(os.path.join(folder, name))
+                status = os.lstat(os.path.join(folder, name))
                 found[(inside / name).as_posix()] = (status.st_size, status.st_mtime_ns)
     return dict(sorted(found.items()))
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a path is a file of its own: no link, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def update_manifest(
@@ -69,6 +79,7 @@ def update_manifest(
     else:
         rows = {path: row for path, row in old.items() if path in after or path not in before}
         changed = [path for path, status in after.items() if before.get(path) != status]
+    changed = [path for path in changed if is_plain(directory / path)]  # no run makes links: they stay extra
     for number, path in enumerate(changed, start=1):
         rows[path] = Row(after[path][0], file_digest(directory / path))
         on_progress(number, len(changed))
@@ -88,7 +99,7 @@ def _write_manifest(directory: Path, rows: Manifest) -> Manifest:
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
     writer.writerows([COLUMNS, *((path, row.size, row.sha256) for path, row in manifest.items())])
-    write_bytes(directory / layout.MANIFEST, buffer.getvalue().encode())
+    write_bytes(directory / layout.MANIFEST, buffer.getvalue().encode("utf-8", "surrogateescape"))
     return manifest
 
 
@@ -98,7 +109,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         return {row["path"]: Row(int(row["size"]), row["sha256"]) for row in rows}
     except (ValueError, KeyError, TypeError, csv.Error) as error:

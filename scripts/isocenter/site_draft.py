@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from isocenter import layout
+from isocenter.dataset.names import find_datasets
 from isocenter.dicom.deidentify import FORMULA_STARTS
 from isocenter.dicom.survey import Person, Survey, Surveyed, survey_folders
 from isocenter.documents import read_document, read_rows
@@ -75,6 +76,9 @@ def draft_site(
                 where=", ".join(map(str, sources)),
                 expected="DICOM as the scanner or the picture archive exported it",
                 found=f"{survey.n_files} files, {survey.n_no_dicom} of them no DICOM",
+                remedy="for a BIDS dataset copy sites/_template, and fill it in by hand: source_id is sub-<label>"
+                if any(map(find_datasets, sources))
+                else "name another folder",
             )
         )
     draft = Draft()

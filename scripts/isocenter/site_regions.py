@@ -24,6 +24,8 @@ from isocenter.rois import place_labels
 
 #: What a site may send, by the end of the file's name.
 IMAGE, TABLE, SEGMENTATION, SHAPES, HEART = "_dseg.nii.gz", "_dseg.tsv", "_dseg.dcm", "_shapes.yaml", "_heart.yaml"
+#: What a site may call a region: tables and pages show it.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,63}")
 #: Files that say where regions are; a series has one of them.
 SOURCES = (IMAGE, SEGMENTATION, SHAPES)
 
@@ -138,7 +140,9 @@ def _read(end: str, own: dict[str, Path], shape: tuple[int, int, int], affine: n
     else:
         image, where = read_labels(own[end])
         rows = read_table(own[TABLE], text=("name",), required=("index", "name"))
-        pairs = [(name, image == int(index)) for index, name in rows[["index", "name"]].itertuples(index=False)]
+        pairs = [
+            (_check_name(name), image == int(index)) for index, name in rows[["index", "name"]].itertuples(index=False)
+        ]
     return _unite((name, place_labels(mask, where, shape, affine)) for name, mask in pairs)
 
 
@@ -151,5 +155,29 @@ def _unite(parts: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def name_region(label: str) -> str:
-    """A segment's label as the name of a region: ``Left Ventricle`` is left_ventricle."""
-    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    """A segment's label as the name of a region: ``Left Ventricle`` is left_ventricle.
+
+    Raises RegistrationError for a label without any such letter: regions without a name would become one.
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    if not name:
+        raise RegistrationError(
+            explain("A segment's label gives no name", expected="a label with letters from a to z, or digits",
+                    found=_quote(label), remedy="rename the segment")
+        )  # fmt: skip
+    return name
+
+
+def _check_name(name: str) -> str:
+    """A region's name as a table and a page may hold it."""
+    if not NAME.fullmatch(name):
+        raise RegistrationError(
+            explain("This is no name of a region", where=TABLE, expected="letters, digits, _, - and spaces",
+                    found=_quote(name), remedy="rename it")
+        )  # fmt: skip
+    return name
+
+
+def _quote(text: str) -> str:
+    """A text from outside as a message may quote it."""
+    return repr(text[:40])

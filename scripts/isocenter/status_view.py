@@ -1,5 +1,6 @@
 """What `isocenter status` and the end of a run print: where each site stands, what was left out, the verdicts."""
 
+import re
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -12,6 +13,10 @@ from isocenter.overview import STAGES, list_left_out, read_optional_rows, read_s
 from isocenter.plan import Plan
 from isocenter.runner import read_progress
 from isocenter.terminal import VERDICT_MARK, console
+
+#: What stands for a file whose name is withheld, and for a series.
+CODE, SERIES = re.compile(r"\(file ([0-9a-f]{8})\)"), re.compile(r"[0-9A-Za-z._-]*|n/a")
+STAGE = "intake"
 
 
 def show_status(plan: Plan, limit: int | None) -> None:
@@ -61,14 +66,26 @@ def _show_exclusions(rows: list[dict[str, str]], limit: int | None) -> None:
     for column in ("site", "who", "stage", "reason", "what to do"):
         table.add_column(column, overflow="fold")
     for row in rows[:limit]:
-        who = " ".join(row[c] for c in ("participant_id", "session", "run", "biomarker") if row[c] not in ("", "n/a"))
-        table.add_row(row["site"], who or row["series"], row["stage"], row["reason"], row["action"])
+        table.add_row(row["site"], _tell_what(row), row["stage"], row["reason"], row["action"])
     console.print(table)
-    if any("(file " in row["series"] + row["reason"] for row in rows[:limit]):
-        places = f"{layout.SITES}/<site>/{layout.ARRIVED}"
-        console.print(f"Names of files are withheld; each stands by its code in {places}", soft_wrap=True)
+    withheld = [row for row in rows[:limit] if "(file " in row["series"] + row["reason"]]
+    if withheld:
+        code = CODE.search(withheld[0]["series"] + withheld[0]["reason"])
+        places = [f"{layout.SITES}/{site}/{layout.ARRIVED}" for site in dict.fromkeys(row["site"] for row in withheld)]
+        console.print(
+            "Names of files are withheld here, for they may name a person. Which file a code stands for"
+            f"{f' (such as {code[1]})' if code else ''}, says {', '.join(places)}",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
     if limit and len(rows) > limit:
         console.print(f"… and {len(rows) - limit} more in {layout.EXCLUSIONS}")
+
+
+def _tell_what(row: dict[str, str]) -> str:
+    """Whose scan a row is about, and which file where it is about one."""
+    who = " ".join(row[c] for c in ("participant_id", "session", "run", "biomarker") if row[c] not in ("", "n/a"))
+    is_file = row["stage"] == STAGE and not SERIES.fullmatch(row["series"])
+    return " ".join(filter(None, (who, row["series"] if is_file or not who else "")))
 
 
 def _show_verdicts(rows: list[dict[str, str]]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isocenter import audit, layout
 from isocenter.errors import AuditError, explain
-from isocenter.manifest import read_manifest, take_snapshot
+from isocenter.manifest import is_plain, read_manifest, take_snapshot
 from isocenter.provenance import file_digest
 
 #: What to do about a result, by what is wrong with it.
@@ -71,13 +71,23 @@ def verify(
     for number, (path, row) in enumerate(manifest.items(), start=1):
         if path not in present:
             findings.append(Finding(path, "missing", f"{row.size} bytes, {row.sha256}", "no file", _MEND["missing"]))
-        elif (found := file_digest(directory / path)) != row.sha256:
+        elif (found := _digest_plain(directory / path)) != row.sha256:
             sizes = (f"{size} bytes, {digest}" for size, digest in ((row.size, row.sha256), (present[path][0], found)))
             findings.append(Finding(path, "changed", *sizes, _MEND["changed"]))
         on_progress(number, len(manifest))
     n_entries = (directory / layout.AUDIT_LOG).read_bytes().count(b"\n") if _has_log(directory) else 0
     is_open = (directory / layout.OPEN_RUN).is_file()
     return Verification(len(present), n_entries, audit.read_head(directory), findings, is_open)
+
+
+def _digest_plain(path: Path) -> str:
+    """SHA-256 of a file, or why there is none: a link may lead anywhere, and a pipe has no end."""
+    if not is_plain(path):
+        return "a link, pipe or device in its place"
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 def _has_log(directory: Path) -> bool:

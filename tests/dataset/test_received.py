@@ -86,7 +86,7 @@ def test_a_second_run_writes_nothing_and_a_removed_image_leaves_nothing(sent):
 def test_sessions_by_date_and_runs_by_number(sent):
     for ses, date in (("late", "2025-03-24"), ("x", "2025-03-10")):
         for run in ("2", "10"):
-            write_recovery(sent.dicom, ses=ses, run=run)
+            write_recovery(sent.dicom, ses=ses, run=run, t1=float(run) + len(ses))
         rows = [
             f"anat/sub-01_ses-{ses}_run-{run}_inv-{k + 1}_IRT1.nii.gz\t{date}T1{run[0]}:00:00"
             for run in ("2", "10") for k in range(len(TIMES))

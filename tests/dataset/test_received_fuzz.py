@@ -47,7 +47,9 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.dictionaries(KEYS, JSON, max_size=5))
 def test_only_values_of_the_right_kind_are_taken_from_any_sidecar(tmp_path, content):
     name = parse_name("sub-1/anat/sub-1_IRT1.nii.gz")
@@ -64,7 +66,9 @@ def test_only_values_of_the_right_kind_are_taken_from_any_sidecar(tmp_path, cont
         assert values.get(key, "").isprintable()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.binary(max_size=200))
 def test_any_bytes_for_a_sidecar_are_a_reason(tmp_path, content):
     name = parse_name("sub-1/anat/sub-1_IRT1.nii.gz")

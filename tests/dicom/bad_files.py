@@ -80,6 +80,11 @@ def page_with_a_script(site, paths):
     (site.dicom / "index.html").write_text("<script>alert(1)</script>")
 
 
+@case("An archive of a kind that is not unpacked", is_used=True)
+def archive_of_another_kind(site, paths):
+    (site.dicom / "sent.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+
+
 @case("no DICOM file", is_used=True)
 def photograph(site, paths):
     (site.dicom / "photo.jpg").write_bytes(b"\xff\xd8\xff" + bytes(300))

@@ -45,7 +45,11 @@ enter_alike(
 enter_alike(
     "repetition_time_{}",
     r"\(0018,0080\)",
-    {"negative": {"RepetitionTime": "-4500"}, "of_a_year": {"RepetitionTime": "3.2e10"}},
+    {
+        "negative": {"RepetitionTime": "-4500"},
+        "of_a_year": {"RepetitionTime": "3.2e10"},
+        "zero": {"RepetitionTime": "0"},
+    },
 )
 enter_alike("flip_angle_{}", r"\(0018,1314\)", {"gigantic": {"FlipAngle": "1e9"}, "negative": {"FlipAngle": "-90"}})
 enter_alike(
@@ -75,7 +79,12 @@ enter_alike(
 enter_alike(
     "slope_{}",
     r"\(0028,1053\)",
-    {"gigantic": {"RescaleSlope": "1e300", "RescaleIntercept": "0"}},
+    {
+        "gigantic": {"RescaleSlope": "1e300", "RescaleIntercept": "0"},
+        "zero": {"RescaleSlope": "0", "RescaleIntercept": "0"},
+        "too_small_for_a_float": {"RescaleSlope": "1e-400", "RescaleIntercept": "0"},
+        "negative": {"RescaleSlope": "-1", "RescaleIntercept": "0"},
+    },
 )
 enter_alike("field_{}", r"\(0018,0087\)", {"gigantic": {"MagneticFieldStrength": "30000"}})
 enter_alike("rows_{}", "should hold|size", {"gigantic": {"Rows": 65535, "Columns": 65535}, "zero": {"Rows": 0}})
@@ -109,6 +118,39 @@ def echo_time_is_text(site, paths):
 def echo_time_is_not_finite(site, paths):
     set_elements(paths[0], EchoTime="1234")
     swap_bytes(paths[0], b"\x18\x00\x81\x00DS\x04\x001234", b"\x18\x00\x81\x00DS\x04\x00nan ")
+
+
+enter_alike("repetition_time_{}", "no echo comes after", {"in_seconds": {"RepetitionTime": "4.5"}})
+
+
+@case(r"Inversion Time \(0018,0082\) is 0.0001 s")
+def inversion_time_in_seconds(site, paths):
+    for number, path in enumerate(paths):
+        time = ("0.1", "0.4", "1.1", "2.5")[number // 2]
+        set_elements(path, ScanningSequence=["SE", "IR"], InversionTime=time, EchoTime="7")
+
+
+@case("one value in all of its pixels")
+def black_images(site, paths):
+    for path in paths:
+        set_elements(path, PixelData=bytes(2 * N_ROWS * N_COLUMNS))
+
+
+@case("pixels are floats")
+def pixels_of_floats(site, paths):
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        del dataset.PixelData
+        dataset.BitsAllocated = 32
+        dataset.add_new((0x7FE0, 0x0008), "OF", bytes(4 * N_ROWS * N_COLUMNS))
+        dataset.save_as(path)
+
+
+@case(r"\(2005,100E\) is missing")
+def philips_scaling_without_the_private_element(site, paths):
+    for number, path in enumerate(paths):
+        slope = f"{1.25 + number // 2 / 10}"
+        set_elements(path, Manufacturer="Philips Medical Systems", RescaleSlope=slope, RescaleIntercept="0")
 
 
 @case(r"\(0018,0082\)")

@@ -8,11 +8,13 @@ import zipfile
 
 import pydicom
 import pytest
+from dicom.bad_inputs import claim_syntax
 from dicom.seeded import BIRTH, DATE, EPOCH, Seeds, find_words
 from dicom.small import header, write_classic, write_enhanced
 from dicom.test_recognize import ECHOES, INVERSIONS, TIMES
 
-from isocenter.dicom.deidentify import PathTeller, tell_uid, uid_of_digest
+from isocenter.dicom.deidentify import BLOT, PathTeller, Redactor, tell_uid, uid_of_digest
+from isocenter.dicom.privacy import UidRule
 from isocenter.io.tables import read_table
 
 DATES = {"study date": DATE, "study date, ISO": "2031-04-17", "birth date": BIRTH, "epoch": EPOCH[:6]}
@@ -104,6 +106,42 @@ def test_technical_texts_stay_but_for_the_name(seeded):
     assert '"DeviceSerialNumber": "777"' in text
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("Wang^XiaoDong=王^小東", "王小東", "[]"),
+        ("王^小東", "線圈 王", "線圈 []"),
+        ("김^철수", "철수 head", "[] head"),
+        ("Иванов^Пётр", "катушка ИВАНОВ", "катушка []"),
+        ("Müller^Jörg", "coil of MUELLER", "coil of []"),
+        ("Müller^Jörg", "Muller8", "[]8"),
+        ("Müller^Jörg", "Mu\u0308ller", "[]"),
+        ("Van der Berg^Anna", "vanderberganna", "[]"),
+        ("O'Brien^Sean", "OBriensean", "[]"),
+        ("Quill-Feather^Zeb", "QUILL_FEATHER", "[]_[]"),
+    ],
+)
+def test_a_name_in_any_script_or_spelling_is_blotted_out(name, text, told):
+    assert Redactor([name]).redact(text).replace(BLOT, "[]") == told
+
+
+def test_technical_words_are_not_taken_for_names():
+    words = "Head_32 HEA;HEP IR_OB *se2d1 E11C Ingenia Elition X"
+    assert Redactor(["Li^An", "Ö", "", "^", "X^Y"]).redact(words) == words
+
+
+def test_a_name_in_a_code_is_not_told(site):
+    """Codes of the header that a reason repeats: the words of Image Type, the modality, a transfer syntax."""
+    for number, elements in enumerate(
+        ({"ImageType": ["DERIVED", "QUILLFEATHER", "M"]}, {"Modality": "QUILLFEATHER"}, {"ImageType": ["ORIGINAL"]})
+    ):
+        for path in write_classic(site.dicom / str(number), header(f"s{number}", **elements), INVERSIONS):
+            if number == 2:
+                claim_syntax(path, "1.2.Quillfeather")
+    site.take_in()
+    assert find_words(site.folder / "results", {"name": "Quillfeather"}) == []
+
+
 def test_names_left_at_arrival_are_counted(seeded):
     _, _, table = seeded
     row = table[(table.suffix == "IRT1") & (table.disposition == "used")].iloc[0]
@@ -140,6 +178,24 @@ def test_plain_paths_are_told_as_they_are(path):
 @pytest.mark.parametrize("path", ["=1+1", "-2", "@x", "+3"])
 def test_a_told_path_is_no_formula(path):
     assert PathTeller().tell(path)[0] not in "=+-@"
+
+
+@pytest.mark.parametrize(
+    ("tail", "is_told"),
+    [("20250309235959123", False), ("4.20250311", False), ("20259999", True), ("120250309", True), ("2025030", True),
+     ("18991231", True), ("2.20250417101500", False)],
+)  # fmt: skip
+def test_a_uid_that_begins_a_part_with_any_date_is_told_by_its_digest(tail, is_told):
+    """The days before and after count too: a study is registered before it is scanned, and archived afterwards."""
+    uid = f"1.3.12.2.1107.5.2.43.{tail}"
+    told = UidRule().tell(uid, {"StudyDate": "", "AcquisitionDateTime": "20250310101500.000"})
+    assert told == (uid if is_told else uid_of_digest(uid))
+    assert UidRule(keep_dates=True).tell(uid, {}) == uid
+
+
+def test_a_date_that_only_a_date_and_time_tells_is_sought_anywhere_in_a_uid():
+    uid = "1.2.840.99.7720250310"
+    assert UidRule().tell(uid, {"AcquisitionDateTime": "20250310101500.000"}) == uid_of_digest(uid)
 
 
 def test_uids_and_dates_of_phantoms_stay_and_those_of_people_with_their_dates_where_config_keeps_them(site):

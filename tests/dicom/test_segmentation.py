@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from isocenter.dicom.segmentation import read_segmentation
-from isocenter.errors import DicomError
+from isocenter.errors import DicomError, RegistrationError
 from isocenter.site_regions import name_region
 
 FOLDER = Path(__file__).parent / "segmentations"
@@ -59,6 +59,21 @@ def test_a_slice_off_the_grid_is_refused(tmp_path):
     data.save_as(tmp_path / "bent.dcm")
     with pytest.raises(DicomError, match="no common grid"):
         read_segmentation(tmp_path / "bent.dcm")
+
+
+def test_a_label_does_not_name_the_patient(tmp_path):
+    data = pydicom.dcmread(FOLDER / "binary.dcm")
+    data.PatientName = "Quillfeather^Zebulon"
+    data.SegmentSequence[0].SegmentLabel = "Quillfeather, lesion 2"
+    data.save_as(tmp_path / "named.dcm")
+    segments, _ = read_segmentation(tmp_path / "named.dcm")
+    assert name_region(segments[0][0]) == "withheld_lesion_2"
+
+
+@pytest.mark.parametrize("label", ["左心室", "", "---", "Желудочек"])
+def test_labels_without_a_latin_letter_are_refused_and_not_made_one_region(label):
+    with pytest.raises(RegistrationError, match="gives no name"):
+        name_region(label)
 
 
 def test_what_is_no_segmentation_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 from dicom.small import header, write_classic
 
 from describe_derivatives import describe_derivatives
@@ -27,14 +28,20 @@ SITE_YAML = "site: alpha\nsource: dicom\nscanners:\n  - {id: scanner1, serial: '
 REGIONS = ("white_matter", "gray_matter")
 
 
-def make_trial(folder: Path) -> None:
-    """Write the trial into `folder`, which must be the working folder: paths of results are relative to it."""
+def make_trial(folder: Path, *, has_dated_uids: bool = False) -> None:
+    """Write the trial into `folder`, which must be the working folder: paths of results are relative to it.
+
+    has_dated_uids : whether the scanner built UIDs of the date, as several do
+    """
     shutil.copytree(REPOSITORY / "config", folder / "config")
     site = folder / layout.fill(layout.SITE_FOLDER, site="alpha")
     site.mkdir(parents=True)
     (site / "site.yaml").write_text(SITE_YAML)
     (site / "participants.tsv").write_text("participant_id\tkind\tsource_id\nP01\tpatient\tPAT-0042\n")
     write_classic(site / "dicom", header(), [{"InversionTime": time} for time in TIMES], n_slices=3)
+    if has_dated_uids:
+        for path in (site / "dicom").iterdir():
+            _date_uids(path)
     paths = {
         name: layout.fill(pattern, site="alpha")
         for name, pattern in {
@@ -52,6 +59,17 @@ def make_trial(folder: Path) -> None:
     top = {name: layout.fill(pattern, site="alpha") for name, pattern in layout.DERIVATIVES_TOP.items()}
     describe_derivatives(paths["scans"], **top, site="alpha", maps=["T1map", "T2map"])
     audit.append_entry(folder, "run", "1 jobs")
+
+
+def _date_uids(path: Path) -> None:
+    dataset = pydicom.dcmread(path)
+    for number, keyword in enumerate(
+        ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+    ):
+        tail = int(dataset.InstanceNumber) if keyword == "SOPInstanceUID" else 0
+        setattr(dataset, keyword, f"1.2.840.99.{number}.{dataset.StudyDate}.101500.{tail}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path)
 
 
 def _write_maps(raw: list[Path]) -> ParameterMap:

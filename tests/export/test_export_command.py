@@ -140,6 +140,27 @@ def test_identifiers_come_back_on_request_and_are_recorded(trial):
     assert not any(word in json.dumps(entry.what) for word in IDENTIFYING)
 
 
+def test_uids_that_hold_a_date_come_back_too(tmp_path, monkeypatch):
+    """Results tell such UIDs by their digests: objects with identifiers refer to the scans that the archive has."""
+    (tmp_path / "trial").mkdir()
+    monkeypatch.chdir(tmp_path / "trial")
+    make_trial(tmp_path / "trial", has_dated_uids=True)
+    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in Path("sites/alpha/dicom").iterdir()]
+    index = Path(layout.fill(layout.INTAKE_INDEX, site="alpha")).read_text()
+    assert "1.2.840.99" not in index
+    assert export("--to", "sr").exit_code == 0
+    assert not any(b"1.2.840.99" in path.read_bytes() for path in Path("../out").rglob("*.dcm"))
+    shutil.rmtree("../out")
+    assert export("--to", "sr", "--with-identifiers", "a test").exit_code == 0
+    data = read("_T1map.dcm")
+    assert {ref.ReferencedSOPInstanceUID for ref in data.SourceImageSequence} == {one.SOPInstanceUID for one in files}
+    assert {one.SeriesInstanceUID for one in data.ReferencedSeriesSequence} >= {files[0].SeriesInstanceUID}
+    for name in ("_T1map.dcm", "_desc-T1map_dseg.dcm"):
+        assert read(name).FrameOfReferenceUID == files[0].FrameOfReferenceUID
+        assert read(name).StudyInstanceUID == files[0].StudyInstanceUID
+    assert files[0].SOPInstanceUID in texts(read("_measurements.dcm"))
+
+
 def test_identifiers_need_a_reason(trial):
     assert "has no reason" in fail(AuditError, "--to", "sr", "--with-identifiers", " ")
     assert not Path("../out").exists()

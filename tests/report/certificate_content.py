@@ -18,6 +18,7 @@ TRIED = {
     "series_received": 212, "series_used": 204, "series_quarantined": 3, "series_ignored": 5, "rows_left_out": 9,
     "acquisitions": 34, "participants": 6, "sessions": 11, "phantom_sessions": 2,
     "software": ["27\\LX\\MR Software release:DV26.0_R05"], "isocenter": "0.1.0",
+    "consoles": [["GE", ""], ["Siemens", "the Prisma of siteB, VE11E, 2026-05-02"]],
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def make_checks(n_wrong: int, text: str = "") -> list:
 def make_answer(n_wrong: int, text: str = "") -> dict:
     """What ``verdict.json`` would hold."""
     site = {**SITE, "title": text, "site": "siteB"} if text else SITE
-    tried = {**TRIED, "software": [text]} if text else TRIED
+    tried = {**TRIED, "software": [text], "consoles": [["GE", text]]} if text else TRIED
     accepted = [
         {"series": "MESE", "check": "repetition_time", "bounds": {"minimum": 1.9}, "reason": text or "SAR limit"}
     ]

@@ -75,6 +75,12 @@ def test_text_from_outside_is_text(pages):
     assert "{{ 7 * 7 }}" in text, "no template is made of what a header says"
 
 
+def test_it_says_whether_anybody_saw_the_consoles_words(pages):
+    text = pages["some"].read_text()
+    assert "GE: from general knowledge, not checked at a console" in text
+    assert "Siemens: read at the Prisma of siteB, VE11E, 2026-05-02" in text
+
+
 def test_it_says_verdict_changes_and_history(pages):
     some, much = (re.sub(r"\s+", " ", pages[name].read_text(encoding="utf-8")) for name in ("some", "much"))
     assert "This site cannot be used yet" in some

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from isocenter.dataset.acquisitions import Received, Volume, read_voxels, recognize_received
-from isocenter.dataset.names import DESCRIPTION, Name, is_image, parse_name
+from isocenter.dataset.copies import Sent, describe_content, judge_copies
+from isocenter.dataset.names import DESCRIPTION, Dataset, Name, is_image, parse_name
 from isocenter.dataset.sessions import number_sessions, read_times
+from isocenter.dicom.arrivals import DIGITS, Arrivals
 from isocenter.dicom.bids import name_phase, name_volumes, place_series
 from isocenter.dicom.deidentify import PathTeller, digest_path
 from isocenter.dicom.people import Roster
@@ -34,7 +36,10 @@ TOP = (DESCRIPTION, "README", "README.md", "README.txt", "README.rst", "CHANGES"
 
 @dataclass
 class Placed:
-    """An acquisition with where it belongs; place.participant is "" where the site's table names nobody."""
+    """An acquisition with where it belongs; place.participant is "" where the site's table names nobody.
+
+    replaced : contents that stood under the same names in an earlier run, and are gone
+    """
 
     root: Path
     uid: str
@@ -45,11 +50,11 @@ class Placed:
     files: tuple[str, ...] = ()
     scanner: str = ""
     advice: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 def place_datasets(
-    roots: Iterable[Path],
-    source: Path,
+    datasets: Iterable[Dataset],
     site: dict[str, Any],
     roster: Roster,
     result: Intake,
@@ -63,18 +68,19 @@ def place_datasets(
     people : participants whose DICOM arrived; other parameters are those of `dicom.intake.take_in`
     """
     placed: list[Placed] = []
-    for root in roots:
-        below = root.relative_to(source).as_posix().removeprefix(".")
-        names, strays = _sort_files(root)
+    for dataset in datasets:
+        names, strays = _sort_files(dataset.root)
         for found in strays:
-            path = f"{below}/{found.relative}".lstrip("/")
+            path = dataset.locate(found.relative)
             result.exclusions.append(exclusion_row(site["site"], {}, teller.tell(path), found.problem, found.action))
         for files in _group(names):
-            path = f"{below}/{files[0].relative}".lstrip("/")
+            path = dataset.locate(files[0].relative)
             uid = f"bids-{digest_path(path)[:16]}"
             teller.paths[uid] = path
-            placed.append(Placed(root, uid, recognize_received(root, files, frozenset(needed))))
-    _find_places(placed, roster, people)
+            placed.append(Placed(dataset.root, uid, recognize_received(dataset.root, files, frozenset(needed))))
+    _find_people(placed, roster, people)
+    copies = _find_copies(placed, result.index)
+    _find_sessions([one for one in placed if one.place.participant not in people], copies, roster)
     _number_runs(placed)
     return placed
 
@@ -89,6 +95,16 @@ def enter_datasets(
         row = _row(one, site, dates)
         result.scans.append(row)
         if row["disposition"] != Disposition.USED:
+            result.exclusions.append(exclusion_row(site["site"], row, one.uid, row["reason"], row["action"]))
+        if one.replaced:
+            row = row | {
+                "disposition": str(Disposition.IGNORED),
+                "reason": f"Superseded: other images or values stood under these names before (SHA-256 "
+                f"{', '.join(one.replaced)})",
+                "action": "Nothing: the corrected images are used",
+                "files": "",
+            }
+            result.scans.append(row)
             result.exclusions.append(exclusion_row(site["site"], row, one.uid, row["reason"], row["action"]))
     return {one.received.kind for one in placed if one.files}
 
@@ -124,13 +140,11 @@ def _group(names: list[Name]) -> list[list[Name]]:
     return list(groups.values())
 
 
-def _find_places(placed: list[Placed], roster: Roster, people: Collection[str]) -> None:
-    """Participant, session and time of each; who is named in no row is quarantined where it would be used.
+def _find_people(placed: list[Placed], roster: Roster, people: Collection[str]) -> None:
+    """The participant of each; who is named in no row is quarantined where it would be used.
 
     So is whoever's DICOM arrived too: sessions of both could be numbered together by their dates alone.
     """
-    times: dict[tuple, dict[str, datetime.datetime]] = {}
-    starts: dict[str, datetime.datetime | None] = {}
     for one in placed:
         name = one.received.names[0]
         found = roster.find(f"sub-{name.get('sub')}") or roster.find(name.get("sub"))
@@ -149,18 +163,48 @@ def _find_places(placed: list[Placed], roster: Roster, people: Collection[str]) 
                 "Add the subject to participants.tsv (participant_id, kind, and its BIDS label as source_id), or "
                 "remove the images if they are not part of the trial",
             )
+
+
+def _find_copies(placed: list[Placed], index: dict[str, Any]) -> set[str]:
+    """The acquisitions that repeat another or were corrected by it, by UID; `index` keeps what came when."""
+    arrivals = Arrivals.from_index({"arrived": index.get("received")})
+    usable = [one for one in placed if one.received.outcome.disposition is Disposition.USED]
+    contents = {one.uid: describe_content(one.uid, one.root, one.received) for one in usable}
+    arrivals.note(list(contents.values()))
+    index["received"] = arrivals.known
+    present = {content.sha256[:DIGITS] for content in contents.values()}
+    judge_copies(
+        [Sent(one.uid, one.place.participant, one.received, contents[one.uid]) for one in usable],
+        arrivals,
+    )
+    for one in usable:
+        gone = [digits for digits in arrivals.replaced([contents[one.uid]]) if digits not in present]
+        one.replaced = tuple(gone) if one.received.outcome.disposition is Disposition.USED else ()
+    return {one.uid for one in usable if one.received.outcome.disposition is Disposition.IGNORED}
+
+
+def _find_sessions(placed: list[Placed], copies: Collection[str], roster: Roster) -> None:
+    """Session, day and time of each whose participant is known; copies make no session of their own."""
+    times: dict[tuple, dict[str, datetime.datetime]] = {}
+    starts: dict[str, datetime.datetime | None] = {}
+    stays = [one for one in placed if one.place.participant]
+    for one in stays:
+        name = one.received.names[0]
         key = (one.root, name.get("sub"), name.get("ses"))
         if key not in times:
             times[key] = read_times(one.root, name)
         known = [times[key][n.relative] for n in one.received.names if n.relative in times[key]]
         starts[one.uid] = min(known, default=None)
-    stays = [one for one in placed if one.place.participant and one.place.participant not in people]
-    numbered = number_sessions(
-        ((one.place.participant, _label(one), starts[one.uid].date() if starts[one.uid] else None) for one in stays),
-        roster,
+    visits = (
+        (one.place.participant, _label(one), starts[one.uid].date() if starts[one.uid] else None)
+        for one in stays
+        if one.uid not in copies
     )
+    numbered = number_sessions(visits, roster)
     for one in stays:
-        visit = numbered[one.place.participant, _label(one)]
+        visit = numbered.get((one.place.participant, _label(one)))
+        if visit is None:
+            continue
         one.place.session, one.place.day, one.place.date = visit.session, visit.day, visit.date
         start = starts[one.uid]
         if start is not None:

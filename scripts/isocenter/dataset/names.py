@@ -18,6 +18,18 @@ _NIFTI = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """A BIDS dataset: the folder to read it from, and its path below the site's source; "" for the source itself."""
+
+    root: Path
+    below: str
+
+    def locate(self, relative: str) -> str:
+        """A path below the dataset as one below the source."""
+        return f"{self.below}/{relative}".lstrip("/")
+
+
+@dataclass(frozen=True)
 class Name:
     """A file of a dataset by its entities. suffix : BIDS' own; kind : that of `SUFFIXES`, "" when it has none here."""
 
@@ -49,7 +61,7 @@ class Name:
         return (*shared, ("kind", self.kind or self.suffix))
 
 
-def find_datasets(source: Path) -> list[Path]:
+def find_datasets(source: Path) -> list[Dataset]:
     """The topmost folders below `source` (itself included) that are BIDS datasets, by description or by content."""
     waiting, found = [source], []
     while waiting:
@@ -62,7 +74,7 @@ def find_datasets(source: Path) -> list[Path]:
         except OSError:  # the walk over the files says so
             continue
         waiting += [child for child in children if not child.name.startswith(".")]
-    return sorted(found)
+    return [Dataset(root, root.relative_to(source).as_posix().removeprefix(".")) for root in sorted(found)]
 
 
 def is_dataset(folder: Path) -> bool:

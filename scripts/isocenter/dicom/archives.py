@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 from isocenter.dicom.walk import COPY_INSTEAD, Found, is_junk_path
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+#: Images and tables of BIDS that are compressed one by one: no archives.
+COMPRESSED_FILES = (".nii.gz", ".tsv.gz")
 OTHER_ENDINGS = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tbz2", ".txz")
 #: Files that systems never make of themselves stay far below: entries, bytes in all, times the size of the archive
 #: (images seldom shrink by more than ten), and what is unpacked whatever the ratio.
@@ -75,7 +77,13 @@ def expand(found: Found, known: list[Any] | None, folder: Path) -> tuple[list[Fo
         return [Found(found.path, found.relative, 0, 0, contents.refusal, SEND_ANEW)], entry
     stamp = int(digest[:12], 16)  # what stands in an archive is as old as its content says
     files = [
-        Found(path := place / f"{number:06d}", f"{found.relative}/{name}", path.stat().st_size, stamp)
+        Found(
+            path := place / f"{number:06d}",
+            f"{found.relative}/{name}",
+            path.stat().st_size,
+            stamp,
+            archive=found.relative,
+        )
         for name, number in contents.files
     ]
     return files + _tell_problems(found, contents.problems), entry
@@ -104,6 +112,7 @@ def _tell_problems(found: Found, problems: list[tuple[str, str]]) -> list[Found]
             0,
             problem + (f" (nor are {len(alike) - 1} more entries of the archive)" if len(alike) > 1 else ""),
             COPY_INSTEAD,
+            archive=found.relative,
         )
         for problem, alike in names.items()
     ]
@@ -241,6 +250,8 @@ def _judge_name(name: str) -> str:
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or not parts[0] or ":" in parts[0] or "\0" in name:
         return "An entry of an archive whose name leads out of it was not unpacked"
+    if name.lower().endswith(COMPRESSED_FILES):
+        return ""
     if is_archive(name) or name.lower().endswith(OTHER_ENDINGS):
         return "An archive within an archive was not unpacked"
     return ""

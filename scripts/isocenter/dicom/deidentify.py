@@ -7,11 +7,17 @@ a table that stays with the site's DICOM.
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: Shorter pieces of a name would blot out half of every text.
 SHORTEST_PIECE = 3
+#: From here on characters are ideographs, kana and hangul, of which one or two make a name.
+FIRST_IDEOGRAPH = 0x2E80
+#: How letters with marks are spelled where there are none.
+SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae", "œ": "oe", "ß": "ss",
+                         "ł": "l", "đ": "d", "ð": "d", "þ": "th"})  # fmt: skip
 #: What a spreadsheet takes for the start of a formula.
 FORMULA_STARTS = ("=", "+", "-", "@")
 BLOT = "[withheld]"
@@ -70,17 +76,37 @@ class Redactor:
 
     def __init__(self, values: Iterable[str], *, keep: Iterable[str] = ()):
         kept = {text.lower() for text in keep}
-        pieces = set()
-        for value in values:
-            pieces.add(value.lower())
-            pieces |= {piece.lower() for piece in re.split(r"[^0-9A-Za-zÀ-ɏ]+", value)}
-        pieces = {piece for piece in pieces if len(piece) >= SHORTEST_PIECE and piece not in kept}
-        longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
+        pieces = {piece for value in values for piece in _list_pieces(value)}
+        pieces = {piece for piece in pieces if len(piece) >= _shortest(piece) and piece not in kept}
+        self._longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
 
     def redact(self, text: str) -> str:
         """`text` with every identifying piece replaced."""
-        return self._pattern.sub(BLOT, text) if self._pattern else text
+        composed = unicodedata.normalize("NFC", text)
+        lower = composed.lower()
+        # A comment may hold a book: only what stands in the text becomes part of the pattern.
+        found = [piece for piece in self._longest_first if piece in lower]
+        return re.sub("|".join(map(re.escape, found)), BLOT, composed, flags=re.IGNORECASE) if found else text
+
+
+def _list_pieces(value: str) -> set[str]:
+    """A value whole, in its words, and its words run together; each also as people write it without marks."""
+    whole = unicodedata.normalize("NFC", value).lower()
+    words = re.split(r"[\W_]+", whole)
+    pieces = {whole, *words}
+    for group in whole.split("="):  # of a person's name: in letters, in ideographs, by its sound
+        pieces.add("".join(re.split(r"[\W_]+", group)))
+    marked = [piece for piece in pieces if not piece.isascii()]
+    return pieces | {_without_marks(form) for piece in marked for form in (piece, piece.translate(SPELLED))}
+
+
+def _without_marks(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def _shortest(piece: str) -> int:
+    """How long a piece must be to be blotted out: one ideograph is a name, one letter is none."""
+    return 1 if piece and ord(piece[0]) >= FIRST_IDEOGRAPH else SHORTEST_PIECE
 
 
 def tell_uid(uid: str, identifying: Iterable[str]) -> str:

@@ -58,6 +58,10 @@ TRACE_WORDS = frozenset({"TRACEW", "TRACE", "ISOTROPIC"})
 FIELD_MAP_NAME = re.compile(r"(^|[^a-z])fm[23]d\d", re.IGNORECASE)
 #: Computed from diffusion images, and no trace of them.
 DIFFUSION_MAP_WORDS = frozenset({"ADC", "FA", "EADC", "EXPADC"})
+#: Characters of a code string.
+LONGEST_CODE = 16
+#: Of a text with several values.
+LONGEST_TEXT = 512
 #: Elements that only a scan in step with the heart has.
 HEART_ELEMENTS = ("NominalInterval", "HeartRate", "LowRRValue", "HighRRValue")
 
@@ -88,6 +92,7 @@ class Description:
     is_3d: bool
     serial: str
     field_strength: float | None
+    has_scale: bool = True
     sidecar: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,18 +103,19 @@ def describe_series(path: Path) -> Description:
         header: Header = next(enhanced.iterate_frames(dataset)) if enhanced.is_enhanced(dataset) else dataset
         vendor = find_vendor(header)
         sequence = set(read_words(header, "ScanningSequence"))
+        redactor = Redactor(find_personal(header))
         name = read_text(header, "SequenceName") or read_text(header, "PulseSequenceName")
         echo_kind = read_text(header, "EchoPulseSequence").upper()
         is_named_only = not sequence and not echo_kind
         return Description(
-            modality=read_text(header, "Modality"),
+            modality=redactor.redact(_plain(read_text(header, "Modality")))[:LONGEST_CODE],
             vendor=vendor,
             date=_read_date(header),
             patient_id=read_text(header, "PatientID"),
             names=tuple(filter(None, (read_text(header, key) for key in ("SeriesDescription", "ProtocolName")))),
             identifying=tuple(sorted(find_identifying(dataset))),
             image_type=read_words(header, "ImageType"),
-            derivation=vendor.read_derivation(header),
+            derivation=redactor.redact(_plain(vendor.read_derivation(header))),
             is_inversion="IR" in sequence
             or "IR" in read_words(header, "ScanOptions")
             or read_text(header, "InversionRecovery").upper() == "YES"
@@ -126,7 +132,8 @@ def describe_series(path: Path) -> Description:
             is_3d=read_text(header, "MRAcquisitionType").upper() == "3D",
             serial=read_text(header, "DeviceSerialNumber"),
             field_strength=read_number(header, "MagneticFieldStrength"),
-            sidecar=_without_names(_read_sidecar(header, vendor), header),
+            has_scale=vendor.scale_key in vendor.read_scaling(header).source,
+            sidecar=_without_names(_read_sidecar(header, vendor), redactor),
         )
 
 
@@ -139,7 +146,7 @@ def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
     for key, keyword in TEXTS.items():
         text = read_text(header, keyword)
         if text:
-            sidecar[key] = text
+            sidecar[key] = _plain(text)
     for key, keyword in NUMBERS.items():
         number = read_number(header, keyword)
         if number is not None:
@@ -149,16 +156,20 @@ def _read_sidecar(header: Header, vendor: Vendor) -> dict[str, Any]:
         sidecar["FrequencyEncodingSteps"] = samples
     words = read_words(header, "ImageType")
     if words:
-        sidecar["ImageType"] = list(words)
+        sidecar["ImageType"] = [_plain(word) for word in words]
     return sidecar | vendor.read_details(header)
 
 
-def _without_names(sidecar: dict[str, Any], header: Header) -> dict[str, Any]:
+def _plain(text: str) -> str:
+    """A text of a header as pages, tables and terminals may show it: printable, and not endless."""
+    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_TEXT]
+
+
+def _without_names(sidecar: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     """The record with every name of the header blotted out of its texts: people type into any field.
 
     The serial number stays: it tells the scanner, and where phantoms are named after it, no person.
     """
-    redactor = Redactor(find_personal(header))
     told = {}
     for key, value in sidecar.items():
         if isinstance(value, str) and key not in ("DeviceSerialNumber", "Modality"):

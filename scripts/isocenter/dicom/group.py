@@ -1,6 +1,7 @@
 """Files become series: by Series Instance UID, each image once, damaged ones set apart."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from isocenter.dicom.arrivals import Arrivals
 from isocenter.dicom.describe import Description, describe_series
@@ -48,6 +49,23 @@ class Series:
     def warnings(self) -> set[str]:
         """Words of `privacy.WARNINGS` that any of its headers gives."""
         return {word for image in [*self.images, *self.damaged] for word in image.warnings.split()}
+
+    @property
+    def n_missing(self) -> int:
+        """How many images a transfer seems to have lost; 0 where numbers of images do not tell.
+
+        Instance Number (0020,0013) counts the images of a series. A gap is told unless all steps are equal (every
+        second image was a phase) or more than half would be missing (numbers that hold an echo or a slice).
+        """
+        files = [*self.images, *self.damaged]
+        numbers = sorted({image.number for image in files if image.number > 0})
+        if len(numbers) != len(files) or any(image.n_frames > 1 for image in files):
+            return 0
+        steps = {after - before for before, after in pairwise(numbers)}
+        gaps = numbers[-1] - numbers[0] + 1 - len(numbers) if len(steps) > 1 else 0
+        announced = {image.announced for image in files}
+        short = max(announced) - len(files) if len(announced) == 1 else 0
+        return max((n for n in (gaps, short) if n < len(files)), default=0)
 
     def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
         """The planes that show one component (magnitude by default), in the order of the files.

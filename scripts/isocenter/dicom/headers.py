@@ -17,10 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
+from isocenter.dicom.archives import COMPRESSED_FILES, OTHER_ENDINGS, SEND_ANEW
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
 from isocenter.dicom.pixels import Cut, PixelReport, is_lossy, report_pixels, stored_ceiling, summarize
-from isocenter.dicom.privacy import UidRule, find_names, find_warnings
+from isocenter.dicom.privacy import UidRule, as_day, find_names, find_warnings
 from isocenter.dicom.values import Header, read_clock, read_number, read_numbers, read_text
 from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
@@ -37,6 +38,8 @@ DEFLATED = re.compile(rb"\x02\x00\x10\x00UI..1\.2\.840\.10008\.1\.2\.1\.99", re.
 SEND_UNCOMPRESSED = "Send it again uncompressed (Explicit VR Little Endian, 1.2.840.10008.1.2.1)"
 #: Digits and dots by the standard; de-identified files have letters too. What could be a path or formula is none.
 UID_PATTERN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+#: Seconds.
+DAY = 86_400.0
 LEAVE_OUT = "Nothing, if it belongs to no series; otherwise send the image again as DICOM"
 
 
@@ -82,6 +85,7 @@ class Image:
     sop_class : UID; sop_uid, series_uid, frame_of_reference : UIDs as results may hold them, "" where there is none;
     names : the elements that still say who a person is; warnings : words of `privacy.WARNINGS`; is_lossy : whether
     compression changed the values of pixels
+    number, announced : Instance Number and Images in Acquisition; 0 where the header is silent
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
 
@@ -106,6 +110,8 @@ class Image:
     names: str = ""
     warnings: str = ""
     is_lossy: bool = False
+    number: int = 0
+    announced: int = 0
     frames: list[Frame] = field(default_factory=list)
     path: Path = Path()
 
@@ -153,6 +159,8 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     try:
         dataset, offset = read_header(found.path, blob)
     except ValueError:
+        if found.relative.lower().endswith(OTHER_ENDINGS) and not found.relative.lower().endswith(COMPRESSED_FILES):
+            return Image(found.relative, digest, "An archive of a kind that is not unpacked", SEND_ANEW)
         return Image(found.relative, digest, "This is no DICOM file", LEAVE_OUT)
     except DicomError as error:
         return Image(found.relative, digest, str(error), SEND_UNCOMPRESSED)
@@ -177,6 +185,12 @@ def _read_uid(header: Header, keyword: str) -> str:
     return text if UID_PATTERN.fullmatch(text) else ""
 
 
+def _read_syntax(dataset: Dataset) -> str:
+    """The transfer syntax; "" where there is none or something else than digits and dots."""
+    text = read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+    return text if re.fullmatch("[0-9.]{1,64}", text) else ""
+
+
 def _read_dataset(
     relative: str, digest: str, dataset: Dataset, blob: bytes, offset: int, rule: UidRule | None
 ) -> Image | None:
@@ -192,12 +206,14 @@ def _read_dataset(
         patient=digest_patient(read_text(header, "PatientID")),
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
-        syntax=read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID"),
+        syntax=_read_syntax(dataset),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
         names=find_names(header),
         warnings=find_warnings(header),
         is_lossy=is_lossy(header, read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")),
+        number=int(read_number(header, "InstanceNumber") or 0),
+        announced=int(read_number(header, "ImagesInAcquisition") or 0),
     )
     if not image.series_uid or not image.sop_uid:
         missing = "Series Instance UID (0020,000E)" if not image.series_uid else "SOP Instance UID (0008,0018)"
@@ -316,6 +332,9 @@ def _seconds(header: Header, keyword: str) -> float | None:
 
 
 def _read_time(header: Header) -> float:
-    """Time of day of the acquisition [s after midnight]; 0 when no element tells."""
+    """Time of day of the acquisition [s after the midnight before the study]; 0 when no element tells."""
     keywords = ("AcquisitionTime", "AcquisitionDateTime", "SeriesTime", "ContentTime", "StudyTime")
-    return read_clock(header, keywords) or 0.0
+    begin = as_day(read_text(header, "StudyDate"))
+    acquired = as_day(read_text(header, "AcquisitionDate") or read_text(header, "AcquisitionDateTime"))
+    is_past_midnight = begin is not None and acquired is not None and (acquired - begin).days == 1
+    return (read_clock(header, keywords) or 0.0) + (DAY if is_past_midnight else 0.0)

@@ -7,7 +7,7 @@ their ID, and it holds no date.
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def read_index(path: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         return empty
     if index.get("code") != empty["code"]:  # what arrived when does not depend on the code
-        return {**empty, **{key: index[key] for key in ("arrived",) if key in index}}
+        return {**empty, **{key: index[key] for key in ("arrived", "received") if key in index}}
     return index
 
 
@@ -156,10 +156,41 @@ def read_images(
         are as it has them
     without : folders below `source` that hold no DICOM
     """
+    files, entries = list_files(source, index, unpacked, without)
+    images, read = read_files(files, index, rule)
+    return images, entries | read
+
+
+def list_files(
+    source: Path, index: dict[str, Any], unpacked: Path, without: Collection[Path] = ()
+) -> tuple[list[Found], dict[str, Any]]:
+    """All files below `source`, those of archives too; and what the next index keeps of the archives.
+
+    unpacked, without : as for :func:`read_images`
+    """
+    files: list[Found] = []
+    entries: dict[str, Any] = {}
+    digests = set()
+    for found in walk_tree(source, without):
+        if found.problem or not is_archive(found.relative):
+            files.append(found)
+            continue
+        key = f"{ARCHIVE}{_key(found)}"
+        inner, entries[key] = expand(found, index["files"].get(key), unpacked)
+        digests.add(entries[key][2])
+        files += inner
+    remove_others(unpacked, digests)
+    return files, entries
+
+
+def read_files(
+    files: Iterable[Found], index: dict[str, Any], rule: UidRule | None = None
+) -> tuple[list[Image], dict[str, Any]]:
+    """The images among `files`, and the entries of the next index; `rule` as for :func:`read_images`."""
     known = index["files"] if rule is None or index.get("rule") == digest_rule(rule) else {}
     entries: dict[str, Any] = {}
     images = []
-    for found in _walk_archives(source, known, entries, unpacked, without):
+    for found in files:
         key = _key(found)
         entry = known.get(key)
         if entry and entry[:2] == [found.size, found.mtime_ns]:
@@ -178,21 +209,6 @@ def digest_rule(rule: UidRule) -> str:
     """What the index keeps of a rule: it names nobody."""
     told = f"{rule.keep_dates}:{sorted(rule.phantoms)}"
     return hashlib.sha256(told.encode()).hexdigest()[:12]
-
-
-def _walk_archives(
-    source: Path, known: dict, entries: dict, unpacked: Path, without: Collection[Path]
-) -> Iterator[Found]:
-    digests = set()
-    for found in walk_tree(source, without):
-        if found.problem or not is_archive(found.relative):
-            yield found
-            continue
-        key = f"{ARCHIVE}{_key(found)}"
-        files, entries[key] = expand(found, known.get(key), unpacked)
-        digests.add(entries[key][2])
-        yield from files
-    remove_others(unpacked, digests)
 
 
 def _key(found: Found) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from isocenter.dataset.archived import take_datasets
 from isocenter.dataset.arrive import enter_datasets, place_datasets
 from isocenter.dataset.names import find_datasets
 from isocenter.dicom.arrivals import Arrivals
@@ -15,7 +16,7 @@ from isocenter.dicom.deidentify import PathTeller
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
 from isocenter.dicom.group import Series, group_series
 from isocenter.dicom.headers import Image
-from isocenter.dicom.index import IMAGE_FIELDS, digest_rule, read_images
+from isocenter.dicom.index import IMAGE_FIELDS, digest_rule, list_files, read_files
 from isocenter.dicom.people import Roster
 from isocenter.dicom.privacy import UidRule
 from isocenter.dicom.recognize import NOT_NEEDED, Recognition, recognize_all
@@ -60,13 +61,15 @@ def take_in(
     """
     rule = UidRule(roster.phantoms(), keep_dates=dates == "keep")
     datasets = find_datasets(source.resolve())
-    images, entries = read_images(source, index, unpacked, rule, without=datasets)
+    files, entries = list_files(source, index, unpacked, without=[dataset.root for dataset in datasets])
+    archived, files = take_datasets(files)
+    images, read = read_files(files, index, rule)
     arrivals = Arrivals.from_index(index)
     arrivals.note(images)
     series, duplicates, strays = group_series(images, arrivals)
     teller = PathTeller()
     kept = {"rule": digest_rule(rule), "arrived": arrivals.known, "fields": list(IMAGE_FIELDS)}
-    kept |= {"files": entries, "volumes": {}}
+    kept |= {"files": entries | read, "volumes": {}}
     result = Intake(index={**index, **kept}, paths=teller.paths)
     recognized = recognize_all(series, suffixes, site.get("series") or ())
     copies = find_copies(series, arrivals)
@@ -75,7 +78,7 @@ def take_in(
     places = _find_places(series, recognized, roster)
     people = {place.participant for place in places.values()}
     received = place_datasets(
-        datasets, source.resolve(), site, roster, result, teller, needed=suffixes, people=people - {""}
+        [*datasets, *archived], site, roster, result, teller, needed=suffixes, people=people - {""}
     )
     if by_date:
         everything = [*places.values(), *(one.place for one in received)]

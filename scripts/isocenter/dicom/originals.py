@@ -2,18 +2,22 @@
 
 import hashlib
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
 
-from isocenter.dicom.headers import read_header
+from isocenter.dicom.headers import Image, read_header
 from isocenter.dicom.index import list_images, read_images
 from isocenter.dicom.values import read_text
 from isocenter.errors import DicomError, explain
 
 BRING_BACK = "bring the site's DICOM back as it was at intake, or run intake again (isocenter run) and then export"
 
+#: Field of an indexed image: the element that its UID stands in.
+UIDS = {"sop_uid": "SOPInstanceUID", "series_uid": "SeriesInstanceUID", "frame_of_reference": "FrameOfReferenceUID"}
 
 #: Where each file lies, by the SHA-256 that intake recorded: UIDs of the index may be told otherwise than in the file.
 Places = dict[str, Path]
@@ -34,12 +38,23 @@ def find_files(source: Path, unpacked: Path, index: dict[str, Any]) -> Places:
     return {image.sha256: image.path for image in read_images(source, index, unpacked)[0]}
 
 
-def read_identities(
-    places: Places, index: dict[str, Any], series: Collection[str], keywords: Iterable[str]
-) -> dict[str, str]:
-    """The values of `keywords` that the source DICOM of some series agrees upon; absent and empty ones left out.
+@dataclass(frozen=True)
+class Originals:
+    """What the source DICOM of some series says. values : by keyword, absent and empty ones left out.
 
-    places : from :func:`find_files`; index : the intake's; series : UIDs
+    uids : the UIDs of images, series and frames of reference as the index tells them, to what the files have
+    """
+
+    values: dict[str, str]
+    uids: dict[str, str]
+
+
+def read_originals(
+    places: Places, index: dict[str, Any], series: Collection[str], keywords: Iterable[str]
+) -> Originals:
+    """The values of `keywords` that the source DICOM of some series agrees upon, and its UIDs.
+
+    places : from :func:`find_files`; index : the intake's; series : UIDs as the index tells them
 
     Raises
     ------
@@ -47,7 +62,9 @@ def read_identities(
         When a file is missing, is not what intake read (SHA-256), or the files name different persons or studies.
     """
     found: dict[str, str] | None = None
-    for sop, digest in _list_recorded(index, series):
+    uids: dict[str, str] = {}
+    for image in _list_recorded(index, series):
+        sop, digest = image.sop_uid, image.sha256
         blob = _read(places.get(digest))
         now = "no such file" if blob is None else hashlib.sha256(blob).hexdigest()
         if now != digest:
@@ -55,7 +72,8 @@ def read_identities(
                 explain("A source DICOM file is not what intake read", where=f"instance {sop}",
                         expected=f"SHA-256 {digest}", found=now, remedy=BRING_BACK)
             )  # fmt: skip
-        values = _read_values(blob, keywords)
+        header = _read_header(blob)
+        values = {keyword: value for keyword in keywords if (value := read_text(header, keyword))}
         if found is not None and values != found:
             differing = sorted(key for key in {*found, *values} if found.get(key) != values.get(key))
             raise DicomError(
@@ -64,22 +82,23 @@ def read_identities(
                         remedy="correct the headers at the site, and run intake again")
             )  # fmt: skip
         found = values
+        uids |= {getattr(image, name): read_text(header, keyword) for name, keyword in UIDS.items()}
     if not found:
         raise DicomError(
             explain("The intake's index holds none of the series", found=", ".join(sorted(series)), remedy=BRING_BACK)
         )
-    return found
+    uids.pop("", None)
+    return Originals(found, uids)
 
 
-def _list_recorded(index: dict[str, Any], series: Collection[str]) -> list[tuple[str, str]]:
-    return sorted({(i.sop_uid, i.sha256) for i in list_images(index) if i.series_uid in series and not i.problem})
+def _list_recorded(index: dict[str, Any], series: Collection[str]) -> list[Image]:
+    recorded = {(i.sop_uid, i.sha256): i for i in list_images(index) if i.series_uid in series and not i.problem}
+    return [recorded[key] for key in sorted(recorded)]
 
 
-def _read_values(blob: bytes, keywords: Iterable[str]) -> dict[str, str]:
+def _read_header(blob: bytes) -> Dataset:
     with disable_value_validation():
-        header, _ = read_header(Path(), blob)  # the very bytes that were hashed
-        values = {keyword: read_text(header, keyword) for keyword in keywords}
-    return {keyword: value for keyword, value in values.items() if value}
+        return read_header(Path(), blob)[0]  # the very bytes that were hashed
 
 
 def _read(path: Path | None) -> bytes | None:

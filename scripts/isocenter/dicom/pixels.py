@@ -1,5 +1,6 @@
 """Are the pixels of a file all there, and what do they hold: found from its bytes, without decoding an image."""
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pydicom.uid import UID
 from isocenter.dicom.values import Header, read_text
 
 PIXEL_DATA = (0x7FE0, 0x0010)
+FLOAT_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
 #: A length that is not known beforehand: compressed pixel data, up to a delimiter.
 UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Pixels are decompressed in memory: no more than this [bytes], and no more times their size unless they are small.
@@ -62,13 +64,16 @@ def report_pixels(blob: bytes, offset: int, dataset: Dataset, n_frames: int, cut
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
     if syntax and syntax.type != "Transfer Syntax":
-        return PixelReport(f"Transfer Syntax (0002,0010) is {syntax[:64]}, which DICOM does not know", action=UNPACKED)
+        found = syntax if re.fullmatch("[0-9.]{1,64}", syntax) else "no UID"
+        return PixelReport(f"Transfer Syntax (0002,0010) is {found}, which DICOM does not know", action=UNPACKED)
     said = f"Transfer Syntax (0002,0010) says {syntax} ({syntax.name})" if syntax else ""
     if syntax and dataset.original_encoding[0] != syntax.is_implicit_VR:
         return PixelReport(f"{said}, and the elements are written in another", action=UNPACKED)
     is_implicit = bool(syntax is None or syntax.is_implicit_VR)
     order = ">" if syntax is not None and not syntax.is_little_endian else "<"
     head = blob[offset : offset + 12]
+    if len(head) >= 8 and struct.unpack(order + "HH", head[:4]) in FLOAT_PIXELS:
+        return PixelReport("The pixels are floats (7FE0,0008), (7FE0,0009): computed, and no scanner's image")
     if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != PIXEL_DATA:
         return PixelReport("The file is truncated: its header is there, its pixel data (7FE0,0010) is not")
     if is_implicit:

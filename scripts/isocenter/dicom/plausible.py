@@ -8,8 +8,9 @@ ASK_ABOUT_VALUES = "Send the series again as the scanner made it; values are nev
 #: Field of a frame: its element, the least and the largest value that a scan of a body or phantom may have, its unit.
 RANGES = {
     "echo_time": ("Echo Time (0018,0081)", 0.0, 10.0, "s"),
-    "repetition_time": ("Repetition Time (0018,0080)", 0.0, 120.0, "s"),
-    "inversion_time": ("Inversion Time (0018,0082)", 0.0, 60.0, "s"),
+    "repetition_time": ("Repetition Time (0018,0080)", 1e-5, 120.0, "s"),
+    # From the middle of a pulse that itself takes longer: a shorter one is seconds where milliseconds belong.
+    "inversion_time": ("Inversion Time (0018,0082)", 2e-3, 60.0, "s"),
     "flip_angle": ("Flip Angle (0018,1314)", 0.0, 360.0, "deg"),
     "b_value": ("Diffusion b-value (0018,9087)", 0.0, 1e5, "s/mm²"),
     "slope": ("Rescale Slope (0028,1053), or the vendor's own", -1e9, 1e9, ""),
@@ -28,6 +29,9 @@ def find_absurdity(series: Series) -> str:
     field = series.description.field_strength
     if field is not None and not FIELD[0] <= field <= FIELD[1]:
         return f"Magnetic Field Strength (0018,0087) is {field:g} T"
+    extremes = {(f.minimum, f.maximum) for image in series.images for f in image.frames}
+    if extremes and all(least is not None and least == largest for least, largest in extremes):
+        return "Each image holds one value in all of its pixels: there is no signal"
     serials = {image.serial for image in series.images}
     if len(serials) > 1:
         return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
@@ -61,6 +65,13 @@ def _judge_frame(frame: Frame) -> str:
         value = getattr(frame, name)
         if value is not None and not least <= value <= largest:
             return f"{element} is {value:g} {unit}".strip()
+    if frame.component == "M" and not frame.slope > 0:
+        return f"Rescale Slope (0028,1053), or the vendor's own, is {frame.slope:g}: a magnitude has no sign"
+    if frame.echo_time and frame.repetition_time and frame.echo_time >= frame.repetition_time:
+        return (
+            f"Echo Time (0018,0081) is {frame.echo_time:g} s, and Repetition Time (0018,0080) "
+            f"{frame.repetition_time:g} s: no echo comes after the next excitation"
+        )
     if frame.spacing and not all(SPACING[0] <= step <= SPACING[1] for step in frame.spacing):
         return f"Pixel Spacing (0028,0030) is {frame.spacing[0]:g} × {frame.spacing[1]:g} mm"
     if frame.orientation and not _is_frame_of_axes(frame.orientation):

@@ -32,11 +32,17 @@ IDENTIFYING = (
 )  # fmt: skip
 #: Elements whose value could stand in a text that a scanner writes by itself: of persons, not of places.
 PERSONAL = (*NAMING, "PatientID", "AccessionNumber", "AdmissionID")
-DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate", "InstanceCreationDate")
+DATES = (
+    "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate", "InstanceCreationDate",
+    "AcquisitionDateTime", "PerformedProcedureStepStartDate", "ScheduledProcedureStepStartDate",
+)  # fmt: skip
 #: What anonymizers leave instead of a name.
 NOBODY = re.compile(r"(anon|anonymous|anonymi[sz]ed|de-?identified|removed|none|unknown|phantom|test|x+|0+)?[\d^ _.-]*")
 #: Days of birth that anonymizers write.
 NO_BIRTHDAYS = ("19000101", "18000101")
+#: A part of a UID that begins with a date of the years that MR scanners have been built in, as most of them write it:
+#: it need not be a date of the header, for studies are registered the day before and archived the day after.
+_DATED = re.compile(r"(?:^|\.)((?:19[89]|20[0-9])\d{5})")
 #: A UID may hold the time as seconds since 1970.
 _EPOCH = re.compile(r"(?:^|\.)(\d{10})(?=\.|$)")
 _DAY = 86_400
@@ -62,7 +68,8 @@ class UidRule:
         if self.keep_dates:
             return tell_uid(uid, values)
         days = {day for key in DATES if (day := as_day(read_text(header, key)))}
-        if any(_is_time_of(uid, day) for day in days):
+        is_dated = any(as_day(digits) for digits in _DATED.findall(uid))
+        if is_dated or any(_is_time_of(uid, day) for day in days):
             return uid_of_digest(uid)
         # One vendor writes the year with two digits.
         return tell_uid(uid, values | {day.strftime(form) for day in days for form in ("%Y%m%d", "%y%m%d")})

@@ -135,16 +135,16 @@ def scan_row(
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(one.time),
         "calibration_day": place.calibration_day,
-        **_tell_names([*one.images, *one.damaged]),
+        **_tell_names([*one.images, *one.damaged], "gaps" if is_used and one.n_missing else ""),
     }
 
 
-def _tell_names(images: Sequence[Image]) -> dict[str, Any]:
-    """How many files say who a person is, by which elements, and what their headers warn of."""
+def _tell_names(images: Sequence[Image], warning: str = "") -> dict[str, Any]:
+    """How many files say who a person is, by which elements, and what they, or their series, warn of."""
     return {
         "n_named": sum(bool(image.names) for image in images),
         "named": " ".join(dict.fromkeys(word for image in images for word in image.names.split())),
-        "warnings": " ".join(sorted({word for image in images for word in image.warnings.split()})),
+        "warnings": " ".join(sorted({*warning.split(), *(word for i in images for word in i.warnings.split())})),
     }
 
 
@@ -212,6 +212,6 @@ def exclusion_row(site: str, row: dict[str, Any], series: str, reason: str, acti
 
 
 def tell_clock(seconds: float) -> str:
-    """A time of day [s after midnight] as HH:MM:SS."""
+    """A time of day [s after midnight] as HH:MM:SS; after the next one it begins again."""
     whole = int(seconds)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{whole // 3600 % 24:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -6,6 +6,8 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from isocenter.dicom.deidentify import Redactor
+from isocenter.dicom.privacy import find_personal
 from isocenter.errors import DicomError, explain
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -20,8 +22,9 @@ def read_segmentation(path: Path) -> tuple[list[tuple[str, np.ndarray]], np.ndar
 
     Returns
     -------
-    Pairs of the segment's label and (x, y, z) booleans; (4, 4) affine, voxel to RAS+ mm. Slices that the object leaves
-    out are empty. Fractional segments are taken from half of their largest value on.
+    Pairs of the segment's label, without what names the object's patient, and (x, y, z) booleans; (4, 4) affine, voxel
+    to RAS+ mm. Slices that the object leaves out are empty. Fractional segments are taken from half of their largest
+    value on.
 
     Raises
     ------
@@ -48,7 +51,8 @@ def read_segmentation(path: Path) -> tuple[list[tuple[str, np.ndarray]], np.ndar
     shape = (frames.shape[2], frames.shape[1], depth)
     is_label_map = data.SegmentationType == "LABELMAP"
     half = 0.5 * int(data.get("MaximumFractionalValue", 1)) if data.SegmentationType == "FRACTIONAL" else 0.5
-    labels = {int(one.SegmentNumber): str(one.SegmentLabel) for one in data.SegmentSequence}
+    redactor = Redactor(find_personal(data))  # people name a lesion after the patient
+    labels = {int(one.SegmentNumber): redactor.redact(str(one.SegmentLabel)) for one in data.SegmentSequence}
     if is_label_map:  # a label map names its background too
         labels.pop(int(data.get("PixelPaddingValue", 0)), None)
     masks = {number: np.zeros(shape, bool) for number in labels}

@@ -18,6 +18,7 @@ VALUE_DIGITS = 6
 GAP_TOLERANCE, GAP_SHARE = 0.1, 0.02
 #: Seconds.
 DAY = 86_400.0
+SEND_PRIVATE = "Send the series again with its private elements"
 SEND_WHOLE = "Send the series again whole from the scanner or the picture archive"
 
 
@@ -256,11 +257,33 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     if disorder:
         one.reject(Disposition.QUARANTINED, disorder, SEND_WHOLE)
         return
+    n_missing = sum(series.n_missing for series in one.used)
+    if n_missing and not one.note:
+        one.note = (
+            f"Used, but {n_missing} images seem to be missing: Instance Number (0020,0013) has gaps, or Images in "
+            "Acquisition (0020,1002) tells more"
+        )
+    unscaled = _find_unscaled(one, [m for members in volumes.values() for m in members])
+    if unscaled:
+        one.reject(Disposition.QUARANTINED, unscaled, SEND_PRIVATE)
+        return
     one.volumes = {value: sorted(volumes[value], key=slice_position) for value in sorted(volumes)}
     unread = {m.image.syntax for members in volumes.values() for m in members if m.frame.total is None}
     if unread and not one.note:
         names = ", ".join(map(name_syntax, sorted(unread)))
         one.note = f"Converted without a second look at the pixels: no decoder here for transfer syntax {names}"
+
+
+def _find_unscaled(one: AcquisitionSet, members: list[Member]) -> str:
+    """Why volumes of a set are not in one unit: scaled each for itself, without the element that undoes it."""
+    lacking = [s for s in one.used if s.description.vendor.scale_key and not s.description.has_scale]
+    slopes = {(m.frame.display_slope, m.frame.display_intercept) for m in members}
+    if lacking and len(slopes) > 1:
+        return (
+            f"The volumes of the set are scaled differently, and {lacking[0].description.vendor.scale_key} is missing: "
+            "their values cannot be compared"
+        )
+    return ""
 
 
 def find_disorder(volume: list[Member], members: list[Member]) -> str:

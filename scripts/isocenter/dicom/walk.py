@@ -21,6 +21,7 @@ class Found:
     """One file: where it is, and its path below the source folder with forward slashes.
 
     problem, action : why it is not read, and what to do about it; "" when it is
+    archive : the path of the archive that it came in; then `relative` says archive.zip/entry, and `path` is a number
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Found:
     mtime_ns: int
     problem: str = ""
     action: str = ""
+    archive: str = ""
 
 
 def walk_tree(root: Path, without: Collection[Path] = ()) -> Iterator[Found]:

@@ -36,14 +36,18 @@ METHOD = "Isocenter: of the source header only geometry; UIDs hashed"
 
 @dataclass(frozen=True)
 class Identity:
-    """Patient and study of an object. values : by keyword of `IDENTIFYING`; is_real : from the source DICOM."""
+    """Patient and study of an object. values : by keyword of `IDENTIFYING`; is_real : from the source DICOM.
+
+    uids : UIDs as the index tells them, to those of the source; the index tells one that holds a date by its digest
+    """
 
     values: Mapping[str, str] = field(default_factory=dict)
     is_real: bool = False
+    uids: Mapping[str, str] = field(default_factory=dict)
 
-    def uid(self, original: str) -> str:
-        """The UID by which an object refers to an original one."""
-        return original if self.is_real else make_uid("original", original)
+    def uid(self, told: str) -> str:
+        """The UID by which an object refers to one of the index."""
+        return self.uids.get(told, told) if self.is_real else make_uid("original", told)
 
     def put(self, dataset: Dataset) -> None:
         """Write patient and study into a dataset; text is UTF-8."""
@@ -68,13 +72,16 @@ def pseudonym(site: str, participant: str, session: str) -> Identity:
     )
 
 
-def real(values: Mapping[str, str]) -> Identity:
-    """The patient as the source has it; of what is no value of its element (a damaged date) nothing is taken over."""
+def real(values: Mapping[str, str], uids: Mapping[str, str] | None = None) -> Identity:
+    """The patient as the source has it; of what is no value of its element (a damaged date) nothing is taken over.
+
+    uids : those of the index that stand for others, to the source's own
+    """
     kept = {key: plain_text(text, 1024) for key, text in values.items() if key in IDENTIFYING}
     for key, pattern in _VALID.items():
         if key in kept and not re.fullmatch(pattern, kept[key]):
             del kept[key]
-    return Identity(kept, True)
+    return Identity(kept, True, dict(uids or {}))
 
 
 def make_uid(*parts: str) -> str:

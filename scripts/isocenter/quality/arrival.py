@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from isocenter.entities import Disposition
-from isocenter.quality.check import Check, make_check
+from isocenter.quality.check import QUARANTINED, Check, make_check
 from isocenter.quality.consoles import Console, choose_remedy
 from isocenter.quality.values import as_text, count_words
 
@@ -14,7 +14,8 @@ Row = dict[str, Any]
 def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) -> list[Check]:
     """Whether anything usable arrived, and one check per file or series that intake could not use.
 
-    A series that was ignored on purpose (a duplicate, a vendor's derived map) asks nothing of the site.
+    A series that was ignored on purpose (a duplicate, a vendor's derived map) asks nothing of the site. A damaged file
+    of a quarantined series is what that series says already.
     """
     used = [row for row in scans if row.get("disposition") == Disposition.USED]
     checks = [
@@ -30,16 +31,34 @@ def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) 
             remedy="Send the DICOM of the protocol's series, and check the folder that site.yaml names",
         )
     ]
+    gaps = [row for row in used if "gaps" in as_text(row.get("warnings")).split()]
+    if gaps:
+        checks.append(
+            make_check(
+                False,
+                severity="warn",
+                id="images_missing",
+                group="intake",
+                scope=", ".join(dict.fromkeys(map(_scope, gaps[:3]))) + (" and more" if len(gaps) > 3 else ""),
+                parameter="Instance Number (0020,0013)",
+                expected="numbers without gaps",
+                found=f"gaps in {len(gaps)} series",
+                remedy="Send these series again whole, or say that the scanner counts so",
+            )
+        )
     # A duplicate has the UID of the series it repeats, so the reason tells the two apart.
     seen = {
         (as_text(row.get("series_uid")), as_text(row.get("reason")) or "no reason given")
         for row in scans
         if row.get("disposition") == Disposition.IGNORED
     }
-    for row in [*(r for r in scans if r.get("disposition") == Disposition.QUARANTINED), *exclusions]:
+    quarantined = [row for row in scans if row.get("disposition") == Disposition.QUARANTINED]
+    uids = {as_text(row.get("series_uid")) for row in scans}
+    for row in [*quarantined, *exclusions]:
         series = as_text(row.get("series_uid") or row.get("series"))
         reason = as_text(row.get("reason")) or "no reason given"
-        if (series, reason) in seen:
+        is_told = series not in uids and any(_tells_of(one, row, reason) for one in quarantined)
+        if (series, reason) in seen or is_told:
             continue
         seen.add((series, reason))
         checks.append(
@@ -107,7 +126,7 @@ def check_sequences(scans: list[Row], protocol: dict[str, Any], console: Console
                     scope=f"sub-{participant} ses-{session} run-{number}",
                     parameter=f"{block['title']} ({suffix})",
                     expected="present",
-                    found=present.get(suffix) or (f"quarantined: {reason}" if reason else "missing"),
+                    found=present.get(suffix) or (f"{QUARANTINED}{reason}" if reason else "missing"),
                     remedy=_tell_site(as_text(row.get("action"))) or console.word(choose_remedy(block, console)),
                 )
             )
@@ -209,6 +228,13 @@ def check_completeness(
                 )
             )
     return checks
+
+
+def _tells_of(series: Row, file: Row, reason: str) -> bool:
+    """Whether the reason of a quarantined series is that of one of its files."""
+    is_same_visit = all(as_text(series.get(key)) == as_text(file.get(key)) for key in ("participant_id", "session"))
+    plain = reason.split(" (nor are ")[0]
+    return is_same_visit and as_text(series.get("reason")).endswith(f"cannot be used: {plain}")
 
 
 def _tell_site(action: str) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 
 from isocenter.entities import Verdict
 
+#: How `found` begins of a series that arrived and that intake could not use.
+QUARANTINED = "quarantined: "
+
 
 @dataclass(frozen=True)
 class Check:
@@ -46,11 +49,14 @@ def judge(checks: Iterable[Check]) -> Verdict:
 def summarize(checks: list[Check]) -> list[dict[str, Any]]:
     """What the site must change: one entry per check and finding that does not hold, worst first.
 
-    The same finding in many series is one thing to change: ``scopes`` lists where, ``n`` counts.
+    The same finding in many series is one thing to change: ``scopes`` lists where, ``n`` counts. A series that is
+    required and quarantined is told once, by the check that requires it.
     """
     changes: dict[tuple[str, ...], dict[str, Any]] = {}
+    quarantined = {(c.scope, c.found): c.verdict for c in checks if c.found.startswith(QUARANTINED)}
     for check in checks:
-        if check.verdict == Verdict.PASS:
+        verdict = quarantined.get((check.scope, f"{QUARANTINED}{check.found}"), "")
+        if check.verdict == Verdict.PASS or check.verdict == verdict or verdict == Verdict.FAIL:
             continue
         entry = {k: v for k, v in asdict(check).items() if k not in ("scope", "severity")}
         key = (check.group, check.id, check.parameter, check.expected, check.found, check.remedy)

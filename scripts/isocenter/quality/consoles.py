@@ -25,11 +25,13 @@ class Console:
 
     manufacturer : as people call it, "" when unknown
     parameters : sidecar key to ``name``, ``place`` and ``shown``
+    checked : where somebody read these words off a console; "" when nobody did
     """
 
     manufacturer: str = ""
     copy: str = "the scanner's own way to copy a slice position"
     parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    checked: str = ""
 
     def name(self, key: str) -> str:
         """A parameter as the console writes it; its sidecar key where nobody said."""
@@ -75,7 +77,8 @@ def find_console(consoles: Sequence[Mapping[str, Any]], manufacturer: str, softw
         maker, pattern = entry["manufacturer"].casefold(), entry.get("software", "*").casefold()
         if maker and manufacturer.casefold().startswith(maker) and fnmatchcase(software.casefold(), pattern):
             words = {**fallback["parameters"], **entry["parameters"]}
-            return Console(entry["manufacturer"], entry.get("copy", fallback.get("copy", Console.copy)), words)
+            copy = entry.get("copy", fallback.get("copy", Console.copy))
+            return Console(entry["manufacturer"], copy, words, entry.get("checked", ""))
     return Console("", fallback.get("copy", Console.copy), fallback["parameters"])
 
 

@@ -158,8 +158,15 @@ def list_tried(answer: dict[str, Any]) -> list[tuple[str, str]]:
         ("Scans", f"{scans[0]} of {scans[1]} in {plural(tried['sessions'], 'session')}"),
         ("Phantom", plural(tried["phantom_sessions"], "session")),
         ("Scanner software", shorten("; ".join(tried["software"]) or "not told", 90)),
+        ("Console's words", shorten("; ".join(map(_tell_words, tried.get("consoles", []))) or "general ones", 160)),
         ("Judged by", f"Isocenter {tried['isocenter']}"),
     ]
+
+
+def _tell_words(console: tuple[str, str]) -> str:
+    """Whether the names of parameters are those that somebody saw."""
+    maker, checked = console
+    return f"{maker}: " + (f"read at {checked}" if checked else "from general knowledge, not checked at a console")
 
 
 def draw_phantom(vials: list[dict[str, Any]], protocol: dict[str, Any]) -> list[Figure]:

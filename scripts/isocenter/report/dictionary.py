@@ -244,7 +244,11 @@ COLUMNS = {
     "disposition": ("", "used, ignored or quarantined"),
     "n_named": ("count", "files that arrived with such names"),
     "named": ("", "elements of the headers that still said who the person is when the files arrived"),
-    "warnings": ("", "what the headers warn of: burned_in (text in the pixels), face (one may be recognized)"),
+    "warnings": (
+        "",
+        "what the headers warn of: burned_in (text in the pixels), face (one may be recognized), gaps (images seem "
+        "to be missing)",
+    ),
     "n_files": ("count", "DICOM files of the series"),
     "files": ("", "its raw files in the site's BIDS folder, separated by |"),
     "day": ("days", "day of the session, counted from the participant's first"),

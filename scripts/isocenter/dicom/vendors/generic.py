@@ -38,7 +38,7 @@ class Reading:
 def read_scaling(header: Header) -> Scaling:
     """RescaleSlope and RescaleIntercept, 1 and 0 when the file has none."""
     slope, intercept = read_number(header, "RescaleSlope"), read_number(header, "RescaleIntercept")
-    if slope is None or slope == 0.0:
+    if slope is None:  # one of 0 is damage, and is told as such (`plausible`)
         return Scaling(1.0, 0.0, "none")
     return Scaling(slope, intercept or 0.0, "RescaleSlope, RescaleIntercept")
 
@@ -102,6 +102,8 @@ class Vendor:
 
     fills_stored_range : whether every image is scaled until its brightest pixel stands at the stored ceiling; one pixel
     there then means nothing
+    scale_key : the private element without which volumes that were scaled each for itself cannot be compared; "" where
+    there is none
     """
 
     name: str
@@ -115,6 +117,7 @@ class Vendor:
     read_derivation: Callable[[Header], str] = read_derivation
     read_details: Callable[[Header], dict[str, Any]] = read_details
     fills_stored_range: bool = False
+    scale_key: str = ""
 
 
 VENDOR = Vendor("", ())

@@ -19,7 +19,7 @@ def read_scaling(header: Header) -> Scaling:
     """
     plain = generic.read_scaling(header)
     scale_slope = read_private(header, 0x2005, CREATOR_MR, 0x0E)
-    if scale_slope is None or scale_slope == 0.0:
+    if scale_slope is None or scale_slope == 0.0 or plain.slope == 0.0:
         return plain
     denominator = plain.slope * scale_slope
     return Scaling(
@@ -102,4 +102,5 @@ VENDOR = Vendor(
     read_component=read_component,
     read_details=read_details,
     fills_stored_range=True,
+    scale_key="Philips scale slope (2005,100E)",
 )
