@@ -1,6 +1,7 @@
 """What commands print when they are done: tables for a terminal."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -37,10 +38,17 @@ def explain_failure(outcome) -> None:
             soft_wrap=True,
         )
         return
-    errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
-    for line in outcome.tail:
-        errors.print(line, highlight=False, soft_wrap=True)
-    errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
+    from isocenter.status_view import show_failures
+
+    if outcome.failures:
+        n = len(outcome.failures)
+        errors.print(f"{n} job{'s' if n > 1 else ''} failed; what needs them was not made", highlight=False)
+        show_failures(outcome.failures, Path.cwd(), limit=12)
+    else:
+        errors.print("The workflow could not start, or ended early:")
+        for line in outcome.tail:
+            errors.print(line, highlight=False, soft_wrap=True)
+    errors.print(f"The whole log: {layout.RUN_LOG}; each job's own log stands beside it", soft_wrap=True)
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
