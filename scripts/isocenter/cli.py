@@ -24,6 +24,7 @@ from isocenter.terminal import (
     show_models,
     show_phantom,
 )
+from isocenter.trouble import find_trouble
 
 app = typer.Typer(
     name="isocenter",
@@ -306,4 +307,10 @@ def main() -> None:
         if debug:
             raise
         errors.print(f"{type(error).__name__}: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except (OSError, MemoryError) as error:
+        trouble = find_trouble(error)
+        if debug or trouble is None:
+            raise
+        errors.print(f"{type(trouble).__name__}: {trouble}", highlight=False, soft_wrap=True)
         sys.exit(2)

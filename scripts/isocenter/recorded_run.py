@@ -7,6 +7,7 @@ from isocenter import audit, layout
 from isocenter.clock import note_seen, settle_times
 from isocenter.data_lock import check_unlocked
 from isocenter.decisions import delete_withdrawn
+from isocenter.errors import AuditError, DiskError
 from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
 from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
@@ -50,7 +51,7 @@ def run_recorded(
         outcome = _run_recorded(
             directory, cores, [*(["all", *targets] if targets else []), *options], on_progress, hold.descriptor
         )
-        if not outcome.is_locked:
+        if not outcome.returncode:
             note_seen(directory)
         outcome.mended, outcome.retried, outcome.settled = again, retried, settled
         return outcome
@@ -68,8 +69,13 @@ def _run_recorded(
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)
-    if outcome.n_jobs or outcome.failed or is_taken_over:
-        record_run(directory, before, _describe(outcome))
+    try:
+        if outcome.n_jobs or outcome.failed or is_taken_over:
+            record_run(directory, before, _describe(outcome))
+    except (DiskError, AuditError):
+        if not outcome.returncode:
+            raise
+        return outcome  # why jobs failed matters more; the next run takes over what this one wrote
     (directory / layout.OPEN_RUN).unlink(missing_ok=True)
     return outcome
 

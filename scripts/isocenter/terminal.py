@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isocenter import layout
+from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, count_free
 
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
@@ -48,6 +49,8 @@ def explain_failure(outcome) -> None:
         errors.print("The workflow could not start, or ended early:")
         for line in outcome.tail:
             errors.print(line, highlight=False, soft_wrap=True)
+    if count_free(Path(layout.RESULTS)) < LEAST_ROOM:
+        errors.print(f"The disk of {layout.RESULTS} is full; what to do: {MAKE_ROOM}", soft_wrap=True)
     errors.print(f"The whole log: {layout.RUN_LOG}; each job's own log stands beside it", soft_wrap=True)
 
 

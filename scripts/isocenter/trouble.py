@@ -21,6 +21,8 @@ _DISK = {
 }
 #: With less room than this [bytes] left where a step writes, what fails there is not the data's fault.
 NO_ROOM = 64 * 1024
+#: A run does not begin with less room than this on the disk of the results [bytes].
+LEAST_ROOM = 32 * 2**20
 MAKE_ROOM = "make room on the disk, or give a larger quota; then isocenter run: it goes on with what is missing"
 MORE_MEMORY = (
     "run with fewer cores (isocenter run --cores 1), end what else takes memory, or take a machine with more; the next "
@@ -37,8 +39,16 @@ def find_trouble(error: BaseException) -> MachineError | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         return disk_trouble(error.filename or Path.cwd(), error)
     # A converter that is another program says only that it failed.
-    full = next((path for path in (Path.cwd(), Path(tempfile.gettempdir())) if count_free(path) < NO_ROOM), None)
+    full = next((path for path in _list_disks() if count_free(path) < NO_ROOM), None)
     return None if full is None else disk_trouble(full, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def _list_disks() -> list[Path]:
+    """Where a step writes: its folder, and that for temporary files."""
+    try:
+        return [Path.cwd(), Path(tempfile.gettempdir())]
+    except OSError:  # either may have gone away
+        return []
 
 
 def raise_trouble(error: BaseException) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 from isocenter import layout
 from isocenter.audit import user_name
 from isocenter.errors import DiskError, explain
-from isocenter.trouble import MAKE_ROOM, count_free, disk_trouble
-
-#: A run does not begin with less room than this on the disk of the results [bytes].
-LEAST_ROOM = 32 * 2**20
+from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, count_free, disk_trouble
 
 
 def check_writable(directory: Path) -> None:
