@@ -13,11 +13,11 @@ import typer
 
 from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli, stats_cli
 from isocenter.errors import IsocenterError
+from isocenter.failure_view import explain_failure
 from isocenter.site_cli import check_trial
 from isocenter.terminal import (
     console,
     errors,
-    explain_failure,
     run_progress,
     show_alignment,
     show_fit,

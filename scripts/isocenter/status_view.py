@@ -6,27 +6,23 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
-from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
 from isocenter import layout
 from isocenter.data_lock import read_lock
-from isocenter.failures import explain_job
+from isocenter.failure_view import name_some, show_failures, show_reason
 from isocenter.holder import find_holder
 from isocenter.overview import STAGES, SiteStatus, list_left_out, read_optional_rows, read_status
 from isocenter.plan import Plan
 from isocenter.runner import read_progress
 from isocenter.scan_status import list_visits
 from isocenter.terminal import VERDICT_MARK, console
-from isocenter.unsettled import JobFailure, read_unsettled
+from isocenter.unsettled import read_unsettled
 
 #: How actions begin that ask nothing of anybody.
 NOTHING = "Nothing:"
 #: Stages in a word that leaves room for ten columns in 80: series received, and used; phantom curves; onboarding.
 HEADINGS = {"received": "series", "intake": "used", "calibrated": "curves", "onboarding": "verdict"}
-#: So many names stand in a line; of the others the number.
-NAMES = 4
 
 
 def show_status(plan: Plan, limit: int | None) -> None:
@@ -71,22 +67,6 @@ def show_site(plan: Plan, site: str) -> None:
     _show_exclusions([row for row in list_left_out(plan) if row["site"] == site], None)
 
 
-def show_failures(failures: list[JobFailure], directory: Path, limit: int | None = None) -> None:
-    """The jobs that failed, those of one reason together: whom they were about, why, and what to do."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    logs: dict[tuple[str, str], str] = {}
-    for failure in failures:
-        who, reason, remedy = explain_job(failure, directory)
-        place = " ".join(filter(None, (failure.rule, failure.about.get("site", ""), who)))
-        groups.setdefault((reason, remedy), []).append(place)
-        logs.setdefault((reason, remedy), failure.log)
-    for (reason, remedy), places in list(groups.items())[:limit]:
-        remedy += f" (log: {logs[reason, remedy]})" if logs[reason, remedy] else ""
-        _show_reason(_name_some(places), reason, remedy)
-    if limit and len(groups) > limit:
-        console.print(f"… and {len(groups) - limit} more reasons; isocenter status shows all", highlight=False)
-
-
 def _show_work(directory: Path) -> None:
     """Who works on the trial now and how far that is; what the last run could not do; whether the data are locked."""
     holder = find_holder(directory)
@@ -122,26 +102,12 @@ def _show_exclusions(rows: list[dict[str, str]], limit: int | None) -> None:
         if chosen:
             console.print(f"{title}: {sum(map(len, chosen.values()))}", highlight=False)
         for (reason, action), names in list(chosen.items())[:limit]:
-            _show_reason(_name_some(names), reason, action)
+            show_reason(name_some(names), reason, action)
         if limit and len(chosen) > limit:
             console.print(f"… and {len(chosen) - limit} more reasons in {layout.EXCLUSIONS}", highlight=False)
     if any("(file " in row["series"] + row["reason"] for row in rows):
         places = f"{layout.SITES}/<site>/{layout.ARRIVED}"
         console.print(f"Names of files are withheld; each stands by its code in {places}", soft_wrap=True)
-
-
-def _show_reason(who: str, reason: str, action: str) -> None:
-    """Three things, wrapped under one another in a terminal; each on a line of its own elsewhere, to be searched."""
-    for depth, text in ((2, Text(who, "bold")), (4, Text(reason)), (4, Text(f"→ {action}"))):
-        if console.is_terminal:
-            console.print(Padding(text, (0, 0, 0, depth)))
-        else:
-            console.print(" " * depth + text.plain, soft_wrap=True, highlight=False)
-
-
-def _name_some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return ", ".join(names[:NAMES]) + more
 
 
 def _show_verdicts(rows: list[dict[str, str]]) -> None:

@@ -1,15 +1,11 @@
 """What commands print when they are done: tables for a terminal."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-
-from isocenter import layout
-from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, count_free
 
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
@@ -28,30 +24,6 @@ def run_progress() -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
-
-
-def explain_failure(outcome) -> None:
-    """Why a run of the workflow ended early, and where its log is."""
-    if outcome.is_locked:
-        errors.print(
-            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
-            "or, when none runs, say: isocenter run -- --unlock",
-            soft_wrap=True,
-        )
-        return
-    from isocenter.status_view import show_failures
-
-    if outcome.failures:
-        n = len(outcome.failures)
-        errors.print(f"{n} job{'s' if n > 1 else ''} failed; what needs them was not made", highlight=False)
-        show_failures(outcome.failures, Path.cwd(), limit=12)
-    else:
-        errors.print("The workflow could not start, or ended early:")
-        for line in outcome.tail:
-            errors.print(line, highlight=False, soft_wrap=True)
-    if count_free(Path(layout.RESULTS)) < LEAST_ROOM:
-        errors.print(f"The disk of {layout.RESULTS} is full; what to do: {MAKE_ROOM}", soft_wrap=True)
-    errors.print(f"The whole log: {layout.RUN_LOG}; each job's own log stands beside it", soft_wrap=True)
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -26,7 +26,7 @@ FLOORS = {
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
         "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
-        "scan_status", "live_view",
+        "scan_status", "live_view", "failure_view",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -67,6 +67,7 @@ DOORS = {
         "isocenter.audit_cli",
         "isocenter.cli",
         "isocenter.export_cli",
+        "isocenter.failure_view",
         "isocenter.live_view",
         "isocenter.stats_cli",
         "isocenter.status_view",
