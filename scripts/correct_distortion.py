@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isocenter.errors import FitError, IsocenterError
+from isocenter.errors import FitError, IsocenterError, MachineError
 from isocenter.fields.distortion import name_source, read_readout
 from isocenter.figures.alignment import draw_nothing
 from isocenter.figures.distortion import draw_distortion
@@ -20,6 +20,7 @@ from isocenter.io.outcome import Exclusion, read_exclusion
 from isocenter.io.series import name_sources, write_excluded_series, write_series
 from isocenter.registration import Undistorted, undistort
 from isocenter.step import Ins, Out, run_step
+from isocenter.trouble import raise_trouble
 from isocenter.volume import Series, Volume
 
 log = logging.getLogger("isocenter")
@@ -62,9 +63,12 @@ def correct_distortion(
             raw, matrices = _take_raw(whole, series, base, bool(aligned))
             found = _correct(raw, matrices, field, field_stderr, field_flag, magnitude, seed)
             reason = found.reason
+    except MachineError:
+        raise
     except IsocenterError as error:
         reason = _first_words(error)
     except Exception as error:  # a series that cannot be corrected is still a series
+        raise_trouble(error)
         log.exception("the correction failed")
         reason = f"the correction failed: {type(error).__name__}: {error}"
     words: dict[str, Any] = {"State": "uncorrected" if reason else "corrected", "FieldMap": map_name, "Reason": reason}

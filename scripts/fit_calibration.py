@@ -17,6 +17,7 @@ from isocenter.io.tables import read_table
 from isocenter.phantom.dates import calibrate_by_date
 from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT
 from isocenter.step import Ins, Out, run_step
+from isocenter.trouble import raise_trouble
 
 log = logging.getLogger("isocenter")
 
@@ -60,6 +61,7 @@ def _fit(vials: Ins, scanner: str | None, how: tuple) -> Calibration:
             reason = "No phantom session was received" if scanner is None else NO_SESSION
             result = Calibration.refuse(biomarker, unit, reason)
     except Exception as error:  # the trial goes on with uncalibrated values, and says so
+        raise_trouble(error)
         result = Calibration.refuse(biomarker, unit, Exclusion.from_error("calibrate", error).reason)
     where = f"{biomarker} of {scanner}" if scanner else biomarker
     log.info("%s: %s %s %s", where, result.form, result.coefficients, result.reason)

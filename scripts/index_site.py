@@ -15,7 +15,7 @@ from isocenter.dicom.rows import Intake
 from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.documents import read_document
 from isocenter.errors import ConfigError, explain
-from isocenter.io.outcome import Exclusion
+from isocenter.io.outcome import Exclusion, note_unsettled
 from isocenter.step import In, Ins, Out, run_step
 
 
@@ -69,7 +69,9 @@ def index_site(
             site, participants, list(sessions), Path(source), Path(bids), known, dates, suffixes, by_date
         )
     except Exception as error:  # one site must not stop the others
-        intake = Intake(exclusions=[asdict(Exclusion.from_error("intake", error))], index=known)
+        exclusion = Exclusion.from_error("intake", error)
+        note_unsettled(exclusion.reason)  # a folder may come back with the times that it had
+        intake = Intake(exclusions=[asdict(exclusion)], index=known)
     write_table_if_changed(Path(scans), intake.scans_table())
     write_table_if_changed(Path(exclusions), intake.exclusions_table())
     write_index(Path(index), intake.index)

@@ -13,6 +13,7 @@ from isocenter.io.nifti import read_series, read_sidecar, write_json
 from isocenter.io.outcome import read_exclusion
 from isocenter.registration import place_by_scanner, place_scan
 from isocenter.step import Ins, Out, run_step
+from isocenter.trouble import raise_trouble
 from isocenter.volume import Volume
 
 log = logging.getLogger("isocenter")
@@ -29,6 +30,7 @@ def place_map(series: Ins, scan: Ins, *, placement: Out, seed: int) -> None:
             lent = read_series(scan)
             found = place_scan(_mean(images.data), images.affine, Volume(_mean(lent.data), lent.affine), seed=seed)
     except Exception as error:  # without a placement the map is still where the scanner put it
+        raise_trouble(error)
         log.exception("the scans could not be placed")
         found = place_by_scanner(f"the scans could not be placed: {type(error).__name__}: {error}")
     log.info("%s: %s", found.how, found.why)

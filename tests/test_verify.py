@@ -11,6 +11,7 @@ from isocenter.cli import app
 from isocenter.errors import AuditError
 from isocenter.manifest import read_manifest, take_snapshot, update_manifest
 from isocenter.runner import Outcome
+from isocenter.unsettled import JobFailure
 from isocenter.verify_command import verify
 
 TABLE = "results/trial/measurements.tsv"
@@ -192,7 +193,13 @@ def test_nothing_to_do_is_no_entry(trial, monkeypatch):
 
 
 def test_a_failed_run_is_an_entry_that_says_so(trial, monkeypatch):
-    run_with(trial, monkeypatch, lambda: put(trial, {"results/trial/half.tsv": "x\n"}), n_jobs=1, failed=["fit_map"])
+    run_with(
+        trial,
+        monkeypatch,
+        lambda: put(trial, {"results/trial/half.tsv": "x\n"}),
+        n_jobs=1,
+        failures=[JobFailure("fit_map")],
+    )
     assert audit.read_log(trial)[-1].what == "1 jobs; failed: fit_map"
     assert found(trial) == []
 

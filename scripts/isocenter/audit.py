@@ -6,18 +6,20 @@ successor; ``head.txt`` beside the log holds its number and hash. Whoever can wr
 chain anew: a head that was noted elsewhere tells (:func:`holds_head`).
 """
 
+import errno
 import fcntl
 import getpass
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from isocenter import __version__, layout
-from isocenter.errors import AuditError, explain
+from isocenter.errors import AuditError, DiskError, explain
 from isocenter.io.nifti import write_bytes
 
 KINDS = ("run", "exclusion", "override", "lock", "export")
@@ -81,7 +83,7 @@ def append_entry(
     path = directory / layout.AUDIT_LOG
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        with path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # two commands may end at once
             file.seek(0)
             lines = file.read().split(b"\n")
@@ -99,17 +101,32 @@ def append_entry(
                 previous=_digest(lines[-1]) if lines else NOTHING_BEFORE,
             )
             line = json.dumps(asdict(entry), ensure_ascii=False).encode()
-            file.write((b"\n" if torn else b"") + line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            write_bytes(directory / layout.AUDIT_HEAD, f"{entry.number} {_digest(line)}\n".encode())
-    except OSError as error:
+            head = f"{entry.number} {_digest(line)}\n".encode()
+            whole = (b"\n" if torn else b"") + line + b"\n"
+            _extend(file, whole, lambda: write_bytes(directory / layout.AUDIT_HEAD, head))
+    except (OSError, DiskError) as error:
         raise AuditError(
             explain(
-                "The audit log cannot be written", where=str(path), found=error, remedy="see to the folder's rights"
+                "The audit log cannot be written",
+                where=str(path),
+                found=error,
+                remedy="see to the folder's rights and to room on its disk",
             )
         ) from None
     return entry
+
+
+def _extend(file: IO[bytes], content: bytes, complete: Callable[[], None]) -> None:
+    """Append to the log and complete what holds it; on a disk that takes only a part, the log stays as it was."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        if file.write(content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+        complete()
+    except (OSError, DiskError):
+        os.ftruncate(file.fileno(), size)
+        raise
 
 
 def read_log(directory: Path) -> list[Entry]:

@@ -13,17 +13,18 @@ import typer
 
 from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli, stats_cli
 from isocenter.errors import IsocenterError, explain
+from isocenter.failure_view import explain_failure
 from isocenter.site_cli import check_trial
 from isocenter.terminal import (
     console,
     errors,
-    explain_failure,
     run_progress,
     show_alignment,
     show_fit,
     show_models,
     show_phantom,
 )
+from isocenter.trouble import find_trouble
 
 app = typer.Typer(
     name="isocenter",
@@ -80,12 +81,20 @@ def simulate(
 
 
 @app.command()
-def status(directory: Directory = Path(".")) -> None:
-    """Say where every site stands, what failed and why, and what to do next."""
+def status(
+    site: Annotated[str, typer.Option("--site", "-s", help="Each visit of one site, and where its scans stand.")] = "",
+    directory: Directory = Path("."),
+) -> None:
+    """Say where every site stands, what failed and why, and what to do next; it only reads."""
     os.chdir(check_trial(directory))
-    from isocenter.status_view import show_status
+    from isocenter.status_view import show_site, show_status
 
-    show_status(_plan(), limit=None)
+    plan = _plan()
+    if site:
+        plan.settings.site(site)  # an unknown one is told with the known ones
+        show_site(plan, site)
+    else:
+        show_status(plan, limit=None)
 
 
 @app.command()
@@ -241,28 +250,26 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
 
 
 def _run(cores: int, options: list[str]) -> int:
+    from isocenter.live_view import follow_run
     from isocenter.recorded_run import run_recorded
 
     plan = _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
-    with run_progress() as progress:
-        task = progress.add_task("planning", total=None)
-
-        def show(now):
-            progress.update(task, completed=now.done, total=now.total or None, description=now.text[:70])
-
-        try:
-            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=show, plan=plan)
-        except KeyboardInterrupt:
-            errors.print("Stopped; the next run goes on from here")
-            return 130
-    if outcome.mended:
-        console.print(
-            f"Made again, because they were missing or cut short: {', '.join(outcome.mended[:5])}"
-            + (f" and {len(outcome.mended) - 5} more" if len(outcome.mended) > 5 else ""),
-            soft_wrap=True,
-        )
+    try:
+        with follow_run(plan, Path.cwd()) as follow:
+            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=follow, plan=plan)
+    except KeyboardInterrupt:
+        errors.print("Stopped; the next run goes on from here")
+        return 130
+    for why, files in (
+        ("Made again, because they were missing or cut short", outcome.mended),
+        ("Tried again, because memory or a folder was missing", outcome.retried),
+        ("Dated now, because they were dated in the future, or changed under an older date", outcome.settled),
+    ):
+        if files:
+            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+            console.print(f"{why}: {', '.join(files[:5])}{more}", soft_wrap=True, highlight=False)
     if outcome.nothing_to_do and not outcome.returncode:
         console.print(f"Nothing to do: every result is up to date ({outcome.seconds:.0f} s)")
     elif not outcome.returncode:
@@ -304,12 +311,16 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        where = getattr(error, "filename", None)
-        remedy = (
-            "check the path, its permissions and the space on its disk"
-            if isinstance(error, OSError)
-            else "this is a fault of the program: report it with what the same command says with --debug"
-        )
-        text = explain(f"{type(error).__name__}: {error}", where=str(where) if where else "", remedy=remedy)
+        trouble = find_trouble(error) if isinstance(error, OSError | MemoryError) else None
+        if trouble is not None:
+            text = f"{type(trouble).__name__}: {trouble}"
+        else:
+            where = getattr(error, "filename", None)
+            remedy = (
+                "check the path, its permissions and the space on its disk"
+                if isinstance(error, OSError)
+                else "this is a fault of the program: report it with what the same command says with --debug"
+            )
+            text = explain(f"{type(error).__name__}: {error}", where=str(where) if where else "", remedy=remedy)
         errors.print(text, highlight=False, soft_wrap=True)
         sys.exit(2)

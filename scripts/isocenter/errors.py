@@ -48,6 +48,18 @@ class HeldError(IsocenterError):
     """A trial is held by another command, or its data are locked."""
 
 
+class MachineError(IsocenterError):
+    """The machine is at fault and not the data; what failed is tried again by the next run."""
+
+
+class DiskError(MachineError):
+    """A file cannot be written: the disk is full, read-only or gone."""
+
+
+class OutOfMemoryError(MachineError):
+    """A step wanted more memory than there is."""
+
+
 class IsocenterWarning(UserWarning):
     """A thing worth saying that does not stop the work; an error in tests."""
 

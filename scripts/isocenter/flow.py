@@ -85,7 +85,7 @@ def list_decisions(
                 "biomarker": row["biomarker"],
                 "stage": DECIDE,
                 "reason": f"{'Withdrawn from the trial' if withdrew else 'Left out by a person'}: {decision['reason']}",
-                "action": "None" if withdrew else "None; isocenter include takes it back",
+                "action": "Nothing: it stays out" if withdrew else "Nothing: isocenter include takes it back",
             }
         )
     return _exclusions(rows)

@@ -19,6 +19,7 @@ from pathlib import Path
 from isocenter import layout
 from isocenter.audit import user_name
 from isocenter.errors import HeldError, explain
+from isocenter.trouble import disk_trouble
 
 #: How long to wait for the jobs of a run whose front died [s]; they end with it, but not at once.
 PATIENCE = 20.0
@@ -59,10 +60,15 @@ def hold_trial(directory: Path, what: str) -> Iterator[Hold]:
     ------
     HeldError
         When another command holds it: who, since when, and what to do.
+    DiskError
+        When the trial's folder cannot be written.
     """
     path = directory / layout.HOLDER
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise disk_trouble(path, error) from None
     try:
         _lock(descriptor, path)
         left_by = _read(path)
@@ -123,4 +129,5 @@ def _read(path: Path) -> Holder | None:
 
 def _write(descriptor: int, text: str) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    with contextlib.suppress(OSError):  # the lock is the system's: a full disk takes only the name for people
+        os.pwrite(descriptor, text.encode(), 0)

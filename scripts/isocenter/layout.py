@@ -107,6 +107,7 @@ TRANSPORT = f"{TRIAL}/xpt"
 R_SCRIPT = f"{TRIAL}/reproduce.R"
 REPORT = f"{RESULTS}/report/index.html"
 LOGS = f"{RESULTS}/logs"
+RUN_LOG = f"{LOGS}/run.log"
 
 # The audit trail --------------------------------------------------------------------------------------
 AUDIT = f"{RESULTS}/audit"
@@ -117,6 +118,10 @@ MANIFEST = f"{AUDIT}/manifest.tsv"
 #: How the results stood when a run began; there only until the run is recorded.
 OPEN_RUN = f"{AUDIT}/open.json"
 
+#: Names of results that hold only until the next run, which makes them again.
+UNSETTLED = f"{AUDIT}/unsettled"
+#: SHA-256 of every file that people wrote, as the last run saw them.
+SEEN = f"{AUDIT}/seen.json"
 #: Who works on a trial now; only one command that changes results does at a time.
 HOLDER = f"{AUDIT}/holder.json"
 #: The version as which a trial's data are locked; absent while they are not.

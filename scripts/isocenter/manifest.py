@@ -21,7 +21,7 @@ COLUMNS = ("path", "size", "sha256")
 #: Folders of the results that are no result.
 APART = frozenset({layout.LOGS, layout.AUDIT})
 #: Snakemake's own mark in a folder that a rule makes, and what a file is called while it is written.
-_MARK, _PARTIAL = ".snakemake_timestamp", ".partial"
+_MARK, PARTIAL = ".snakemake_timestamp", ".partial"
 
 #: Size [bytes] and time of change [ns] of each file, by its path from the trial's folder.
 Snapshot = dict[str, tuple[int, int]]
@@ -48,7 +48,7 @@ def take_snapshot(directory: Path) -> Snapshot:
         folders[:] = sorted(name for name in folders if (inside / name).as_posix() not in APART)
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*names, *links]:
-            if name != _MARK and not (name.startswith(".") and name.endswith(_PARTIAL)):
+            if name != _MARK and not (name.startswith(".") and name.endswith(PARTIAL)):
                 status = os.lstat(os.path.join(folder, name))
                 found[(inside / name).as_posix()] = (status.st_size, status.st_mtime_ns)
     return dict(sorted(found.items()))

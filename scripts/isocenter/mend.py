@@ -5,13 +5,15 @@ looks new. The manifest knows how large each result was. What has grown or chang
 ``isocenter verify`` to name: a person may have done it.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from isocenter import layout
-from isocenter.manifest import read_manifest
+from isocenter.manifest import PARTIAL, read_manifest
 from isocenter.plan import Plan
+from isocenter.unsettled import read_unsettled
 
 #: Products of one run and biomarker, of one run, and of one site, that others are made from.
 _PER_MAP = (layout.MAP, layout.MAP_STDERR, layout.MAP_FLAG, layout.FIT)
@@ -60,6 +62,32 @@ def clear_damaged(directory: Path, plan: Plan, damaged: list[str]) -> list[str]:
     return list(again)
 
 
+def clear_unsettled(directory: Path, plan: Plan) -> list[str]:
+    """Delete results that held only until now (`isocenter.unsettled`); returns the products to make again.
+
+    The mark stays until the job has settled it; that of a result which is no longer planned goes.
+    """
+    marks = read_unsettled(directory)
+    products = _list_products(plan) if marks else set()
+    again = []
+    for mark, outputs in marks.items():
+        mine = [path for path in outputs if path in products]
+        for path in mine:
+            _delete(directory / path)
+        if not mine:
+            mark.unlink(missing_ok=True)
+        again += mine
+    return again
+
+
+def sweep_partials(directory: Path) -> None:
+    """Delete what a process that was killed had begun to write; nobody else works on the trial."""
+    for folder, _, names in os.walk(directory / layout.RESULTS):
+        for name in names:
+            if name.startswith(".") and name.endswith(PARTIAL):
+                os.unlink(os.path.join(folder, name))
+
+
 def _products_of(path: str) -> Iterator[str]:
     """The file itself, the image that a sidecar describes, the folder that a rule makes as a whole."""
     yield path
@@ -79,6 +107,7 @@ def _list_products(plan: Plan) -> set[str]:
         for pattern in _PER_RUN:
             found.update(plan.per_run(pattern, site=site))
         found.update(plan.per_aligned(layout.ALIGNED, site=site), plan.site_calibrations(site))
+        found.update(plan.per_corrected(layout.UNDISTORTED, site=site))
     return found
 
 

@@ -1,5 +1,6 @@
 """Where a trial stands, read from its files at any time, also while a run goes on."""
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,14 @@ class SiteStatus:
     n_bytes: int = 0
 
 
-def read_status(plan: Plan) -> list[SiteStatus]:
-    """The state of every site; a stage that cannot be known before intake is None."""
-    return [_site_status(plan, site) for site in plan.sites]
+def read_status(plan: Plan, *, with_size: bool = True) -> list[SiteStatus]:
+    """The state of every site; a stage that cannot be known before intake is None. Sizes want a look at every file."""
+    return [_site_status(plan, site, with_size) for site in plan.sites]
 
 
-def _site_status(plan: Plan, site: str) -> SiteStatus:
-    status = SiteStatus(site, dict.fromkeys(STAGES), n_bytes=count_bytes(layout.fill(layout.SITE, site=site)))
+def _site_status(plan: Plan, site: str, with_size: bool) -> SiteStatus:
+    n_bytes = count_bytes(layout.fill(layout.SITE, site=site)) if with_size else 0
+    status = SiteStatus(site, dict.fromkeys(STAGES), n_bytes=n_bytes)
     if not layout.fill(layout.SCANS, site=site).is_file():
         return status
     scans = plan.scans(site)
@@ -81,8 +83,13 @@ def list_left_out(plan: Plan) -> list[dict[str, str]]:
 
 
 def count_bytes(folder: Path) -> int:
-    """The size of all files in a folder [bytes]."""
-    return sum(os.lstat(os.path.join(path, name)).st_size for path, _, names in os.walk(folder) for name in names)
+    """The size of all files in a folder [bytes], as far as they are still there: a run may go on."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(path, name)).st_size
+    return total
 
 
 def read_verdict(path: Path) -> str:

@@ -4,14 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from isocenter import audit, layout
+from isocenter.clock import note_seen, settle_times
 from isocenter.data_lock import check_unlocked
 from isocenter.decisions import delete_withdrawn
+from isocenter.errors import AuditError, DiskError
 from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
-from isocenter.mend import clear_damaged, find_damaged
+from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
 from isocenter.plan import Plan
 from isocenter.runner import Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
+from isocenter.writable import check_writable
 
 #: Options of Snakemake with which a run writes no result.
 IDLE_OPTIONS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock"})
@@ -37,12 +40,20 @@ def run_recorded(
         return run_workflow(directory, cores=cores, options=options, on_progress=on_progress)
     check_unlocked(directory)
     with hold_trial(directory, "isocenter run") as hold:
+        check_writable(directory)
         if hold.left_by is not None:
             run_workflow(directory, cores=1, options=["--unlock"])
+        sweep_partials(directory)
+        settled = settle_times(directory)
         again = clear_damaged(directory, plan, find_damaged(directory)) if plan else []
-        targets = ["all", *again] if again else []
-        outcome = _run_recorded(directory, cores, [*targets, *options], on_progress, hold.descriptor)
-        outcome.mended = again
+        retried = clear_unsettled(directory, plan) if plan else []
+        targets = dict.fromkeys([*again, *retried])
+        outcome = _run_recorded(
+            directory, cores, [*(["all", *targets] if targets else []), *options], on_progress, hold.descriptor
+        )
+        if not outcome.returncode:
+            note_seen(directory)
+        outcome.mended, outcome.retried, outcome.settled = again, retried, settled
         return outcome
 
 
@@ -58,8 +69,13 @@ def _run_recorded(
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)
-    if outcome.n_jobs or outcome.failed or is_taken_over:
-        record_run(directory, before, _describe(outcome))
+    try:
+        if outcome.n_jobs or outcome.failed or is_taken_over:
+            record_run(directory, before, _describe(outcome))
+    except (DiskError, AuditError):
+        if not outcome.returncode:
+            raise
+        return outcome  # why jobs failed matters more; the next run takes over what this one wrote
     (directory / layout.OPEN_RUN).unlink(missing_ok=True)
     return outcome
 

@@ -98,6 +98,7 @@ def load_settings(root: Path) -> Settings:
             _check_site(name, site, people, visits, protocol, complaints)
             check_differences(root, name, protocol, complaints)
             _check_regions(root, name, site, complaints)
+    _check_people(participants, complaints)
     phantoms = _read_phantoms(root, files["phantoms"], sites, complaints)
     biomarkers = select_biomarkers(config, known, protocol, complaints)
     for name, block in biomarkers.items():
@@ -240,6 +241,27 @@ def _check_site(
                 expected=f"a participant_id of {table}",
                 found=row["participant_id"],
                 remedy="mend the label, or add the participant",
+            )
+
+
+def _check_people(participants: dict[str, list[dict[str, str]]], complaints: Complaints) -> None:
+    """One label is one person in all tables of the trial; only travelers are scanned at several sites.
+
+    Phantoms apart: each site has its own, and their labels never leave the site.
+    """
+    places: dict[str, dict[str, str]] = {}
+    for site, rows in participants.items():
+        for row in rows:
+            if row["kind"] != Kind.PHANTOM:
+                places.setdefault(row["participant_id"], {})[site] = row["kind"]
+    for participant, kinds in places.items():
+        if len(kinds) > 1 and set(kinds.values()) != {Kind.TRAVELER}:
+            complaints.add(
+                f"The participant {participant} stands at several sites, and would count as one person",
+                where=", ".join(str(layout.fill(layout.PARTICIPANTS, site=site)) for site in kinds),
+                expected="one site, or kind traveler at each of them",
+                found=", ".join(f"{kind} at {site}" for site, kind in kinds.items()),
+                remedy="give two people two labels (for instance A01 and B01); say traveler where it is one person",
             )
 
 

@@ -9,7 +9,8 @@ import typer
 
 from isocenter import layout
 from isocenter.errors import IsocenterError, explain
-from isocenter.terminal import VERDICT_MARK, console, explain_failure, run_progress, show_rows
+from isocenter.failure_view import explain_failure
+from isocenter.terminal import VERDICT_MARK, console, run_progress, show_rows
 
 Directory = Annotated[
     Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")

@@ -190,6 +190,11 @@ def _name_people(root: Path, name: str, survey: Survey, draft: Draft) -> dict[st
             numbers = (str(n) if person.is_phantom else f"{n:02d}" for n in range(1, 10_000))
             label = next(f"{stem}{n}" for n in numbers if f"{stem}{n}" not in own)
         labels[source] = (label, str(kind))
+        if source in known and kind != Kind.TRAVELER:
+            draft.todo.append(
+                f"{label} has the Patient ID of {label}, {kind} at another site: say traveler at both where that is "
+                "one person, else give this one a label of its own (participants.tsv)"
+            )
         said = "as at another site" if source in known else "FILL IN: patient, volunteer, traveler or phantom?"
         draft.people.append((label, str(kind), _count_sessions(person), said))
     if not labels:

@@ -6,9 +6,11 @@ A step says with its annotations what each argument is: :data:`In` and :data:`In
 """
 
 import argparse
+import contextlib
 import inspect
 import json
 import logging
+import os
 import sys
 import traceback
 import typing
@@ -16,9 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from isocenter.errors import ConfigError, IsocenterError
+from isocenter.errors import ConfigError, IsocenterError, OutOfMemoryError
+from isocenter.io.nifti import refuse_images
+from isocenter.io.outcome import note_unsettled, take_unsettled
 from isocenter.provenance import code_digest
 from isocenter.stamps import stamp_outputs
+from isocenter.trouble import find_trouble
+from isocenter.unsettled import GIVE_UP, mark_unsettled, report_failure
 
 In = Annotated[Path, "input"]
 Ins = Annotated[list[Path], "inputs"]
@@ -82,14 +88,35 @@ def _run_in_rule(function: Callable, job: Any) -> None:
     if THREADS in inspect.signature(function).parameters:
         arguments[THREADS] = job.threads
     try:
-        function(**arguments)
+        _call(function, arguments)
         _stamp(function, arguments, job.params.get("code", ""))
-    except IsocenterError as error:
-        log.error("%s: %s", type(error).__name__, error)
-        raise SystemExit(1) from error
-    except Exception:
-        log.error("%s", traceback.format_exc())
+    except Exception as error:
+        known = find_trouble(error) or error
+        if isinstance(known, IsocenterError):
+            reason = f"{type(known).__name__}: {known}"
+            _tell(reason, job)
+            raise SystemExit(1) from error
+        _tell(traceback.format_exc(), job)
         raise
+    mark_unsettled([str(path) for path in job.output], take_unsettled())
+
+
+def _call(function: Callable, arguments: dict[str, Any]) -> None:
+    """Run the step; once more without images where its process was killed for want of memory."""
+    why = os.environ.get(GIVE_UP)
+    if not why:
+        function(**arguments)
+        return
+    note_unsettled(why)
+    with refuse_images(OutOfMemoryError(why)):
+        function(**arguments)
+
+
+def _tell(reason: str, job: Any) -> None:
+    """Say why a job failed in its own log, and to who runs the workflow: a full disk may not take the log."""
+    with contextlib.suppress(OSError):
+        log.error("%s", reason)
+    report_failure(job.rule, dict(job.wildcards.items()), job.log[0] if job.log else "", reason)
 
 
 def _stamp(function: Callable, arguments: dict[str, Any], code: str) -> None:
@@ -161,9 +188,11 @@ def _value(text: str) -> Any:
 
 def _log_to(path: str | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
+    logging.raiseExceptions = path is None  # a disk that takes no log is told of by what the step cannot write
     if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(path, mode="w", encoding="utf-8")]
+        with contextlib.suppress(OSError):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handlers = [logging.FileHandler(path, mode="w", encoding="utf-8")]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=handlers, force=True)
     logging.captureWarnings(True)
 

@@ -7,8 +7,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from isocenter import layout
-
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
 errors = Console(stderr=True, markup=False)
@@ -26,21 +24,6 @@ def run_progress() -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
-
-
-def explain_failure(outcome) -> None:
-    """Why a run of the workflow ended early, and where its log is."""
-    if outcome.is_locked:
-        errors.print(
-            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
-            "or, when none runs, say: isocenter run -- --unlock",
-            soft_wrap=True,
-        )
-        return
-    errors.print(f"Failed: {', '.join(sorted(set(outcome.failed))) or 'the workflow could not start'}")
-    for line in outcome.tail:
-        errors.print(line, highlight=False, soft_wrap=True)
-    errors.print(f"The whole log: {layout.LOGS}/run.log; each job's own log stands beside it", soft_wrap=True)
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

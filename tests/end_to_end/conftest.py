@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from end_to_end.running import RUN
 
 import simulate_trial as simulation
 from isocenter import layout
@@ -71,7 +73,10 @@ def demo(tmp_path_factory) -> Trial:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Trial:
-    """A small trial, simulated and run once. Tests that change it do so on a copy."""
+    """A small trial, simulated and run once, or the folder that ISOCENTER_SMALL names. Tests change only copies."""
+    given = os.environ.get("ISOCENTER_SMALL")
+    if given:
+        return Trial(Path(given))
     trial = Trial(tmp_path_factory.mktemp("small"))
     trial.simulate(**SMALL)
     trial.run()
@@ -83,6 +88,22 @@ def copy_of_small(small, tmp_path) -> Trial:
     """A copy of the finished small trial, times of files kept, so that nothing needs to run again."""
     shutil.copytree(small.directory, tmp_path / "trial", symlinks=True)
     return Trial(tmp_path / "trial")
+
+
+@pytest.fixture
+def start():
+    """Begins a run in a trial's folder; what still runs when the test ends is killed."""
+    fronts = []
+
+    def begin(directory):
+        front = subprocess.Popen(RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        fronts.append(front)
+        return front
+
+    yield begin
+    for front in fronts:
+        front.kill()
+        front.wait()
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,11 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from end_to_end.conftest import SMALL
+from end_to_end.running import assert_same_and_recorded, finish, jobs_done, remake_regions, tables, wait_for
 from typer.testing import CliRunner
 
 from isocenter import audit, layout
@@ -17,41 +15,6 @@ from isocenter.cli import app
 from isocenter.holder import find_holder
 from isocenter.recorded_run import record_run
 from isocenter.verify_command import verify
-
-RUN = [sys.executable, "-c", "from isocenter.cli import main; main()", "run", "--cores", "2"]
-
-
-@pytest.fixture
-def start():
-    """Begins a run in a trial's folder; what still runs when the test ends is killed."""
-    fronts = []
-
-    def begin(directory):
-        front = subprocess.Popen(RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-        fronts.append(front)
-        return front
-
-    yield begin
-    for front in fronts:
-        front.kill()
-        front.wait()
-
-
-def finish(directory):
-    ended = subprocess.run(RUN, cwd=directory, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def jobs_done(directory):
-    log = directory / layout.LOGS / "run.log"
-    return log.read_text(errors="replace").count("%) done") if log.is_file() else 0
 
 
 def children(pid):
@@ -66,25 +29,6 @@ def children(pid):
                 except FileNotFoundError:
                     continue
     return found
-
-
-def tables(directory):
-    return {path.name: path.read_bytes() for path in sorted((directory / layout.TRIAL).glob("*.tsv"))}
-
-
-def assert_same_and_recorded(directory, expected):
-    assert tables(directory) == expected
-    assert verify(directory).findings == []
-    partial = [path for path in directory.glob("results/**/*.partial") if path.is_file()]
-    assert partial == []
-
-
-def remake_regions(directory):
-    """Take away a part of the results, so that a run has work of many jobs."""
-    folders = "results/sites/siteA/derivatives/**/"
-    for pattern in (f"{folders}*_T1map.nii.gz", f"{folders}*_rois.tsv", "results/trial/*", f"{layout.LOGS}/run.log"):
-        for path in filter(Path.is_file, directory.glob(pattern)):
-            path.unlink()
 
 
 def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small, start):

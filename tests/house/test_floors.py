@@ -10,7 +10,7 @@ from house.source import PACKAGE, SCRIPTS, imported_modules, module_name, packag
 
 #: Every module or subpackage of ``isocenter`` and the floor it stands on. A new one must be entered here.
 FLOORS = {
-    0: ("errors", "units", "entities", "registry"),
+    0: ("errors", "trouble", "units", "entities", "registry"),
     1: ("volume",),
     2: (
         "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
@@ -25,7 +25,8 @@ FLOORS = {
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli", "site_draft", "site_cli",
+        "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
+        "scan_status", "live_view", "failure_view",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -66,6 +67,8 @@ DOORS = {
         "isocenter.audit_cli",
         "isocenter.cli",
         "isocenter.export_cli",
+        "isocenter.failure_view",
+        "isocenter.live_view",
         "isocenter.stats_cli",
         "isocenter.status_view",
         "isocenter.terminal",

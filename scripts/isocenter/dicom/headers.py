@@ -27,6 +27,8 @@ from isocenter.dicom.vendors import find_vendor
 from isocenter.dicom.vendors.generic import read_scaling
 from isocenter.dicom.walk import Found
 from isocenter.errors import DicomError
+from isocenter.io.outcome import note_unsettled
+from isocenter.trouble import raise_trouble
 from isocenter.units import seconds_from_milliseconds
 
 #: How far into a file its meta header may reach [bytes].
@@ -151,8 +153,10 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
         return Image(found.relative, "", found.problem, found.action)
     try:
         blob = found.path.read_bytes()
-    except OSError as error:
-        return Image(found.relative, "", f"The file cannot be read: {error.strerror}", "Check its permissions")
+    except OSError as error:  # a disk that went away may come back, and rights may be mended
+        problem = f"The file cannot be read: {error.strerror}"
+        note_unsettled(problem)
+        return Image(found.relative, "", problem, "Check its permissions, and that its disk is there; then run again")
     digest = hashlib.sha256(blob).hexdigest()
     if not blob:
         return Image(found.relative, digest, "The file is empty", SEND_AGAIN)
@@ -174,6 +178,7 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     try:
         return _read_dataset(found.relative, digest, dataset, blob, offset, rule)
     except Exception as error:
+        raise_trouble(error)
         return Image(
             found.relative, digest, f"A value in the DICOM header is damaged ({type(error).__name__})", SEND_AGAIN
         )

@@ -198,7 +198,8 @@ def read_files(
         else:
             image = read_image(found, rule)
             entry = [found.size, found.mtime_ns, _pack(image)]
-        if not found.problem:
+        is_read = image is None or image.sha256
+        if is_read and not found.problem:
             entries[key] = entry
         if image is not None:
             images.append(image)

@@ -33,6 +33,7 @@ from isocenter.dicom.rows import (
 from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.suffixes import GEOMETRY, SUFFIXES
 from isocenter.entities import Disposition, Kind
+from isocenter.errors import DicomError, explain
 from isocenter.io.outcome import Exclusion
 from isocenter.phantom.periods import coarsen_day
 
@@ -109,6 +110,7 @@ def take_in(
         place = places.get(image.series_uid, Place())
         row = {"participant_id": place.participant, "session": place.session}
         result.exclusions.append(exclusion_row(name, row, teller.tell(paths[0]), image.problem + more, image.action))
+    _check_still_there(source, images)  # before anything is removed for want of a source
     written = {acquisition.suffix for acquisition in sets if acquisition.files}
     written |= enter_datasets(received, bids, site, result, prefix=prefix, dates=dates)
     write_dataset(bids, name, roster.table, written)
@@ -118,6 +120,21 @@ def take_in(
         name, len(images), len(series), len(result.exclusions), len(removed),
     )  # fmt: skip
     return result
+
+
+def _check_still_there(source: Path, images: list[Image]) -> None:
+    """Raise DicomError where the folder, or files of it, went away while it was read: what was read is no whole."""
+    gone = [image for image in images if not image.problem and not image.path.exists()]
+    if gone or not source.is_dir():
+        raise DicomError(
+            explain(
+                "The site's DICOM went away while it was read",
+                where=str(source),
+                expected=f"{len(images)} files that were there",
+                found=f"{len(images) - len(gone)} of them",
+                remedy="bring the folder back (is its disk there?), then isocenter run",
+            )
+        )
 
 
 def _find_places(series: list[Series], recognized: dict[str, Recognition], roster: Roster) -> dict[str, Place]:

@@ -1,17 +1,20 @@
 """NIfTI and its sidecars, through nibabel only. Bytes repeat: no time stamps are written."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from isocenter.errors import ConfigError, SidecarError, explain
+from isocenter.errors import ConfigError, MachineError, SidecarError, explain
+from isocenter.trouble import disk_trouble
 from isocenter.units import check_unit
 from isocenter.volume import ParameterMap, Series, Volume
 
@@ -19,6 +22,23 @@ from isocenter.volume import ParameterMap, Series, Volume
 LARGEST_LABEL, LABEL_ROUNDING = 32_767, 0.01
 #: How many voxels are read at once before they are put in their places.
 _BLOCK_VOXELS = 64_000_000
+#: Why no image can be read now (`refuse_images`).
+_refusal: MachineError | None = None
+
+
+@contextlib.contextmanager
+def refuse_images(error: MachineError) -> Iterator[None]:
+    """Let every reading of an image fail with `error` while the block runs.
+
+    A step whose process was killed for want of memory is run once more like this: it says what it would say of an
+    image that is too large to be read, and leaves the others alone.
+    """
+    global _refusal
+    _refusal = error
+    try:
+        yield
+    finally:
+        _refusal = None
 
 
 def sidecar_path(nifti: str | os.PathLike) -> Path:
@@ -50,15 +70,18 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file whole or not at all: to a neighbor first, then renamed over."""
+    """Write a file whole or not at all: to a neighbor first, then renamed over; DiskError when the disk refuses."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:
+        raise disk_trouble(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that refuses to write may refuse this, too
+            partial.unlink(missing_ok=True)
 
 
 def write_image(
@@ -120,6 +143,8 @@ def read_labels(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
 
 def load_image(path: str | os.PathLike) -> Any:
     """A NIfTI image whose voxels stay on disk; ConfigError when there is none that can be read."""
+    if _refusal is not None:
+        raise _refusal
     try:
         # One open file: volumes of a compressed image are read one after another without starting anew.
         return nib.load(path, keep_file_open=True)
@@ -241,12 +266,12 @@ def write_map(
 def read_map(path, stderr_path, flag_path) -> tuple[ParameterMap, dict[str, Any]]:
     """Read what :func:`write_map` wrote: the map and its sidecar."""
     sidecar = read_sidecar(path)
-    value = nib.load(path)
+    value = load_image(path)
     return (
         ParameterMap(
             np.asarray(value.dataobj, dtype=np.float32),
-            np.asarray(nib.load(stderr_path).dataobj, dtype=np.float32),
-            np.asarray(nib.load(flag_path).dataobj).astype(np.uint8),
+            np.asarray(load_image(stderr_path).dataobj, dtype=np.float32),
+            np.asarray(load_image(flag_path).dataobj).astype(np.uint8),
             value.affine,
             sidecar.get("Units", ""),
         ),

@@ -12,13 +12,31 @@ from typing import Any
 import numpy as np
 
 from isocenter.entities import EXCLUSION_COLUMNS, Flag
-from isocenter.errors import IsocenterError
+from isocenter.errors import IsocenterError, OutOfMemoryError
 from isocenter.io.nifti import write_map
+from isocenter.trouble import find_trouble
 from isocenter.volume import ParameterMap
 
 log = logging.getLogger("isocenter")
 
-__all__ = ["EXCLUSION_COLUMNS", "Exclusion", "read_exclusion", "write_excluded_map"]
+__all__ = ["EXCLUSION_COLUMNS", "Exclusion", "note_unsettled", "read_exclusion", "take_unsettled", "write_excluded_map"]
+
+#: Stages that work on one scan: one that wants too much memory must not stop the others.
+PER_SCAN = ("align", "fit", "regions", "calibrate")
+#: Why what this process writes is to be made again by the next run.
+_unsettled: list[str] = []
+
+
+def note_unsettled(reason: str) -> None:
+    """Say that what the step writes holds only until the next run, which makes it again."""
+    _unsettled.append(reason)
+
+
+def take_unsettled() -> list[str]:
+    """The reasons noted since the last call."""
+    found = list(_unsettled)
+    _unsettled.clear()
+    return found
 
 
 @dataclass(frozen=True)
@@ -31,8 +49,22 @@ class Exclusion:
 
     @classmethod
     def from_error(cls, stage: str, error: Exception) -> "Exclusion":
-        """An exclusion from whatever a stage raised; the traceback goes to the step's log."""
+        """An exclusion from whatever a stage raised; the traceback goes to the step's log.
+
+        Raises
+        ------
+        MachineError
+            When the machine is at fault: the job fails, and the next run tries it again. A scan that wants more memory
+            than there is becomes a row, so that the others go on, and is tried again all the same.
+        """
+        trouble = find_trouble(error)
+        if trouble is not None and not (isinstance(trouble, OutOfMemoryError) and stage in PER_SCAN):
+            raise trouble from error
         log.warning("%s", "".join(traceback.format_exception(error)))
+        if trouble is not None:
+            note_unsettled(str(trouble))
+            reason, _, action = str(trouble).partition("; what to do: ")
+            return cls(stage, reason, action[:1].upper() + action[1:])
         if isinstance(error, IsocenterError):
             return cls(stage, str(error), "Mend the input that the reason names, then run again")
         return cls(

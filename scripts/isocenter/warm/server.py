@@ -14,8 +14,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
+from isocenter.trouble import MORE_MEMORY
+from isocenter.unsettled import GIVE_UP
 from isocenter.warm.parent import die_with_parent
+
+#: How much likelier than others a job is chosen when the kernel must end a process for want of memory (0 to 1000):
+#: not Snakemake, and not this server, which would take all jobs with them.
+OOM_SCORE = 500
 
 #: What jobs use, slowest first. A module that cannot be imported is left to the jobs that need it.
 MODULES = (
@@ -90,7 +97,45 @@ def _run(connection: socket.socket) -> int:
     os.environ.update(job["environment"])
     sys.argv = job["argv"]
     sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
-    return _exit_code(lambda: runpy.run_path(sys.argv[0], run_name="__main__"))
+    return _work_apart(lambda: _exit_code(lambda: runpy.run_path(sys.argv[0], run_name="__main__")))
+
+
+def _work_apart(work: Callable[[], int]) -> int:
+    """Work in a fork, and outlive it: what the kernel killed for want of memory is run again, to say so.
+
+    It needs no memory then, because the step reads no image (`isocenter.step`). A kill of another origin stays one.
+    """
+    before = count_oom_kills()
+    child = os.fork()
+    if child == 0:
+        die_with_parent(signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+        code = work()
+        _flush()
+        os._exit(code & 0xFF)
+    _, status, usage = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return code
+    if -code == signal.SIGKILL and count_oom_kills() > before:
+        taken = usage.ru_maxrss / 2**20  # Linux counts KiB
+        os.environ[GIVE_UP] = (
+            f"The step was ended by the system, which had no memory left; found: {taken:.1f} GiB taken by it; "
+            f"what to do: {MORE_MEMORY}"
+        )
+        return work()
+    print(f"The job was killed by signal {-code} ({signal.Signals(-code).name})", file=sys.stderr)
+    return 128 - code
+
+
+def count_oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory since it started; 0 where it does not tell."""
+    try:
+        counters = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in counters.splitlines() if line.startswith("oom_kill ")), 0)
 
 
 def _exit_code(work: Callable[[], object]) -> int:
@@ -107,10 +152,15 @@ def _exit_code(work: Callable[[], object]) -> int:
     return 0
 
 
+def _flush() -> None:
+    with contextlib.suppress(OSError):  # a full disk takes no more words
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
 def _end(connection: socket.socket, code: int) -> None:
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     with contextlib.suppress(OSError):
         connection.sendall(struct.pack("!I", code & 0xFF))
     os._exit(code & 0xFF)

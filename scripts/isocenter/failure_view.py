@@ -1,0 +1,68 @@
+"""How failed jobs are shown: those of one reason together, whom they were about, why, and what to do."""
+
+from pathlib import Path
+
+from rich.padding import Padding
+from rich.text import Text
+
+from isocenter import layout
+from isocenter.failures import explain_job
+from isocenter.terminal import console, errors
+from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, count_free
+from isocenter.unsettled import JobFailure
+
+#: So many names stand in a line; of the others the number.
+NAMES = 4
+
+
+def explain_failure(outcome) -> None:
+    """Why a run of the workflow ended early, and where its log is."""
+    if outcome.is_locked:
+        errors.print(
+            "Another run holds this trial, or one was killed; what to do: wait for it to end, "
+            "or, when none runs, say: isocenter run -- --unlock",
+            soft_wrap=True,
+        )
+        return
+    if outcome.failures:
+        n = len(outcome.failures)
+        errors.print(f"{n} job{'s' if n > 1 else ''} failed; what needs them was not made", highlight=False)
+        show_failures(outcome.failures, Path.cwd(), limit=12)
+    else:
+        errors.print("The workflow could not start, or ended early:")
+        for line in outcome.tail:
+            errors.print(line, highlight=False, soft_wrap=True)
+    if count_free(Path(layout.RESULTS)) < LEAST_ROOM:
+        errors.print(f"The disk of {layout.RESULTS} is full; what to do: {MAKE_ROOM}", soft_wrap=True)
+    errors.print(f"The whole log: {layout.RUN_LOG}; each job's own log stands beside it", soft_wrap=True)
+
+
+def show_failures(failures: list[JobFailure], directory: Path, limit: int | None = None) -> None:
+    """The jobs that failed, those of one reason together: whom they were about, why, and what to do."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    logs: dict[tuple[str, str], str] = {}
+    for failure in failures:
+        who, reason, remedy = explain_job(failure, directory)
+        place = " ".join(filter(None, (failure.rule, failure.about.get("site", ""), who)))
+        groups.setdefault((reason, remedy), []).append(place)
+        logs.setdefault((reason, remedy), failure.log)
+    for (reason, remedy), places in list(groups.items())[:limit]:
+        remedy += f" (log: {logs[reason, remedy]})" if logs[reason, remedy] else ""
+        show_reason(name_some(places), reason, remedy)
+    if limit and len(groups) > limit:
+        console.print(f"… and {len(groups) - limit} more reasons; isocenter status shows all", highlight=False)
+
+
+def show_reason(who: str, reason: str, action: str) -> None:
+    """Three things, wrapped under one another in a terminal; each on a line of its own elsewhere, to be searched."""
+    for depth, text in ((2, Text(who, "bold")), (4, Text(reason)), (4, Text(f"→ {action}"))):
+        if console.is_terminal:
+            console.print(Padding(text, (0, 0, 0, depth)))
+        else:
+            console.print(" " * depth + text.plain, soft_wrap=True, highlight=False)
+
+
+def name_some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return ", ".join(names[:NAMES]) + more
