@@ -6,7 +6,7 @@ looks new. The manifest knows how large each result was. What has grown or chang
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isocenter import layout
@@ -20,11 +20,17 @@ _PER_RUN = (layout.ROIS, layout.RUN_EXCLUSIONS, layout.LABELS)
 _PER_SITE = (layout.SCANS, layout.INTAKE_EXCLUSIONS, layout.VIALS, layout.CONTROL, layout.VERDICT)
 
 
-def find_damaged(directory: Path) -> list[str]:
-    """Results that are missing, or shorter than a run has recorded them, as paths from the trial's folder."""
+def find_damaged(directory: Path, sites: Sequence[str] = ()) -> list[str]:
+    """Results that are missing, or shorter than a run has recorded them, as paths from the trial's folder.
+
+    sites : look only at what belongs to these sites
+    """
     manifest = read_manifest(directory) or {}
+    inside = (f"{layout.TEMPLATE}/", *(f"{layout.fill(layout.SITE, site=site)}/" for site in sites)) if sites else ("",)
     found = []
     for path, row in manifest.items():
+        if not path.startswith(inside):
+            continue
         file = directory / path
         if not file.is_file() or file.stat().st_size < row.size:
             found.append(path)

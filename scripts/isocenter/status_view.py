@@ -8,6 +8,7 @@ from rich.table import Table
 from isocenter import layout
 from isocenter.data_lock import read_lock
 from isocenter.holder import find_holder
+from isocenter.origins import list_origins
 from isocenter.overview import STAGES, list_left_out, read_optional_rows, read_status
 from isocenter.plan import Plan
 from isocenter.runner import read_progress
@@ -30,6 +31,9 @@ def show_status(plan: Plan, limit: int | None) -> None:
             cells[-1] = f"{VERDICT_MARK.get(site.verdict, '')} {site.verdict}"
         table.add_row(site.site, *cells, decimal(site.n_bytes))
     console.print(table)
+    elsewhere = [site for site in list_origins(Path.cwd()) if site in plan.sites]
+    if elsewhere:
+        console.print(f"Run elsewhere and taken in: {', '.join(elsewhere)}", soft_wrap=True, highlight=False)
     _show_exclusions(list_left_out(plan), limit)
     _show_verdicts(read_optional_rows(layout.QUALIFICATION))
     if Path(layout.REPORT).is_file():

@@ -25,7 +25,7 @@ FLOORS = {
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli", "site_draft", "site_cli",
+        "export_cli", "site_draft", "site_cli", "origins", "pooling", "pool_cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -59,6 +59,7 @@ DOORS = {
         "isocenter.cli",
         "isocenter.decision_cli",
         "isocenter.export_cli",
+        "isocenter.pool_cli",
         "isocenter.site_cli",
         "isocenter.stats_cli",
     ),
