@@ -230,6 +230,10 @@ def test_decisions_made_here_are_not_lost_under_what_comes(origin, here):
         take_in(here, origin)
     assert left_out.is_file()
     assert roi_table(here).read_text() == "value\n1\n"
+    (origin / layout.fill(layout.LEFT_OUT, site="siteA")).write_bytes(left_out.read_bytes())  # decided there, too
+    run_site(origin, "siteA", rois="value\n2\n")
+    assert take_in(here, origin) == 1
+    assert roi_table(here).read_text() == "value\n2\n"
 
 
 def test_a_site_that_was_taken_in_is_not_run_here(origin, here):

@@ -281,12 +281,10 @@ def _check_unchanged_here(directory: Path, origin: Origin) -> None:
     here = {path.name: path for path in list_site(directory, origin.site)}
     if not here:
         return
-    path = _taken_path(directory, origin.site)
-    if path.is_file():
-        is_same = digest_site(directory, origin.site) == json.loads(path.read_text(encoding="utf-8"))["site"]
-    else:
-        is_same = digest_site(directory, origin.site) == digest_site(origin.directory, origin.site)
-    if not is_same:
+    known = {digest_site(origin.directory, origin.site)}
+    if (path := _taken_path(directory, origin.site)).is_file():
+        known.add(json.loads(path.read_text(encoding="utf-8"))["site"])
+    if digest_site(directory, origin.site) not in known:
         raise ConfigError(
             explain(
                 f"What people wrote for {origin.site} is another here than where it was run",
