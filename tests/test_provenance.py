@@ -9,6 +9,37 @@ def test_a_step_knows_the_modules_behind_it():
     assert "registration.py" not in files
 
 
+def forget_sources():
+    for function in ("code_digest", "_content", "_needs", "_imports", "_file_of"):
+        getattr(provenance, function).cache_clear()
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path):
+    source = """
+import isocenter.a, numpy
+if x:
+    from isocenter import b
+else:
+    try:
+        with y:
+            import isocenter.c
+    except Z:
+        from isocenter.d import e
+    finally:
+        def f():
+            async def g():
+                import isocenter.h
+match x:
+    case 1:
+        class K:
+            import isocenter.k
+"""
+    path = tmp_path / "work.py"
+    path.write_text(source)
+    found = {name.rpartition(".")[2] for name in provenance._imports(path)}
+    assert found == {"a", "b", "c", "d", "e", "h", "k", "isocenter"}
+
+
 def test_only_the_model_that_a_job_uses_counts(tmp_path, monkeypatch):
     package = tmp_path / "isocenter"
     (package / "models").mkdir(parents=True)
@@ -19,8 +50,7 @@ def test_only_the_model_that_a_job_uses_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "SCRIPTS", tmp_path)
 
     def digests():
-        provenance.code_digest.cache_clear()
-        provenance._imports.cache_clear()
+        forget_sources()
         return [provenance.code_digest("work", models=(name,)) for name in ("one", "two")]
 
     before = digests()
@@ -32,8 +62,7 @@ def test_only_the_model_that_a_job_uses_counts(tmp_path, monkeypatch):
     assert digests()[0] == after[0]  # one.py no longer imports it
     (package / "models" / "__init__.py").write_text("x = 1\n")
     assert all(new != old for new, old in zip(digests(), after, strict=True))
-    provenance.code_digest.cache_clear()
-    provenance._imports.cache_clear()
+    forget_sources()
 
 
 def test_the_report_is_its_templates_too():

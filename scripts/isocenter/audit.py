@@ -22,7 +22,7 @@ from isocenter import __version__, layout
 from isocenter.errors import AuditError, DiskError, explain
 from isocenter.io.nifti import write_bytes
 
-KINDS = ("run", "exclusion", "override", "lock", "export")
+KINDS = ("run", "exclusion", "override", "lock", "export", "pool")
 #: Kinds that are a person's decision, and say in the person's words why.
 DECISIONS = ("exclusion", "override", "lock", "export")
 #: What stands for the line before the first.

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from isocenter import __version__, audit_cli, decision_cli, export_cli, site_cli, stats_cli
+from isocenter import __version__, audit_cli, decision_cli, export_cli, pool_cli, site_cli, stats_cli
 from isocenter.errors import IsocenterError, explain
 from isocenter.failure_view import explain_failure
 from isocenter.site_cli import check_trial
@@ -51,11 +51,19 @@ Full = Annotated[
 def run(
     context: typer.Context,
     cores: Cores = ALL_CORES,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run only what belongs to this site; may be repeated. isocenter pool then makes the trial's tables.",
+            show_default=False,
+        ),
+    ] = None,
     directory: Directory = Path("."),
 ) -> None:
     """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
     os.chdir(check_trial(directory))
-    raise typer.Exit(_run(cores, context.args))
+    raise typer.Exit(_run(cores, context.args, list(dict.fromkeys(site or []))))
 
 
 @app.command()
@@ -219,11 +227,11 @@ def align(
     console.print(f"Wrote {len(outcome.files)} files to {out}; a picture: {outcome.files[-1]}", soft_wrap=True)
 
 
-def _plan():
+def _plan(sites: list[str] | None = None):
     from isocenter.plan import Plan
     from isocenter.settings import load_settings
 
-    return Plan(load_settings(Path.cwd()))
+    return Plan(load_settings(Path.cwd(), only=sites or None))
 
 
 def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
@@ -249,16 +257,18 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
         )
 
 
-def _run(cores: int, options: list[str]) -> int:
+def _run(cores: int, options: list[str], sites: list[str] | None = None) -> int:
     from isocenter.live_view import follow_run
     from isocenter.recorded_run import run_recorded
 
-    plan = _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
+    plan = _plan(sites)  # a mistake in a file that a person wrote is told before Snakemake starts
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
         with follow_run(plan, Path.cwd()) as follow:
-            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=follow, plan=plan)
+            outcome = run_recorded(
+                Path.cwd(), cores=cores, options=options, on_progress=follow, plan=plan, sites=sites or ()
+            )
     except KeyboardInterrupt:
         errors.print("Stopped; the next run goes on from here")
         return 130
@@ -280,7 +290,7 @@ def _run(cores: int, options: list[str]) -> int:
     if not set(options) & {"-n", "--dry-run", "--dryrun"}:
         from isocenter.status_view import show_status
 
-        show_status(_plan(), limit=12)
+        show_status(_plan(sites), limit=12)
     return 0
 
 
@@ -292,7 +302,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for commands in (site_cli, stats_cli, decision_cli, audit_cli, export_cli):
+for commands in (site_cli, pool_cli, stats_cli, decision_cli, audit_cli, export_cli):
     commands.add_commands(app)
 
 

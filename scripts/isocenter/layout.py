@@ -39,6 +39,8 @@ ARRIVED = ".arrived.txt"
 
 # Per site -------------------------------------------------------------------------------------------
 SITE = f"{RESULTS}/sites/{{site}}"
+#: What all results of a site were made with; there once all of them are.
+SITE_RECORD = f"{SITE}/record.json"
 SCANS = f"{SITE}/intake/scans.tsv"
 INTAKE_EXCLUSIONS = f"{SITE}/intake/exclusions.tsv"
 INTAKE_INDEX = f"{SITE}/intake/index.json"
@@ -126,6 +128,9 @@ SEEN = f"{AUDIT}/seen.json"
 HOLDER = f"{AUDIT}/holder.json"
 #: The version as which a trial's data are locked; absent while they are not.
 LOCK = f"{AUDIT}/lock.json"
+#: Of a site that was run elsewhere and taken in: the audit trail that came with it.
+ORIGINS = f"{AUDIT}/origins"
+ORIGIN = f"{ORIGINS}/{{site}}"
 #: A copy of the trial's tables and report, and of what people wrote, as they were when the version was locked.
 LOCKED_VERSION = f"{RESULTS}/locked/{{version}}"
 

@@ -7,7 +7,7 @@ looks new. The manifest knows how large each result was. What has grown or chang
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isocenter import layout
@@ -22,15 +22,28 @@ _PER_RUN = (layout.ROIS, layout.RUN_EXCLUSIONS, layout.LABELS)
 _PER_SITE = (layout.SCANS, layout.INTAKE_EXCLUSIONS, layout.VIALS, layout.CONTROL, layout.VERDICT)
 
 
-def find_damaged(directory: Path) -> list[str]:
-    """Results that are missing, or shorter than a run has recorded them, as paths from the trial's folder."""
+def find_damaged(directory: Path, sites: Sequence[str] = ()) -> list[str]:
+    """Results that are missing, or shorter than a run has recorded them, as paths from the trial's folder.
+
+    sites : look only at what belongs to these sites
+    """
     manifest = read_manifest(directory) or {}
+    inside = _folders_of(sites)
     found = []
     for path, row in manifest.items():
+        if not path.startswith(inside):
+            continue
         file = directory / path
         if not file.is_file() or file.stat().st_size < row.size:
             found.append(path)
     return found
+
+
+def _folders_of(sites: Sequence[str]) -> tuple[str, ...]:
+    """What paths of these sites begin with, and of what all share; of all sites where none is named."""
+    if not sites:
+        return ("",)
+    return (f"{layout.TEMPLATE}/", *(f"{layout.fill(layout.SITE, site=site)}/" for site in sites))
 
 
 def clear_damaged(directory: Path, plan: Plan, damaged: list[str]) -> list[str]:
@@ -62,8 +75,10 @@ def clear_damaged(directory: Path, plan: Plan, damaged: list[str]) -> list[str]:
     return list(again)
 
 
-def clear_unsettled(directory: Path, plan: Plan) -> list[str]:
+def clear_unsettled(directory: Path, plan: Plan, sites: Sequence[str] = ()) -> list[str]:
     """Delete results that held only until now (`isocenter.unsettled`); returns the products to make again.
+
+    sites : look only at what belongs to these sites
 
     The mark stays until the job has settled it; that of a result which is no longer planned goes.
     """
@@ -71,6 +86,8 @@ def clear_unsettled(directory: Path, plan: Plan) -> list[str]:
     products = _list_products(plan) if marks else set()
     again = []
     for mark, outputs in marks.items():
+        if not any(path.startswith(_folders_of(sites)) for path in outputs):
+            continue  # of a site that this run leaves alone
         mine = [path for path in outputs if path in products]
         for path in mine:
             _delete(directory / path)

@@ -65,10 +65,14 @@ class PhantomPlan:
         suffix = self.biomarkers[biomarker]["suffix"]
         return [path for key in self.phantom_trains(site, biomarker) for path in self.hand_regions(key, suffix)]
 
-    def all_pulses(self) -> list[str]:
-        """Everything that the choices of every site are known by."""
+    def site_pulses(self, site: str) -> list[str]:
+        """Everything that the choices of a site are known by."""
         names = [name for name in self.biomarkers if self.has_pulses(name)]
-        return [str(layout.fill(layout.TRAINS, site=s, biomarker=name)) for s in self.sites for name in names]
+        return [str(layout.fill(layout.TRAINS, site=site, biomarker=name)) for name in names]
+
+    def all_pulses(self) -> list[str]:
+        """The same of every site."""
+        return [path for site in self.sites for path in self.site_pulses(site)]
 
     # Phantoms -------------------------------------------------------------------------------------
     def is_phantom(self, site: str, participant: str) -> bool:
@@ -178,15 +182,18 @@ class PhantomPlan:
         quantity = self.biomarkers[biomarker]["parameter"]
         return phantom.shows(quantity) and not phantom.calibrates(quantity)
 
-    def phantom_pages(self) -> list[str]:
-        """The pages of the phantom sessions of every site, one a run that shows anything."""
-        keys = (key for site in self.sites for key in self.runs(site, phantom=True) if self.shown_biomarkers(key))
+    def phantom_pages(self, site: str | None = None) -> list[str]:
+        """The pages of the phantom sessions of one site, or of every one, one a run that shows anything."""
+        keys = (key for key in self._phantom_runs(site) if self.shown_biomarkers(key))
         return [str(layout.fill(layout.PHANTOM_PAGE, **entities_of(key))) for key in keys]
 
-    def phantom_pictures(self) -> list[str]:
-        """The pictures of located vials of every site."""
-        keys = (key for site in self.sites for key in self.runs(site, phantom=True))
+    def phantom_pictures(self, site: str | None = None) -> list[str]:
+        """The pictures of located vials of one site, or of every one."""
+        keys = self._phantom_runs(site)
         return [path for key in keys for path in self.session_files(key, layout.PHANTOM_PICTURE)]
+
+    def _phantom_runs(self, site: str | None) -> list[RunKey]:
+        return [key for s in ([site] if site else self.sites) for key in self.runs(s, phantom=True)]
 
     def pulses(self, wildcards: Any) -> list[str]:
         """The choice of pulses that a fit takes, as a list of none or one."""

@@ -5,6 +5,7 @@ is known only after that site's intake.
 """
 
 import csv
+import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,6 +24,8 @@ from isocenter.settings import Settings
 
 #: The usable intake rows of each run and suffix, in order.
 Acquisitions = dict[tuple[RunKey, str], list[dict[str, str]]]
+#: The same by run: the rows of its suffixes.
+Runs = dict[RunKey, dict[str, list[dict[str, str]]]]
 
 
 class Plan(PhantomPlan, FieldPlan):
@@ -32,7 +35,8 @@ class Plan(PhantomPlan, FieldPlan):
         self.settings = settings
         self.biomarkers: dict[str, dict[str, Any]] = settings.biomarkers
         self.sites: list[str] = list(settings.sites)
-        self._known: dict[str, tuple[int, Acquisitions]] = {}
+        self._known: dict[str, tuple[int, Acquisitions, Runs]] = {}
+        self._tables = {site: str(layout.fill(layout.SCANS, site=site)) for site in self.sites}
 
     # What arrived ---------------------------------------------------------------------------------
     def scans(self, site: str) -> list[dict[str, str]]:
@@ -45,17 +49,27 @@ class Plan(PhantomPlan, FieldPlan):
 
         Snakemake asks several times a job: what was read stays known until the table's time changes.
         """
-        stamp = layout.fill(layout.SCANS, site=site).stat().st_mtime_ns
+        return self._read_acquisitions(site)[0]
+
+    def _by_run(self, site: str) -> Runs:
+        """The same by run, so that the cost of a job does not grow with the site."""
+        return self._read_acquisitions(site)[1]
+
+    def _read_acquisitions(self, site: str) -> tuple[Acquisitions, Runs]:
+        stamp = os.stat(self._tables[site]).st_mtime_ns
         known = self._known.get(site)
         if known is None or known[0] != stamp:
-            known = self._known[site] = (stamp, self._find_acquisitions(site))
-        return known[1]
+            found, runs = self._find_acquisitions(site), {}
+            for (key, suffix), rows in found.items():
+                runs.setdefault(key, {})[suffix] = rows
+            known = self._known[site] = (stamp, found, runs)
+        return known[1:]
 
     def _find_acquisitions(self, site: str) -> Acquisitions:
         found: Acquisitions = {}
-        left_out = self.settings.left_out(site)
+        left_out, suffixes = self.settings.left_out(site), self.suffixes
         for row in self.scans(site):
-            if row["disposition"] == Disposition.USED and row["suffix"] in self.suffixes:
+            if row["disposition"] == Disposition.USED and row["suffix"] in suffixes:
                 key = RunKey(site, row["participant_id"], row["session"], row["run"])
                 if find_decision(left_out, key.participant, key.session, key.run):
                     continue  # a person left the whole run out
@@ -69,10 +83,8 @@ class Plan(PhantomPlan, FieldPlan):
 
     def runs(self, site: str, *, phantom: bool) -> list[RunKey]:
         """The runs of a site that hold at least one usable acquisition."""
-        keys = {
-            key for (key, _), rows in self.acquisitions(site).items() if (rows[0]["kind"] == Kind.PHANTOM) == phantom
-        }
-        return sorted(keys)
+        held = ((key, next(iter(series.values()))) for key, series in self._by_run(site).items())
+        return [key for key, rows in held if (rows[0]["kind"] == Kind.PHANTOM) == phantom]  # they are sorted
 
     # One acquisition ------------------------------------------------------------------------------
     def raw_files(
@@ -151,9 +163,8 @@ class Plan(PhantomPlan, FieldPlan):
     def row_of(self, wildcards: Any) -> dict[str, str]:
         """The intake row of a run's first acquisition."""
         key = key_of(wildcards)
-        for (candidate, _), rows in self.acquisitions(key.site).items():
-            if candidate == key:
-                return rows[0]
+        for rows in self._by_run(key.site).get(key, {}).values():
+            return rows[0]
         raise ConfigError(explain("This run is not in scans.tsv", found=key.prefix, where=key.site))
 
     def field_strength(self, wildcards: Any) -> float:
@@ -192,7 +203,7 @@ class Plan(PhantomPlan, FieldPlan):
     def run_biomarkers(self, wildcards: Any) -> list[str]:
         """The biomarkers that a run has an acquisition for, in the order of the config."""
         key = key_of(wildcards)
-        have = {suffix for candidate, suffix in self.acquisitions(key.site) if candidate == key}
+        have = self._by_run(key.site).get(key, {})
         return [name for name, block in self.biomarkers.items() if block["suffix"] in have]
 
     def run_maps(self, wildcards: Any, pattern: str) -> list[str]:
@@ -285,9 +296,29 @@ class Plan(PhantomPlan, FieldPlan):
         )
         return list(dict.fromkeys(aligned))  # several biomarkers may be fitted to one series
 
-    def report_maps(self, calibrated: str = layout.CALIBRATED, raw: str = layout.MAP) -> list[str]:
+    def report_maps(
+        self, calibrated: str = layout.CALIBRATED, raw: str = layout.MAP, *, site: str | None = None
+    ) -> list[str]:
         """The maps that the report shows (or their errors, or flags): calibrated where the biomarker is, else raw."""
-        return self._per_biomarker(lambda name: calibrated if self.is_calibrated(name) else raw, False)
+        return self._per_biomarker(lambda name: calibrated if self.is_calibrated(name) else raw, False, site)
+
+    def site_results(self, site: str) -> list[str]:
+        """Everything of one site that the trial's tables and report are made from; none of it needs another site."""
+        patterns = (
+            layout.SCANS, layout.INTAKE_EXCLUSIONS, layout.VIALS, layout.CONTROL, layout.VERDICT, layout.CERTIFICATE,
+            layout.VERDICT_HISTORY, *layout.DERIVATIVES_TOP.values(),
+        )  # fmt: skip
+        found = [str(layout.fill(pattern, site=site)) for pattern in patterns]
+        found += [*self.site_calibrations(site), *self.site_pulses(site), *self.shim_files(site)]
+        for pattern in (layout.ROIS, layout.RUN_EXCLUSIONS, layout.LABELS):
+            found += self.per_run(pattern, site=site)
+        for pattern in (layout.MOTION, layout.MOTION_FIGURE):
+            found += self.per_aligned(pattern, site=site)
+        found += self.report_maps(site=site)
+        found += self.report_maps(layout.CALIBRATED_STDERR, layout.MAP_STDERR, site=site)
+        found += self.report_maps(layout.CALIBRATED_FLAG, layout.MAP_FLAG, site=site)
+        found += self.per_corrected(layout.DISTORTION_FIGURE, site=site)
+        return [*found, *self.phantom_pictures(site), *self.phantom_pages(site)]
 
     def _per_biomarker(
         self, pattern_of: Callable[[str], str | None], phantom: bool, site: str | None = None

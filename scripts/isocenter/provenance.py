@@ -6,9 +6,13 @@ that use it.
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
+import os
 import platform
+import stat
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -30,30 +34,43 @@ def code_digest(step: str, *, models: tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256()
     model_files = [SCRIPTS / PACKAGE / "models" / f"{name}.py" for name in models]
     for path in sorted(imported_files(SCRIPTS / f"{step}.py", *model_files)):
-        digest.update(str(path.relative_to(SCRIPTS)).encode())
-        digest.update(path.read_bytes())
+        digest.update(_content(path))
     return digest.hexdigest()[:12]
+
+
+@cache
+def _content(path: Path) -> bytes:
+    """What a file gives to a digest: its name among ours and its bytes. Dozens of steps share most of their modules."""
+    return str(path.relative_to(SCRIPTS)).encode() + path.read_bytes()
 
 
 def imported_files(*scripts: Path) -> set[Path]:
     """The files of ours that `scripts` need, themselves included, by walking their import statements."""
     found: set[Path] = set()
-    waiting = list(scripts)
+    waiting = [path for path in scripts if path.is_file()]
     while waiting:
         path = waiting.pop()
-        if path in found or not path.is_file():
-            continue
-        found.add(path)
-        if path.name == "__init__.py":
-            found.update(file for file in path.parent.rglob("*") if file.suffix in DATA_SUFFIXES)
-        waiting += [target for module in _imports(path) if (target := _file_of(module))]
+        if path not in found:
+            found.add(path)
+            needed, data = _needs(path)
+            found.update(data)
+            waiting += needed
     return found
+
+
+@cache
+def _needs(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The modules of ours that a file imports, and the other files of the package that it is the door of."""
+    data: tuple[Path, ...] = ()
+    if path.name == "__init__.py":
+        data = tuple(file for file in path.parent.rglob("*") if file.suffix in DATA_SUFFIXES)
+    return tuple(target for module in _imports(path) if (target := _file_of(module))), data
 
 
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
     modules: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -62,6 +79,20 @@ def _imports(path: Path) -> tuple[str, ...]:
     return tuple(m for m in modules if m == PACKAGE or m.startswith(f"{PACKAGE}."))
 
 
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """All statements of a file, without a look into expressions, which hold no import and most of the nodes."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            children = getattr(node, name, ())
+            if isinstance(children, list):
+                waiting += children
+        if isinstance(node, ast.stmt):
+            yield node
+
+
+@cache
 def _file_of(module: str) -> Path | None:
     stem = SCRIPTS.joinpath(*module.split("."))
     for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
@@ -75,12 +106,18 @@ def tree_digest(folder: Path) -> str:
 
     It notices new, changed and removed files without reading them.
     """
+    found = []
+    for inside, _, names in os.walk(folder):
+        parts = Path(inside).relative_to(folder).parts
+        for name in names:
+            with contextlib.suppress(OSError):  # a link to nowhere, or a file that has just gone
+                status = os.stat(os.path.join(inside, name))
+                if stat.S_ISREG(status.st_mode):
+                    found.append(((*parts, name), status.st_size, status.st_mtime_ns))
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            status = path.stat()
-            told = f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n"
-            digest.update(told.encode("utf-8", "surrogatepass"))  # a name need not be UTF-8
+    for parts, size, time in sorted(found):
+        told = f"{'/'.join(parts)}\0{size}\0{time}\n"
+        digest.update(told.encode("utf-8", "surrogatepass"))  # a name need not be UTF-8
     return digest.hexdigest()[:12]
 
 

@@ -1,5 +1,6 @@
 """A run of the workflow that leaves its trace in the audit trail: an entry, and the manifest of what it wrote."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,12 +8,13 @@ from isocenter import audit, layout
 from isocenter.clock import note_seen, settle_times
 from isocenter.data_lock import check_unlocked
 from isocenter.decisions import delete_withdrawn
-from isocenter.errors import AuditError, DiskError
+from isocenter.errors import AuditError, DiskError, IsocenterError
 from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
 from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
+from isocenter.origins import check_run_here
 from isocenter.plan import Plan
-from isocenter.runner import Outcome, Progress, run_workflow
+from isocenter.runner import POOL, SNAKEFILE, Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 from isocenter.writable import check_writable
 
@@ -27,51 +29,109 @@ def run_recorded(
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     plan: Plan | None = None,
+    sites: Sequence[str] = (),
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
 
     plan : of the trial, whose folder is then the working directory: results that were cut short or taken away since the
         last record are made again
+    sites : run only what belongs to these sites, as far as the plan goes without the others; `plan` is then of them
 
     A run that is killed or interrupted records nothing: the next one takes over what it wrote, and lifts the lock that
     its Snakemake left. HeldError when another command works on the trial, or its data are locked.
     """
+    if sites:
+        options = [*options, name_sites(sites)]
+    targets = [str(layout.fill(layout.SITE_RECORD, site=site)) for site in sites]
     if IDLE_OPTIONS & set(options):
-        return run_workflow(directory, cores=cores, options=options, on_progress=on_progress)
+        return run_workflow(directory, cores=cores, options=[*targets, *options], on_progress=on_progress)
     check_unlocked(directory)
+    check_run_here(directory, plan.sites if plan else sites)
     with hold_trial(directory, "isocenter run") as hold:
         check_writable(directory)
         if hold.left_by is not None:
             run_workflow(directory, cores=1, options=["--unlock"])
         sweep_partials(directory)
         settled = settle_times(directory)
-        again = clear_damaged(directory, plan, find_damaged(directory)) if plan else []
-        retried = clear_unsettled(directory, plan) if plan else []
-        targets = dict.fromkeys([*again, *retried])
-        outcome = _run_recorded(
-            directory, cores, [*(["all", *targets] if targets else []), *options], on_progress, hold.descriptor
-        )
+        again = clear_damaged(directory, plan, find_damaged(directory, sites)) if plan else []
+        retried = clear_unsettled(directory, plan, sites) if plan else []
+        if more := dict.fromkeys([*again, *retried]):
+            targets = [*(targets or ["all"]), *more]
+        scope = f" of {', '.join(sites)}" if sites else ""
+        outcome = _run_recorded(directory, cores, [*targets, *options], on_progress, hold.descriptor, scope=scope)
         if not outcome.returncode:
             note_seen(directory)
         outcome.mended, outcome.retried, outcome.settled = again, retried, settled
         return outcome
 
 
+def run_pool(
+    directory: Path,
+    prepare: Callable[[], int],
+    *,
+    cores: int,
+    options: Sequence[str] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[int, Outcome]:
+    """Pool the sites of a trial's folder and record it: no site's own results are made.
+
+    prepare : called while the trial is held, before anything is pooled; what it writes counts as written by this run.
+        Returns a number of its own.
+
+    HeldError as :func:`run_recorded`; what `prepare` raises ends the run before Snakemake starts.
+    """
+    check_unlocked(directory)
+    with hold_trial(directory, "isocenter pool") as hold:
+        check_writable(directory)
+        if hold.left_by is not None:
+            run_workflow(directory, cores=1, options=["--unlock"], snakefile=POOL)
+        is_begun = read_snapshot(directory) is None
+        if is_begun:
+            write_snapshot(directory, take_snapshot(directory))
+        try:
+            number = prepare()
+        except IsocenterError:
+            if is_begun and read_snapshot(directory) == take_snapshot(directory):  # refused before it wrote anything
+                (directory / layout.OPEN_RUN).unlink()
+            raise
+        outcome = _run_recorded(
+            directory, cores, options, on_progress, hold.descriptor, snakefile=POOL, scope=" of the pool",
+            is_begun=is_begun and not number,
+        )  # fmt: skip
+        return number, outcome
+
+
+def name_sites(sites: Sequence[str]) -> str:
+    """The option of Snakemake that leaves all other sites out."""
+    return f"--config=sites={json.dumps(list(sites), separators=(',', ':'))}"
+
+
 def _run_recorded(
-    directory: Path, cores: int, options: Sequence[str], on_progress: Callable[[Progress], None], descriptor: int
+    directory: Path,
+    cores: int,
+    options: Sequence[str],
+    on_progress: Callable[[Progress], None],
+    descriptor: int,
+    *,
+    snakefile: Path = SNAKEFILE,
+    scope: str = "",
+    is_begun: bool = False,
 ) -> Outcome:
+    """is_begun : the snapshot on disk is this run's own, and nothing has been written since."""
     before = read_snapshot(directory)
-    is_taken_over = before is not None
+    is_taken_over = before is not None and not is_begun
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
+    outcome = run_workflow(
+        directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,), snakefile=snakefile
+    )
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)
     try:
         if outcome.n_jobs or outcome.failed or is_taken_over:
-            record_run(directory, before, _describe(outcome))
+            record_run(directory, before, _describe(outcome, scope))
     except (DiskError, AuditError):
         if not outcome.returncode:
             raise
@@ -100,7 +160,7 @@ def accept_results(directory: Path, why: str, who: str = "") -> audit.Entry:
     return audit.append_entry(directory, "override", what, why=why, who=who, digests=find_digests(directory))
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: Outcome, scope: str) -> str:
     if outcome.failed:
-        return f"{outcome.n_jobs} jobs; failed: {', '.join(sorted(set(outcome.failed)))}"
-    return f"{outcome.n_jobs} jobs"
+        return f"{outcome.n_jobs} jobs{scope}; failed: {', '.join(sorted(set(outcome.failed)))}"
+    return f"{outcome.n_jobs} jobs{scope}"

@@ -18,6 +18,8 @@ from isocenter.failures import Failures, JobFailure
 from isocenter.trouble import disk_trouble
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
+#: The workflow that pools sites which were run by themselves.
+POOL = SNAKEFILE.with_name("pool.smk")
 WARM = Path(__file__).resolve().parent / "warm"
 
 #: Libraries that would start a thread a core by themselves; Snakemake owns the parallelism.
@@ -101,12 +103,14 @@ def run_workflow(
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     inherit: Sequence[int] = (),
+    snakefile: Path = SNAKEFILE,
 ) -> Outcome:
     """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
 
+    snakefile : of the whole trial, or `POOL`
     inherit : open files that Snakemake inherits, such as the one that holds the trial
     """
-    command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
+    command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(snakefile), "--directory", str(directory)]
     command += ["--cores", str(cores), *options]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
     log_path = directory / layout.RUN_LOG

@@ -69,8 +69,10 @@ class Settings:
         return name
 
 
-def load_settings(root: Path) -> Settings:
+def load_settings(root: Path, only: Iterable[str] | None = None) -> Settings:
     """Every file that a person wrote for the trial in `root`, validated against schemas and one another.
+
+    only : the sites that matter now; no file of another one is read
 
     Raises ConfigError with one line per complaint: file, line, key path, expected, found, what to do.
     """
@@ -83,7 +85,7 @@ def load_settings(root: Path) -> Settings:
     claims = complaints.collect(read_document, root / files["claims"], "claims", name=files["claims"])
     protocol = complaints.collect(read_document, root / files["protocol"], "protocol", name=files["protocol"])
     check_words(root, files, protocol, complaints)
-    names = complaints.collect(find_sites, root, config["sites"]) or []
+    names = complaints.collect(find_sites, root, config["sites"], only) or []
     sites: dict[str, dict[str, Any]] = {}
     participants: dict[str, list[dict[str, str]]] = {}
     sessions: dict[str, list[dict[str, str]]] = {}
@@ -110,9 +112,27 @@ def load_settings(root: Path) -> Settings:
     return Settings(root, config, biomarkers, chosen, protocol, list(names), phantoms, *tables)
 
 
-def find_sites(root: Path, chosen: Iterable[str] | None) -> list[str]:
-    """The sites to run: those `chosen`, or every folder under ``sites/`` with a site.yaml, "_…" left out."""
+def find_sites(root: Path, chosen: Iterable[str] | None, only: Iterable[str] | None = None) -> list[str]:
+    """The sites to run: those `chosen`, or every folder under ``sites/`` with a site.yaml, "_…" left out.
+
+    only : of these the ones that matter now, in the order of the others
+    """
     folder = Path(root) / layout.SITES
+    if only is not None:
+        wanted = set(only)
+        listed = list(chosen) if chosen is not None else sorted(wanted)
+        there = [name for name in listed if (root / layout.fill(layout.SITE_YAML, site=name)).is_file()]
+        if unknown := sorted(wanted - set(there)):
+            known = there if chosen is not None else find_sites(root, None)
+            raise ConfigError(
+                explain(
+                    f"The site {unknown[0]!r} is none of this trial",
+                    where=f"{layout.SITES}/ and {layout.CONFIG}, key sites",
+                    expected=f"one of {', '.join(known) or 'no site yet'}",
+                    remedy="mend the name, or add the site's folder and, where config.yaml lists sites, its name",
+                )
+            )
+        return [check_label(name, "The site's folder") for name in there if name in wanted]
     if chosen is None:
         found = sorted(path.parent.name for path in folder.glob("*/site.yaml"))
         return [check_label(name, "The site's folder") for name in found if not name.startswith("_")]

@@ -10,6 +10,7 @@ import typer
 from isocenter import layout
 from isocenter.errors import IsocenterError, explain
 from isocenter.failure_view import explain_failure
+from isocenter.origins import check_run_here
 from isocenter.terminal import VERDICT_MARK, console, run_progress, show_rows
 
 Directory = Annotated[
@@ -78,6 +79,7 @@ def check_site(
     plan = Plan(load_settings(Path.cwd()))
     if site not in plan.sites:
         raise IsocenterError(f"Unknown site {site!r}; known: {', '.join(plan.sites) or 'none'}; see sites/")
+    check_run_here(Path.cwd(), [site])
     target = layout.fill(layout.VERDICT, site=site)
     with run_progress() as progress:
         task = progress.add_task("planning", total=None)

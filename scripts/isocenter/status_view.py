@@ -13,6 +13,7 @@ from isocenter import layout
 from isocenter.data_lock import read_lock
 from isocenter.failure_view import name_some, show_failures, show_reason
 from isocenter.holder import find_holder
+from isocenter.origins import list_origins
 from isocenter.overview import STAGES, SiteStatus, list_left_out, read_optional_rows, read_status
 from isocenter.plan import Plan
 from isocenter.runner import read_progress
@@ -35,6 +36,9 @@ def show_status(plan: Plan, limit: int | None) -> None:
     _show_work(Path.cwd())
     sites = read_status(plan)
     console.print(site_table(sites))
+    elsewhere = [site for site in list_origins(Path.cwd()) if site in plan.sites]
+    if elsewhere:
+        console.print(f"Run elsewhere and taken in: {', '.join(elsewhere)}", soft_wrap=True, highlight=False)
     console.print(
         f"On disk: {decimal(sum(site.n_bytes for site in sites))} of sites' results; "
         f"{decimal(shutil.disk_usage(Path.cwd()).free)} free",

@@ -7,6 +7,7 @@ from pathlib import Path
 from isocenter import audit, layout
 from isocenter.errors import AuditError, explain
 from isocenter.manifest import is_plain, read_manifest, take_snapshot
+from isocenter.origins import find_changed_trails
 from isocenter.provenance import file_digest
 
 #: What to do about a result, by what is wrong with it.
@@ -62,7 +63,7 @@ def verify(
                 remedy="isocenter run; or, for results of an earlier version, isocenter verify --accept with a reason",
             )
         )
-    findings = [*_check_log(directory, head), *_check_manifest(directory)]
+    findings = check_trail(directory, head=head)
     manifest = read_manifest(directory) or {}
     present = take_snapshot(directory)
     for path in sorted(present.keys() - manifest.keys()):
@@ -88,6 +89,17 @@ def _digest_plain(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         return f"unreadable: {error.strerror}"
+
+
+def check_trail(directory: Path, *, head: str = "") -> list[Finding]:
+    """What is off with the audit trail, of this folder and of sites that were taken in; no result is read."""
+    found = [*_check_log(directory, head), *_check_manifest(directory)]
+    try:
+        for where, expected, seen in find_changed_trails(directory):
+            found.append(Finding(where, "missing" if not seen else "changed", expected, seen or "no file", _TRAIL))
+    except AuditError:  # the chain has said so already
+        pass
+    return found
 
 
 def _has_log(directory: Path) -> bool:

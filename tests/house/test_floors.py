@@ -26,7 +26,7 @@ FLOORS = {
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
         "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
-        "scan_status", "live_view", "failure_view",
+        "scan_status", "live_view", "failure_view", "origins", "pooling", "pool_cli",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -60,6 +60,7 @@ DOORS = {
         "isocenter.cli",
         "isocenter.decision_cli",
         "isocenter.export_cli",
+        "isocenter.pool_cli",
         "isocenter.site_cli",
         "isocenter.stats_cli",
     ),

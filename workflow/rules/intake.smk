@@ -30,14 +30,25 @@ checkpoint index_site:
         "../../scripts/index_site.py"
 
 
+# Sites whose series are known in this process. Snakemake answers each question about a checkpoint from the outputs of
+# all sites, and asks several times a job; what it has said once stays true.
+TAKEN_IN = set()
+
+
 def after_intake(wildcards):
     """Wait until the site's series are known; nothing about them can be planned before."""
-    checkpoints.index_site.get(site=wildcards.site)
+    wait_for_intake(wildcards.site)
     return PLAN
 
 
 def after_every_intake():
     """Wait until the series of every site are known."""
     for site in PLAN.sites:
-        checkpoints.index_site.get(site=site)
+        wait_for_intake(site)
     return PLAN
+
+
+def wait_for_intake(site):
+    if site not in TAKEN_IN:
+        checkpoints.index_site.get(site=site)
+        TAKEN_IN.add(site)

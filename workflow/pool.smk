@@ -1,0 +1,38 @@
+# Pool: sites that were run by themselves -> the trial's tables, statistics and report. `isocenter pool` runs this.
+# The rules are those of the Snakefile, without any that makes a site's results: these must be there.
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+from isocenter import layout
+from isocenter.plan import Plan
+from isocenter.provenance import code_digest
+from isocenter.settings import load_settings
+
+min_version("9.14")
+
+
+configfile: "config/config.yaml"
+
+
+validate(config, "schemas/config.schema.yaml")
+
+PLAN = Plan(load_settings(Path.cwd()))
+
+
+def after_every_intake():
+    """Every site was taken in before it came here."""
+    return PLAN
+
+
+include: "rules/statistics.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        layout.REPORT,
+        layout.R_SCRIPT,
+        [layout.MEASUREMENTS, layout.EXCLUSIONS, layout.FLOW, layout.PLAUSIBILITY],
+        [layout.statistics_table(name) for name in layout.STATISTICS_TABLES],
