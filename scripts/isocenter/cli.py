@@ -49,12 +49,24 @@ Full = Annotated[
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
     context: typer.Context,
-    cores: Cores = ALL_CORES,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            "--cores", "-c", min=1, help="How many cores to use.", show_default="all, or what the profile says"
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="How much memory jobs share, in GB.", show_default="nine tenths of the machine's"),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Where jobs run: slurm, a folder of profiles/ of the trial, or a path.")
+    ] = None,
     directory: Directory = Path("."),
 ) -> None:
     """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
     os.chdir(check_trial(directory))
-    raise typer.Exit(_run(cores, context.args))
+    raise typer.Exit(_run(cores, context.args, memory=memory, profile=profile))
 
 
 @app.command()
@@ -240,10 +252,16 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
         )
 
 
-def _run(cores: int, options: list[str]) -> int:
+def _run(cores: int | None, options: list[str], *, memory: float | None = None, profile: str | None = None) -> int:
+    from isocenter.profiles import find_profile
     from isocenter.recorded_run import run_recorded
 
     plan = _plan()  # a mistake in a file that a person wrote is told before Snakemake starts
+    machine = {
+        "cores": cores,
+        "memory": None if memory is None else round(memory * 1000),
+        "profile": None if profile is None else find_profile(profile, Path.cwd()),
+    }
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     with run_progress() as progress:
@@ -253,7 +271,7 @@ def _run(cores: int, options: list[str]) -> int:
             progress.update(task, completed=now.done, total=now.total or None, description=now.text[:70])
 
         try:
-            outcome = run_recorded(Path.cwd(), cores=cores, options=options, on_progress=show, plan=plan)
+            outcome = run_recorded(Path.cwd(), **machine, options=options, on_progress=show, plan=plan)
         except KeyboardInterrupt:
             errors.print("Stopped; the next run goes on from here")
             return 130

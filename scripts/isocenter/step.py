@@ -16,9 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+from isocenter.costs import Meter
 from isocenter.errors import ConfigError, IsocenterError
 from isocenter.provenance import code_digest
 from isocenter.stamps import stamp_outputs
+from isocenter.threads import hold_threads
 
 In = Annotated[Path, "input"]
 Ins = Annotated[list[Path], "inputs"]
@@ -57,14 +59,16 @@ def is_list(function: Callable, name: str) -> bool:
 
 def run_step(function: Callable, namespace: dict[str, Any]) -> None:
     """Run a step inside a rule's ``script:`` (`namespace` holds ``snakemake``) or from the command line."""
+    meter = Meter()
+    hold_threads()
     job = namespace.get("snakemake")
     if job is not None:
-        _run_in_rule(function, job)
+        _run_in_rule(function, job, meter)
     else:
         sys.exit(_run_from_command_line(function, sys.argv[1:]))
 
 
-def _run_in_rule(function: Callable, job: Any) -> None:
+def _run_in_rule(function: Callable, job: Any, meter: Meter) -> None:
     _log_to(job.log[0] if job.log else None)
     arguments: dict[str, Any] = {}
     for name in roles(function)["input"]:
@@ -90,6 +94,8 @@ def _run_in_rule(function: Callable, job: Any) -> None:
     except Exception:
         log.error("%s", traceback.format_exc())
         raise
+    finally:
+        meter.tell(job.resources.get("mem_mb"))
 
 
 def _stamp(function: Callable, arguments: dict[str, Any], code: str) -> None:

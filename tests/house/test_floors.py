@@ -25,7 +25,7 @@ FLOORS = {
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli", "site_draft", "site_cli",
+        "export_cli", "site_draft", "site_cli", "costs", "threads", "demands", "machine", "profiles",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -71,6 +71,7 @@ DOORS = {
         "isocenter.terminal",
     ),
     "pyreadstat": ("isocenter.io.transport",),
+    "threadpoolctl": ("isocenter.threads",),
 }
 
 
