@@ -22,6 +22,7 @@ def end_with_front() -> None:
     handler waits for a lock that its own main thread holds, and waits for ever.
     """
     if not is_warm():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a program that began in the background ignores it
         die_with_parent(signal.SIGINT)
     elif os.getpgrp() == os.getpid():
         signal.signal(signal.SIGRTMIN, lambda *_: os.killpg(0, signal.SIGKILL))
