@@ -1,7 +1,7 @@
-"""``python -m benchmarks.costs TRIAL``: what the jobs of a run cost beside what their rules declare, and what the rest cost.
+"""``python -m benchmarks.costs TRIAL``: what a run's jobs cost beside what their rules declare, and what the rest cost.
 
-Everything is read from the logs that a run leaves. Memory is the largest peak of a rule's jobs. The rest is the processor
-time that is not work of a step: Snakemake, the warm server, the start of every job.
+Everything is read from the logs that a run leaves. Memory is the largest peak of a rule's jobs. The rest is the
+processor time that is not work of a step: Snakemake, the warm server, the start of every job.
 """
 
 import argparse
