@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORES  ?= 2
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo demo-full test test-all lint format bench lock clean
+.PHONY: help demo demo-full test test-all test-slurm lint format bench lock clean
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -30,6 +30,11 @@ test: $(VENV)/.ready  ## the tests (without the slow ones): the parts side by si
 test-all: $(VENV)/.ready  ## every test
 	$(BIN)/pytest -n $(CORES) --dist loadfile -q --ignore tests/end_to_end
 	$(BIN)/pytest tests/end_to_end
+
+test-slurm: $(VENV)/.ready  ## a small trial through a Slurm of one node that is set up here; needs root, installs slurm-wlm and munge
+	{ command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq slurm-wlm munge; }
+	$(BIN)/pytest -s tests/end_to_end/test_slurm.py
 
 lint: $(VENV)/.ready  ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .

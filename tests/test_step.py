@@ -34,6 +34,7 @@ def run_as_rule(folder: Path) -> str:
         params=Named(separator="-", times=2, code="digest"),
         log=[],
         threads=1,
+        resources=Named(mem_mb=4000),
     )
     step.run_step(join_words, {"snakemake": job})
     return (folder / "out").read_text()
@@ -60,6 +61,7 @@ def test_one_file_for_a_list_is_a_list(files):
         params=Named(separator="+"),
         log=[],
         threads=1,
+        resources=Named(mem_mb=4000),
     )
     step.run_step(join_words, {"snakemake": job})
     assert (files / "out").read_text() == "a+b"

@@ -56,6 +56,12 @@ def read_document(path: Path, schema: str, *, name: str | None = None, integer_k
     return fill_defaults(content, load_schema(schema))
 
 
+def read_plain(path: Path) -> dict[str, Any]:
+    """A YAML file of keys whose meaning is another program's, as plain data without a schema."""
+    content, _ = _parse_yaml(_read_text(path, str(path)), str(path), False)
+    return content if isinstance(content, dict) else {}
+
+
 def read_phantom(path: Path, *, name: str | None = None) -> dict[str, Any]:
     """A phantom's definition; its vials are numbered by integer keys."""
     return read_document(path, "phantom", name=name, integer_keys=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from isocenter import audit, layout
@@ -14,7 +15,8 @@ from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, upda
 from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
 from isocenter.origins import check_run_here
 from isocenter.plan import Plan
-from isocenter.runner import POOL, SNAKEFILE, Outcome, Progress, run_workflow
+from isocenter.profiles import Profile
+from isocenter.runner import POOL, Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 from isocenter.writable import check_writable
 
@@ -25,7 +27,9 @@ IDLE_OPTIONS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock"})
 def run_recorded(
     directory: Path,
     *,
-    cores: int,
+    cores: int | None = None,
+    memory: int | None = None,
+    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     plan: Plan | None = None,
@@ -33,6 +37,7 @@ def run_recorded(
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
 
+    cores, memory, profile : see :func:`isocenter.runner.run_workflow`
     plan : of the trial, whose folder is then the working directory: results that were cut short or taken away since the
         last record are made again
     sites : run only what belongs to these sites, as far as the plan goes without the others; `plan` is then of them
@@ -43,8 +48,9 @@ def run_recorded(
     if sites:
         options = [*options, name_sites(sites)]
     targets = [str(layout.fill(layout.SITE_RECORD, site=site)) for site in sites]
+    run = partial(run_workflow, directory, cores=cores, memory=memory, profile=profile, on_progress=on_progress)
     if IDLE_OPTIONS & set(options):
-        return run_workflow(directory, cores=cores, options=[*targets, *options], on_progress=on_progress)
+        return run(options=[*targets, *options])
     check_unlocked(directory)
     check_run_here(directory, plan.sites if plan else sites)
     with hold_trial(directory, "isocenter run") as hold:
@@ -57,8 +63,11 @@ def run_recorded(
         retried = clear_unsettled(directory, plan, sites) if plan else []
         if more := dict.fromkeys([*again, *retried]):
             targets = [*(targets or ["all"]), *more]
-        scope = f" of {', '.join(sites)}" if sites else ""
-        outcome = _run_recorded(directory, cores, [*targets, *options], on_progress, hold.descriptor, scope=scope)
+        outcome = _run_recorded(
+            directory,
+            partial(run, options=[*targets, *options], inherit=(hold.descriptor,)),
+            scope=f" of {', '.join(sites)}" if sites else "",
+        )
         if not outcome.returncode:
             note_seen(directory)
         outcome.mended, outcome.retried, outcome.settled = again, retried, settled
@@ -83,8 +92,9 @@ def run_pool(
     check_unlocked(directory)
     with hold_trial(directory, "isocenter pool") as hold:
         check_writable(directory)
+        run = partial(run_workflow, directory, snakefile=POOL)
         if hold.left_by is not None:
-            run_workflow(directory, cores=1, options=["--unlock"], snakefile=POOL)
+            run(cores=1, options=["--unlock"])
         is_begun = read_snapshot(directory) is None
         if is_begun:
             write_snapshot(directory, take_snapshot(directory))
@@ -95,9 +105,11 @@ def run_pool(
                 (directory / layout.OPEN_RUN).unlink()
             raise
         outcome = _run_recorded(
-            directory, cores, options, on_progress, hold.descriptor, snakefile=POOL, scope=" of the pool",
+            directory,
+            partial(run, cores=cores, options=options, on_progress=on_progress, inherit=(hold.descriptor,)),
+            scope=" of the pool",
             is_begun=is_begun and not number,
-        )  # fmt: skip
+        )
         return number, outcome
 
 
@@ -106,26 +118,14 @@ def name_sites(sites: Sequence[str]) -> str:
     return f"--config=sites={json.dumps(list(sites), separators=(',', ':'))}"
 
 
-def _run_recorded(
-    directory: Path,
-    cores: int,
-    options: Sequence[str],
-    on_progress: Callable[[Progress], None],
-    descriptor: int,
-    *,
-    snakefile: Path = SNAKEFILE,
-    scope: str = "",
-    is_begun: bool = False,
-) -> Outcome:
+def _run_recorded(directory: Path, run: Callable[[], Outcome], *, scope: str = "", is_begun: bool = False) -> Outcome:
     """is_begun : the snapshot on disk is this run's own, and nothing has been written since."""
     before = read_snapshot(directory)
     is_taken_over = before is not None and not is_begun
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run_workflow(
-        directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,), snakefile=snakefile
-    )
+    outcome = run()
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from typing import IO
 
 from isocenter import layout
 from isocenter.failures import Failures, JobFailure
+from isocenter.machine import usable_memory
+from isocenter.profiles import Profile
+from isocenter.threads import THREAD_VARIABLES
 from isocenter.trouble import disk_trouble
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
@@ -22,14 +26,11 @@ SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
 POOL = SNAKEFILE.with_name("pool.smk")
 WARM = Path(__file__).resolve().parent / "warm"
 
-#: Libraries that would start a thread a core by themselves; Snakemake owns the parallelism.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)
+#: How long a cluster may take to forget the jobs of a run that a person stops [s].
+PATIENCE = 60.0
+
+#: What runs first on a cluster: it decides which jobs there are, or everything waits for it.
+FIRST = ("index_site", "make_template")
 
 STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 MESSAGE = re.compile(r"^Job (\d+): (.*)")
@@ -99,7 +100,9 @@ def warm_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 def run_workflow(
     directory: Path,
     *,
-    cores: int,
+    cores: int | None = None,
+    memory: int | None = None,
+    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     inherit: Sequence[int] = (),
@@ -107,20 +110,59 @@ def run_workflow(
 ) -> Outcome:
     """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
 
+    cores : jobs share them (default: all of the machine; what the profile says of one submission on a cluster)
+    memory : megabytes that jobs share (default: nine tenths of the machine's; no limit on a cluster)
+    profile : where jobs run, if not here
     snakefile : of the whole trial, or `POOL`
     inherit : open files that Snakemake inherits, such as the one that holds the trial
+
+    On a cluster the intake runs first and by itself: the rest is planned once, before its jobs are put into groups.
     """
-    command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(snakefile), "--directory", str(directory)]
-    command += ["--cores", str(cores), *options]
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
     log_path = directory / layout.RUN_LOG
-    start = time.monotonic()
+    here = profile is None or not profile.is_remote
+    command = ["--snakefile", str(snakefile), "--directory", str(directory)]
+    command += ["--workflow-profile", str(profile.folder)] if profile else []
+    if here:
+        cores = cores or os.cpu_count() or 1
+        memory = memory or usable_memory()
+    command += ["--cores", str(cores)] if cores else []
+    command += ["--resources", f"mem_mb={memory}"] if memory else []
+    start, spent = time.monotonic(), _processor_time()
+    with _open_log(log_path) as log_file:
+        if here:
+            outcome = _run_snakemake([*command, *options], log_file, start, on_progress, inherit, warm=True)
+        else:
+            outcome = _run_snakemake([*command, *options, "--until", *FIRST], log_file, start, on_progress, inherit)
+            if not outcome.is_locked:
+                outcome = _run_snakemake([*command, *options], log_file, start, on_progress, inherit, after=outcome)
+        where = f"{cores} cores" if here else f"the profile {profile.folder.name}"
+        with contextlib.suppress(OSError):
+            log_file.write(
+                f"isocenter: {outcome.n_jobs} jobs in {outcome.seconds:.1f} s on {where}; "
+                f"{_processor_time() - spent:.1f} s of processor time besides the jobs\n"
+            )
+    return outcome
+
+
+def _run_snakemake(
+    arguments: Sequence[str],
+    log_file: IO[str],
+    start: float,
+    on_progress: Callable[[Progress], None],
+    inherit: Sequence[int],
+    *,
+    warm: bool = False,
+    after: Outcome | None = None,
+) -> Outcome:
+    """Run Snakemake once; `after` is how a run before it ended, to whose jobs its own are added."""
+    command = [sys.executable, str(WARM / "launch.py"), *arguments]
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
     outcome = Outcome(returncode=0, seconds=0.0)
+    earlier, failed_before = (after.n_jobs, after.failures) if after else (0, [])
     done, total, text = 0, 0, "planning"
     failures, running = Failures(), {}
     with (
-        _open_log(log_path) as log_file,
-        warm_server(environment) as environment,
+        warm_server(environment) if warm else contextlib.nullcontext(environment) as environment,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -154,16 +196,22 @@ def run_workflow(
                 else:
                     continue
                 seconds = time.monotonic() - start
-                on_progress(Progress(done, total, text, seconds, tuple(running.values()), tuple(failures.list_all())))
+                now = tuple(running.values()), tuple([*failed_before, *failures.list_all()])
+                on_progress(Progress(earlier + done, earlier + total, text, seconds, *now))
         except KeyboardInterrupt:
+            if not warm:
+                _recall_jobs(process)
             # At once: files are written whole or not at all, and the next run goes on with what is missing.
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
     outcome.returncode = process.returncode
     outcome.seconds = time.monotonic() - start
-    outcome.n_jobs = done
-    outcome.failures = failures.list_all()
+    outcome.n_jobs = earlier + done
+    outcome.failures = [*failed_before, *failures.list_all()]
+    if after:
+        outcome.nothing_to_do &= after.nothing_to_do
     return outcome
 
 
@@ -180,3 +228,16 @@ def _open_log(path: Path) -> Iterator[IO[str]]:
     finally:
         with contextlib.suppress(OSError):
             file.close()
+
+
+def _recall_jobs(process: subprocess.Popen) -> None:
+    """Let Snakemake take its jobs back from the cluster, where they would go on; killed here, it could not."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.communicate(timeout=PATIENCE)
+
+
+def _processor_time() -> float:
+    """Seconds of processor time of ended child processes; the forks of the warm server are not among them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

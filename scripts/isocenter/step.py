@@ -18,11 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+from isocenter.costs import Meter
 from isocenter.errors import ConfigError, IsocenterError, OutOfMemoryError
 from isocenter.io.nifti import refuse_images
 from isocenter.io.outcome import note_unsettled, take_unsettled
 from isocenter.provenance import code_digest
 from isocenter.stamps import stamp_outputs
+from isocenter.threads import hold_threads
 from isocenter.trouble import find_trouble
 from isocenter.unsettled import GIVE_UP, mark_unsettled, report_failure
 
@@ -63,14 +65,16 @@ def is_list(function: Callable, name: str) -> bool:
 
 def run_step(function: Callable, namespace: dict[str, Any]) -> None:
     """Run a step inside a rule's ``script:`` (`namespace` holds ``snakemake``) or from the command line."""
+    meter = Meter()
+    hold_threads()
     job = namespace.get("snakemake")
     if job is not None:
-        _run_in_rule(function, job)
+        _run_in_rule(function, job, meter)
     else:
         sys.exit(_run_from_command_line(function, sys.argv[1:]))
 
 
-def _run_in_rule(function: Callable, job: Any) -> None:
+def _run_in_rule(function: Callable, job: Any, meter: Meter) -> None:
     _log_to(job.log[0] if job.log else None)
     arguments: dict[str, Any] = {}
     for name in roles(function)["input"]:
@@ -98,6 +102,8 @@ def _run_in_rule(function: Callable, job: Any) -> None:
             raise SystemExit(1) from error
         _tell(traceback.format_exc(), job)
         raise
+    finally:
+        meter.tell(job.resources.get("mem_mb"))
     mark_unsettled([str(path) for path in job.output], take_unsettled())
 
 

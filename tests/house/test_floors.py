@@ -27,6 +27,7 @@ FLOORS = {
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
         "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
         "scan_status", "live_view", "failure_view", "origins", "pooling", "pool_cli",
+        "costs", "threads", "demands", "machine", "profiles",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -75,6 +76,7 @@ DOORS = {
         "isocenter.terminal",
     ),
     "pyreadstat": ("isocenter.io.transport",),
+    "threadpoolctl": ("isocenter.threads",),
 }
 
 

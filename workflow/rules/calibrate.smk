@@ -24,6 +24,9 @@ rule choose_pulses:
     conda:
         "../../environment.yml"
     threads: 4
+    resources:
+        mem_mb=memory("choose_pulses"),
+        runtime=runtime("choose_pulses"),
     params:
         biomarker=lambda wildcards: wildcards.biomarker,
         quantity=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["parameter"],
@@ -62,6 +65,9 @@ rule measure_vials:
         f"{layout.LOGS}/measure_vials/{{site}}/{layout.PREFIX}_{{map}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("measure_vials"),
+        runtime=runtime("measure_vials"),
     params:
         biomarker=lambda wildcards: PLAN.biomarker_of_map(wildcards.map),
         quantity=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],
@@ -114,6 +120,9 @@ rule make_phantom_page:
         f"{layout.LOGS}/make_phantom_page/{{site}}/{layout.PREFIX}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("make_phantom_page"),
+        runtime=runtime("make_phantom_page"),
     params:
         site=lambda wildcards: wildcards.site,
         participant=lambda wildcards: wildcards.participant,
@@ -136,6 +145,9 @@ rule pool_vials:
         f"{layout.LOGS}/pool_vials/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("pool_vials"),
+        runtime=runtime("pool_vials"),
     params:
         code=code_digest("pool_vials"),
     message:
@@ -155,6 +167,9 @@ rule chart_control:
         f"{layout.LOGS}/chart_control/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("chart_control"),
+        runtime=runtime("chart_control"),
     params:
         code=code_digest("chart_control"),
     message:
@@ -174,6 +189,9 @@ rule fit_calibration:
         f"{layout.LOGS}/fit_calibration/{{site}}/{{biomarker}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("fit_calibration"),
+        runtime=runtime("fit_calibration"),
     params:
         biomarker=lambda wildcards: wildcards.biomarker,
         unit=lambda wildcards: PLAN.biomarkers[wildcards.biomarker]["unit"],
@@ -208,6 +226,9 @@ rule calibrate_map:
         f"{layout.LOGS}/calibrate_map/{{site}}/{layout.PREFIX}_{{map}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("calibrate_map"),
+        runtime=runtime("calibrate_map"),
     params:
         day=lambda wildcards: PLAN.calibration_day(wildcards),
         day_stderr=lambda wildcards: PLAN.calibration_day_stderr(wildcards),

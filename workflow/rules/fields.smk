@@ -12,6 +12,9 @@ rule measure_shim:
         f"{layout.LOGS}/measure_shim/{{site}}/{layout.PREFIX}_{{map}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("measure_shim"),
+        runtime=runtime("measure_shim"),
     params:
         biomarker=lambda wildcards: PLAN.biomarker_of_map(wildcards.map),
         participant_id=lambda wildcards: wildcards.participant,
@@ -51,6 +54,9 @@ rule correct_distortion:
         f"{layout.LOGS}/correct_distortion/{{site}}/{layout.PREFIX}_{{suffix}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("correct_distortion"),
+        runtime=runtime("correct_distortion"),
     params:
         map_name=lambda wildcards: PLAN.correcting_map(wildcards),
         missing=lambda wildcards: PLAN.why_uncorrected(wildcards),
@@ -89,6 +95,9 @@ rule mark_gradient:
         f"{layout.LOGS}/mark_gradient/{{site}}/{layout.PREFIX}_{{map}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("mark_gradient"),
+        runtime=runtime("mark_gradient"),
     params:
         map_name=lambda wildcards: PLAN.marking_map(wildcards),
         limit=lambda wildcards: PLAN.block_of_map(wildcards.map)["gradient_limit"],

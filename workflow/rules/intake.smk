@@ -16,6 +16,9 @@ checkpoint index_site:
         f"{layout.LOGS}/index_site/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("index_site"),
+        runtime=runtime("index_site"),
     params:
         bids=layout.BIDS,
         source=lambda wildcards: str(PLAN.source(wildcards.site)),

@@ -11,6 +11,9 @@ rule place_map:
         f"{layout.LOGS}/place_map/{{site}}/{layout.PREFIX}_from-{{lender}}_to-{{map}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("place_map"),
+        runtime=runtime("place_map"),
     params:
         seed=PLAN.settings.config["seed"],
         code=code_digest("place_map"),
@@ -42,6 +45,9 @@ rule fit_map:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=memory("fit_map"),
+        runtime=runtime("fit_map"),
     params:
         model=lambda wildcards: PLAN.block_of_map(wildcards.map)["model"],
         parameter=lambda wildcards: PLAN.block_of_map(wildcards.map)["parameter"],

@@ -24,6 +24,9 @@ rule check_site:
         f"{layout.LOGS}/check_site/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("check_site"),
+        runtime=runtime("check_site"),
     params:
         schedule=PLAN.settings.config["schedule"],
         bids=lambda wildcards: str(layout.fill(layout.BIDS, site=wildcards.site)),

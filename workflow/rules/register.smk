@@ -12,6 +12,9 @@ rule align_series:
         f"{layout.LOGS}/align_series/{{site}}/{layout.PREFIX}_{{suffix}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("align_series"),
+        runtime=runtime("align_series"),
     params:
         model=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["model"],
         options=lambda wildcards: PLAN.biomarker_of_suffix(wildcards.suffix)["options"],

@@ -40,6 +40,9 @@ rule make_report:
         f"{layout.LOGS}/make_report.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("make_report"),
+        runtime=runtime("make_report"),
     params:
         settings=PLAN.report_settings(),
         code=code_digest("make_report"),
@@ -58,6 +61,9 @@ rule describe_derivatives:
         f"{layout.LOGS}/describe_derivatives/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("describe_derivatives"),
+        runtime=runtime("describe_derivatives"),
     params:
         site=lambda wildcards: wildcards.site,
         maps=[block["map"] for block in PLAN.biomarkers.values()],

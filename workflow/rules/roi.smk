@@ -8,6 +8,9 @@ rule make_template:
         f"{layout.LOGS}/make_template.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("make_template"),
+        runtime=runtime("make_template"),
     params:
         code=code_digest("make_template"),
     message:
@@ -30,6 +33,9 @@ rule transfer_labels:
         f"{layout.LOGS}/transfer_labels/{{site}}/{layout.PREFIX}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("transfer_labels"),
+        runtime=runtime("transfer_labels"),
     params:
         seed=PLAN.settings.config["seed"],
         regions=lambda wildcards: PLAN.run_regions(wildcards),
@@ -62,6 +68,9 @@ rule extract_rois:
         f"{layout.LOGS}/extract_rois/{{site}}/{layout.PREFIX}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("extract_rois"),
+        runtime=runtime("extract_rois"),
     params:
         biomarkers=lambda wildcards: PLAN.run_biomarkers(wildcards),
         rois=lambda wildcards: {

@@ -20,6 +20,9 @@ rule pool_measurements:
         f"{layout.LOGS}/pool_measurements.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("pool_measurements"),
+        runtime=runtime("pool_measurements"),
     params:
         sites=PLAN.sites,
         schedule=PLAN.settings.config["schedule"],
@@ -45,6 +48,9 @@ rule compute_statistics:
         f"{layout.LOGS}/compute_statistics.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("compute_statistics"),
+        runtime=runtime("compute_statistics"),
     params:
         claims=PLAN.settings.claims,
         biomarkers=PLAN.biomarkers,
@@ -69,6 +75,9 @@ rule export_statistics:
         f"{layout.LOGS}/export_statistics.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("export_statistics"),
+        runtime=runtime("export_statistics"),
     params:
         code=code_digest("export_statistics"),
     message:

@@ -1,4 +1,4 @@
-"""Start Snakemake with the warm stand-in as the interpreter of its jobs."""
+"""Start Snakemake, with the warm stand-in as the interpreter of its jobs where they run on this machine."""
 
 import os
 import signal
@@ -8,13 +8,23 @@ from pathlib import Path
 from isocenter.warm.parent import die_with_parent
 
 
+def is_warm() -> bool:
+    """Whether there is a server that jobs go to; jobs of a cluster start as programs of their own."""
+    return bool(os.environ.get("ISOCENTER_WARM"))
+
+
 def end_with_front() -> None:
     """When the front dies, kill this process and all that it started, which share its process group.
+
+    Where jobs run on a cluster, it is interrupted instead, so that Snakemake takes them back.
 
     Not by SIGTERM: when it comes while a job fails, which is when the warm server dies at the same moment, Snakemake's
     handler waits for a lock that its own main thread holds, and waits for ever.
     """
-    if os.getpgrp() == os.getpid():
+    if not is_warm():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a program that began in the background ignores it
+        die_with_parent(signal.SIGINT)
+    elif os.getpgrp() == os.getpid():
         signal.signal(signal.SIGRTMIN, lambda *_: os.killpg(0, signal.SIGKILL))
         die_with_parent(signal.SIGRTMIN)
 
@@ -22,7 +32,8 @@ def end_with_front() -> None:
 def main() -> None:
     """Run ``launch.py SNAKEMAKE-ARGUMENTS…``."""
     end_with_front()
-    sys.executable = str(Path(__file__).with_name("python"))
+    if is_warm():
+        sys.executable = str(Path(__file__).with_name("python"))
     from snakemake import cli
 
     start = cli.args_to_api

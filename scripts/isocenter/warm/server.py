@@ -32,7 +32,10 @@ MODULES = (
     "pandas",
     "nibabel",
     "pydicom",
+    "snakemake.script",  # what Snakemake hands to a job is an object of it
+    "isocenter.step",
     "isocenter.io.outcome",
+    "isocenter.io.series",
     "isocenter.io.tables",
     "isocenter.fitting",
     "isocenter.models",
@@ -41,6 +44,14 @@ MODULES = (
     "isocenter.phantom.library",
     "isocenter.phantom.locate",
     "isocenter.phantom.measure",
+    "isocenter.phantom.echo_trains",
+    "isocenter.phantom.locate_phantom",
+    "isocenter.phantom.mapped_vials",
+    "isocenter.calibration.scanners",
+    "isocenter.fitting.derived",
+    "isocenter.site_regions",
+    "isocenter.figures.alignment",
+    "isocenter.figures.vials",
 )
 
 
