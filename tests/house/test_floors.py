@@ -25,7 +25,7 @@ FLOORS = {
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli", "site_draft", "site_cli",
+        "export_cli", "site_draft", "site_cli", "completion_cli", "command_manual", "model_manual",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -57,6 +57,8 @@ DOORS = {
     "typer": (
         "isocenter.audit_cli",
         "isocenter.cli",
+        "isocenter.command_manual",
+        "isocenter.completion_cli",
         "isocenter.decision_cli",
         "isocenter.export_cli",
         "isocenter.site_cli",
