@@ -65,7 +65,7 @@ def _paragraph(key: str, lines: list[str]) -> str:
     if key == "options":
         return f"**{key}**\n\n" + _verbatim(lines)
     parts = " ".join(lines).split("`")  # what stands between backticks is code, where nothing is markup
-    text = "`".join(re.sub(r"([*_<>\[\]|])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts))
+    text = "`".join(re.sub(r"([*<>\[\]|])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts))
     return f"**{key}** " + _DOI.sub(r"[\1](https://doi.org/\1)", text) + "\n\n"
 
 
