@@ -20,9 +20,6 @@ html_show_sourcelink = False
 html_theme_options = {"footer_icons": []}
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # shapes and units stand in the text
-#: Pages that come with another part of the project are taken in where they exist (the globs of index.md).
-suppress_warnings = ["toc.empty_glob"]
-
 #: Documents that live outside of docs/ and the page that holds each. Whoever reads the sources follows the plain link.
 OUTSIDE = {
     "config/README.md": "reference/config.md",

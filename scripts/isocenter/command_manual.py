@@ -12,12 +12,14 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "commands.md
 _HEAD = """<!-- Made from the command line by python -m isocenter.manual; a test holds it against it. -->
 # Commands
 
-Exit codes: 0 done; 1 done, and the answer is *fail* (a site's verdict, a broken hash); 2 the request itself is wrong. An error says what, where,
-expected, found and what to do; `--debug` shows the traceback too. `isocenter --version` says which version this is,
-`isocenter COMMAND --help` what stands here.
+Exit codes: 0 done; 1 done, and the answer is *fail* (a site's verdict, a broken hash); 2 the request itself is wrong.
+An error says what, where, expected, found and what to do; `--debug` shows the traceback too. `isocenter --version` says
+which version this is, `isocenter COMMAND --help` what stands here.
 """
 #: What a help text ends with: whether the option is required, its default, its limits.
 _FACTS = re.compile(r"\s*\[([^\[\]]*(?:default|required|>=|<=)[^\[\]]*)\]$")
+
+_WORDS = (("(", ""), (")", ""), ("default: ", "default "), ("x>=", "≥ "), ("<=x<=", " to "), ("x<=", "≤ "))
 
 
 def render_commands() -> str:
@@ -47,7 +49,7 @@ def _row(parameter, context) -> str:
 
 def _tell(facts: str) -> str:
     """``default: (all); x>=1`` as a reader would say it."""
-    for ours, theirs in (("(", ""), (")", ""), ("default: ", "default "), ("x>=", "≥ "), ("<=x<=", " to "), ("x<=", "≤ ")):
+    for ours, theirs in _WORDS:
         facts = facts.replace(ours, theirs)
     return facts
 

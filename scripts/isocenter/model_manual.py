@@ -14,8 +14,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "models.md"
 _HEAD = """<!-- Made from the models' cards by python -m isocenter.manual; a test holds it against them. -->
 # Signal models
 
-The name stands under `model` of a biomarker (`config/biomarkers.yaml`) and after `isocenter fit`; options stand under `options`, or after
-`--option KEY=VALUE`. Needs and uses are keys of the BIDS sidecar, in its units.
+The name stands under `model` of a biomarker (`config/biomarkers.yaml`) and after `isocenter fit`; options stand under
+`options`, or after `--option KEY=VALUE`. Needs and uses are keys of the BIDS sidecar, in its units.
 """
 _KEYS = ("equation", "assumptions", "needs", "options", "parameters", "known bias", "reference")
 _SHOWN = ("equation", "assumptions", "options", "known bias", "reference")
