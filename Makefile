@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CORES  ?= 2
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo demo-full test test-all test-slurm lint format bench lock clean
+.PHONY: help demo demo-full test test-all test-slurm lint format docs bench lock clean
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -47,6 +47,9 @@ format: $(VENV)/.ready  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
 
+docs: $(VENV)/.ready  ## the documents as a site that opens from disk: docs/_build/index.html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+
 bench: $(VENV)/.ready  ## speed beside peers, in one run
 	$(BIN)/python -m benchmarks
 
@@ -56,4 +59,4 @@ lock: $(VENV)/.ready  ## write requirements.lock anew from pyproject.toml
 		--extra dev pyproject.toml --output-file requirements.lock
 
 clean:           ## remove what the demo and the runs made
-	rm -rf results .snakemake sites/*/dicom demo-truth demo-full
+	rm -rf results .snakemake sites/*/dicom demo-truth demo-full docs/_build

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from isocenter import __version__, audit_cli, decision_cli, export_cli, pool_cli, site_cli, stats_cli
+from isocenter import __version__, audit_cli, completion_cli, decision_cli, export_cli, pool_cli, site_cli, stats_cli
 from isocenter.errors import IsocenterError, explain
 from isocenter.failure_view import explain_failure
 from isocenter.site_cli import check_trial
@@ -41,7 +41,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 Directory = Annotated[
     Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")
 ]
-Cores = Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores to use.")]
+Cores = Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores to use.", show_default="all")]
 Full = Annotated[
     bool, typer.Option("--full", help="With diffusion, heart and thigh, in a folder demo-full unless -d names one.")
 ]
@@ -80,7 +80,12 @@ def run(
 
 
 @app.command()
-def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int = 20260101, full: Full = False) -> None:
+def demo(
+    cores: Cores = ALL_CORES,
+    directory: Directory = Path("."),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trial, to the byte.")] = 20260101,
+    full: Full = False,
+) -> None:
     """Simulate a multicenter trial as DICOM, run the chain on it, and show the verdicts."""
     if full and directory == Path("."):
         directory = Path("demo-full")  # a trial of its own, beside the plain one
@@ -93,7 +98,7 @@ def demo(cores: Cores = ALL_CORES, directory: Directory = Path("."), seed: int =
 def simulate(
     directory: Annotated[Path, typer.Argument(help="The folder to write the trial into.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same trial, to the byte.")] = 20260101,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = ALL_CORES,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.", show_default="all")] = ALL_CORES,
     full: Full = False,
 ) -> None:
     """Write a multicenter trial as DICOM with known truth."""
@@ -137,7 +142,7 @@ def phantom(
             "the phantom has several arrays, with the quantity it is for; may be repeated.",
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to use.", show_default="all")] = ALL_CORES,
 ) -> None:
     """Measure one phantom session: vials, calibrations and a page; exit 1 when the answer is fail."""
     from isocenter.phantom_command import measure_folder
@@ -180,7 +185,7 @@ def fit(
         Path | None, typer.Option(help="A T2 map as isocenter fit writes it: R2* then also gives R2'.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the model.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to use.")] = ALL_CORES,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to use.", show_default="all")] = ALL_CORES,
     list_models: Annotated[bool, typer.Option("--list", help="List the models and stop.")] = False,
 ) -> None:
     """Fit a signal model to one BIDS series: maps with standard errors and flags, sidecars, a picture."""
@@ -328,7 +333,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for commands in (site_cli, pool_cli, stats_cli, decision_cli, audit_cli, export_cli):
+for commands in (site_cli, pool_cli, stats_cli, decision_cli, audit_cli, export_cli, completion_cli):
     commands.add_commands(app)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from isocenter import layout
+from isocenter.completion_cli import complete_site
 from isocenter.errors import IsocenterError, explain
 from isocenter.site_cli import check_trial
 from isocenter.terminal import console
@@ -14,7 +15,12 @@ from isocenter.terminal import console
 Directory = Annotated[
     Path, typer.Option("--directory", "-d", help="The trial's folder (config/, sites/, results/).", show_default="here")
 ]
-Site = Annotated[str, typer.Argument(help="The site's folder name under sites/; all: every site of the participant.")]
+Site = Annotated[
+    str,
+    typer.Argument(
+        help="The site's folder name under sites/; all: every site of the participant.", autocompletion=complete_site
+    ),
+]
 Participant = Annotated[str, typer.Argument(help="As in participants.tsv; a phantom, too.")]
 Session = Annotated[str, typer.Argument(help="One session; all of them without it.", show_default=False)]
 Run = Annotated[str, typer.Argument(help="One run of the session; all of them without it.", show_default=False)]

@@ -1,6 +1,7 @@
 """The manual of the files that a person writes: one key table a schema, kept in ``config/README.md``.
 
-``python -m isocenter.manual`` writes the tables anew between their markers; a test holds them against the schemas.
+``python -m isocenter.manual`` writes the tables anew between their markers, and the pages of commands and models below
+``docs/reference``; tests hold all of them against what they are made from.
 """
 
 import re
@@ -106,5 +107,14 @@ def write_manual(path: Path = MANUAL) -> None:
     path.write_text(render_manual(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
+def write_reference() -> None:
+    """Write the pages of commands and of signal models anew."""
+    from isocenter import command_manual, model_manual  # they load every command and every model
+
+    command_manual.PAGE.write_text(command_manual.render_commands(), encoding="utf-8")
+    model_manual.PAGE.write_text(model_manual.render_models(), encoding="utf-8")
+
+
 if __name__ == "__main__":
     write_manual()
+    write_reference()

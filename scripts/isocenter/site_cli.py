@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from isocenter import layout
+from isocenter.completion_cli import complete_site
 from isocenter.errors import IsocenterError, explain
 from isocenter.failure_view import explain_failure
 from isocenter.origins import check_run_here
@@ -66,8 +67,10 @@ def add_site(
 
 
 def check_site(
-    site: Annotated[str, typer.Argument(help="The site's folder name under sites/.")],
-    cores: Annotated[int, typer.Option("--cores", "-c", min=1, help="How many cores to use.")] = os.cpu_count() or 1,
+    site: Annotated[str, typer.Argument(help="The site's folder name under sites/.", autocompletion=complete_site)],
+    cores: Annotated[
+        int, typer.Option("--cores", "-c", min=1, help="How many cores to use.", show_default="all")
+    ] = os.cpu_count() or 1,
     directory: Directory = Path("."),
 ) -> None:
     """Give the onboarding verdict of one site: exit 0 when it passes, 1 when it fails."""

@@ -28,6 +28,7 @@ FLOORS = {
         "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
         "scan_status", "live_view", "failure_view", "origins", "pooling", "pool_cli",
         "costs", "threads", "demands", "machine", "profiles",
+        "completion_cli", "command_manual", "model_manual",
     ),
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -59,6 +60,8 @@ DOORS = {
     "typer": (
         "isocenter.audit_cli",
         "isocenter.cli",
+        "isocenter.command_manual",
+        "isocenter.completion_cli",
         "isocenter.decision_cli",
         "isocenter.export_cli",
         "isocenter.pool_cli",

@@ -3,6 +3,7 @@
 import jsonschema
 import pytest
 
+from isocenter import command_manual, model_manual, models
 from isocenter.manual import MANUAL, list_keys, list_schemas, render_manual
 from isocenter.schemas import load_schema, resolve
 
@@ -89,3 +90,25 @@ def test_numbers_say_their_unit():
         for row in list_keys(name):
             if row["type"] == "number":
                 assert row["unit"], f"{name}: {row['key']} has no unit"
+
+
+@pytest.mark.parametrize(
+    ("page", "render"),
+    [(command_manual.PAGE, command_manual.render_commands), (model_manual.PAGE, model_manual.render_models)],
+    ids=["commands", "models"],
+)
+def test_pages_of_reference_are_what_they_are_made_from(page, render):
+    assert page.read_text(encoding="utf-8") == render(), f"{page.name} is out of date: python -m isocenter.manual"
+
+
+def test_every_option_of_every_command_says_what_it_means():
+    rows = [line for line in command_manual.render_commands().splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row for row in rows if not row.split(" | ")[1].strip()], "an option without help"
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_card_is_whole(name):
+    card = model_manual.read_card(models.get(name))
+    assert set(card) >= {"equation", "assumptions", "parameters", "known bias", "reference"}
+    assert model_manual.read_card(models.get(name))["equation"] != [""]

@@ -1,0 +1,13 @@
+# Sourced where the container's files are read-only (Apptainer): numba takes compiled kernels only from folders that it may
+# write to, so those that were compiled at build are copied, once a user and version, to one.
+kernels=/opt/isocenter/scripts/isocenter/__pycache__
+if [ -d "$kernels" ] && [ ! -w "$kernels" ]; then
+    version=$(cd "$kernels" && ls -d kernels-* | cksum | cut -d ' ' -f 1)
+    NUMBA_CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/isocenter/kernels-$version
+    if [ ! -d "$NUMBA_CACHE_DIR" ]; then
+        mkdir -p "$NUMBA_CACHE_DIR.$$"
+        cp -R "$kernels"/kernels-*/* "$NUMBA_CACHE_DIR.$$"
+        mv -T "$NUMBA_CACHE_DIR.$$" "$NUMBA_CACHE_DIR" 2>/dev/null || rm -rf "$NUMBA_CACHE_DIR.$$" # another job was first
+    fi
+    export NUMBA_CACHE_DIR
+fi
