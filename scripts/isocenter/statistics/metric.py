@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.errors import TableError, explain
-from isocenter.statistics.design import Design, build_design
+from isocenter.statistics.design import Design, build_design, encode_labels
 
 #: What makes a row of the measurements unique.
 KEY = ["biomarker", "roi", "site", "participant_id", "session", "run"]
@@ -134,7 +134,7 @@ def code_groups(*codes: np.ndarray) -> np.ndarray:
     combined = codes[0].astype(np.int64)
     for other in codes[1:]:
         combined = combined * (int(other.max()) + 1 if len(other) else 1) + other
-    return np.unique(combined, return_inverse=True)[1]
+    return encode_labels(combined)
 
 
 def order_naturally(names) -> list[str]:
