@@ -199,6 +199,7 @@ def _describe(
         "stderr": stderr,
         "raw_value": found.value,
         "raw_stderr": found.stderr,
+        "raw_stderr_noise": found.stderr_noise,
         "unit": unit,
         "n_voxels": found.n_voxels,
         "n_valid": found.n_valid,

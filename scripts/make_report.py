@@ -40,8 +40,8 @@ def make_report(
     """Read everything once, write every page.
 
     `settings` says what no table holds: ``trial`` (title), ``biomarkers``, ``claims``, ``sites`` (name to title),
-    ``planned`` (site to runs), ``config_hash``, ``seed``, ``version``; where given, ``date`` and
-    ``versions`` (of tools).
+    ``planned`` (site to runs), ``config_hash``, ``seed``, ``version``; where given, ``date``,
+    ``versions`` (of tools) and ``phantom_rules`` (the protocol's limits for phantoms).
     """
     trial = read_trial(
         measurements,

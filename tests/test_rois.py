@@ -99,3 +99,16 @@ def test_a_varied_tissue_is_sampled_by_its_label():
 def test_the_standard_error_is_never_less_than_the_noise():
     found = measure_region(make_map(np.ones(SHAPE), 0.1), REGION)
     assert found.stderr == found.stderr_noise == pytest.approx(np.sqrt(np.pi / 2) * 0.1 / np.sqrt(864))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.08])
+def test_repeats_of_one_anatomy_scatter_by_the_noise_alone(spread):
+    """The label samples a tissue that varies: uncertain for the person, the same in each repeat."""
+    rng = np.random.default_rng(12)
+    tissue = 1.0 + spread * GAIN[0.8] * ndimage.gaussian_filter(rng.normal(size=SHAPE), 0.8)
+    found = [measure_region(make_map(tissue + rng.normal(0, 0.02, SHAPE), 0.02), REGION) for _ in range(80)]
+    scatter = np.std([one.value for one in found], ddof=1)
+    # The SD of 80 is good to 8 %, the spread of one drawn anatomy to some more.
+    assert scatter == pytest.approx(np.mean([one.stderr_noise for one in found]), rel=0.25)
+    if spread == 0.08:
+        assert np.mean([one.stderr for one in found]) > 2 * scatter

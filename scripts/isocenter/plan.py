@@ -358,6 +358,7 @@ class Plan(PhantomPlan, FieldPlan):
             "config_hash": text_digest(repr((self.settings.config, self.biomarkers, self.settings.claims))),
             "seed": self.settings.config["seed"],
             "regions": self.settings.config["regions"],
+            "phantom_rules": self.settings.protocol.get("phantom", []),
             "versions": installed_versions(),
         }
 

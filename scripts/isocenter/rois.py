@@ -29,6 +29,7 @@ COLUMNS = (
     "stderr",
     "raw_value",
     "raw_stderr",
+    "raw_stderr_noise",
     "unit",
     "n_voxels",
     "n_valid",
@@ -64,7 +65,7 @@ class RoiStatistic:
     """What a region says about one map.
 
     value, stderr : median (or mean) and its standard error [unit]; NaN without a valid voxel
-    stderr_noise : what the standard error would be for noise alone, from the voxels' own [unit]
+    stderr_noise : the part of it that a repeat draws anew: the noise of the voxels' fits, theirs alone [unit]
     n_voxels, n_valid : voxels of the region, and those with a value
     n_effective : independent voxels that `n_valid` correlated ones are worth
     median, mean, sd, iqr, p10, p90 : of the valid voxels, all alike [unit]
@@ -123,8 +124,10 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray, statistic: s
         # A mean is moved by every voxel, the noisy and the odd ones too: their root mean square and plain SD count.
         value, spread, factor = shape["mean"], shape["sd"], 1.0
         errors = float(np.sqrt(np.nanmean(np.square(parameter_map.stderr[valid].astype(float)))))
-    noise, sampling = (factor * sd / np.sqrt(n_effective) for sd in (errors, spread))
-    worth = (float(np.fmax(noise, sampling)), float(noise), n_voxels, n_valid, n_effective)
+    least, sampling = (factor * sd / np.sqrt(n_effective) for sd in (errors, spread))
+    noise = errors if statistic == "mean" else find_median_noise(errors, spread)
+    # Fitted noise is all but independent between voxels; what correlates them is the anatomy, the same in a repeat.
+    worth = (float(np.fmax(least, sampling)), float(noise / np.sqrt(n_valid)), n_voxels, n_valid, n_effective)
     return RoiStatistic(value, *worth, **shape, flags=flags)
 
 
@@ -150,6 +153,24 @@ def typical_stderr(stderr: np.ndarray) -> float:
     """
     finite = stderr[np.isfinite(stderr) & (stderr > 0)].astype(float)
     return float(finite.size / np.sum(1 / finite)) if finite.size else np.nan
+
+
+def find_median_noise(noise: float, spread: float) -> float:
+    """Standard error of the median of n voxels of one anatomy, times √n: what noise alone makes of it [unit].
+
+    The median moves where voxels change sides, and of an anatomy of SD σ with noise of SD s around it a share of
+    arccos(1 − s²/(σ² + s²)) / 2π of the variance of sides is the noise's: all of it where the anatomy is flat, which
+    gives √(π/2)·s, and √(√2·s·σ) where it is wide.
+
+    Parameters
+    ----------
+    noise, spread : float
+        SD of the noise and of the voxels' values, which hold both [unit].
+    """
+    spread = max(spread, noise)
+    if not spread > 0:
+        return spread
+    return spread * float(np.sqrt(np.arccos(1 - (noise / spread) ** 2)))
 
 
 def effective_count(values: np.ndarray, valid: np.ndarray) -> float:

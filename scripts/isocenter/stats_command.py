@@ -11,9 +11,10 @@ from isocenter.errors import TableError, explain
 COLUMNS = (
     "participant_id", "value", "site", "scanner", "session", "run", "biomarker", "roi", "unit", "field_strength",
     "reference", "vial", "kind", "stderr", "raw_value", "raw_stderr",
+    "raw_stderr_noise",
 )  # fmt: skip
 
-_NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "reference", "field_strength")
+_NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "raw_stderr_noise", "reference", "field_strength")
 
 #: The script's name beside the tables.
 R_SCRIPT = "reproduce.R"

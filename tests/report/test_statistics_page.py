@@ -118,6 +118,7 @@ def test_standard_errors_are_held_against_the_scatter_of_repeats():
     assert df == n
     assert errors == pytest.approx(1.0)
     assert within == pytest.approx(4.0, rel=0.2)  # the standard error of a variance of 400 pairs is 7 %
+    assert explain_spread(rows.assign(raw_stderr_noise=0.5), "raw_value")[1] == pytest.approx(0.25)
 
 
 def test_what_was_left_out_last_stands_first():

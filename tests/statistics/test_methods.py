@@ -139,6 +139,28 @@ def test_standard_errors_explain_what_they_made():
         rows = analyze_table(table.assign(stderr=1.0))["measurement_error"].set_index("component")
         assert rows.loc["residual", "share"] == pytest.approx(share, rel=0.25)
         assert rows.loc["residual", "share_low"] < share < rows.loc["residual", "share_high"]
+        assert "may_hold_shared_parts" in rows.loc["residual", "flags"]
+
+
+def test_only_the_part_of_an_error_that_varies_within_a_component_explains_it():
+    """Repeats share the anatomy that a region samples and the calibration; sites differ by the calibration alone."""
+    rng = np.random.default_rng(19)
+    noise, anatomy, calibration = 1.0, 3.0, 2.0
+    sd = {"subject": 5.0, "site": calibration, "subject:site": 0.0, "session": 0.0, "residual": noise}
+    table = simulate_values(rng, subjects=12, sites=25, sd=sd)
+    table = table.assign(
+        raw_value=table["value"] / 1.1, raw_stderr=np.hypot(noise, anatomy) / 1.1, raw_stderr_noise=noise / 1.1,
+        stderr=np.sqrt(noise**2 + anatomy**2 + calibration**2),
+    )  # fmt: skip
+    rows = analyze_table(table)["measurement_error"].set_index(["stage", "component"])
+    assert set(rows.index) == {("raw", "residual"), ("calibrated", "residual"), ("calibrated", "site")}
+    for stage in ("raw", "calibrated"):
+        assert rows.loc[(stage, "residual"), "share"] == pytest.approx(1.0, rel=0.15)
+        assert rows.loc[(stage, "residual"), "source"] == "noise of the fits"
+    site = rows.loc[("calibrated", "site")]
+    assert site["error_variance"] == pytest.approx(calibration**2)
+    assert site["share_low"] < 1 < site["share_high"]
+    assert "at_most" in site["flags"].split(";")
 
 
 def test_passing_bablok_of_a_line_and_of_ties():

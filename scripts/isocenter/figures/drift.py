@@ -8,17 +8,19 @@ def draw_drift(points: list[dict], label: str, tolerance: float, styles: dict[st
     """Mean bias of each phantom session over time.
 
     points : dicts with ``day`` (since the first session), ``value``, ``error`` [as the label says], ``scanner``,
-    ``state``, ``title``, ``href``; tolerance : ± where a band stands
+    ``state``, ``title``, ``href``; tolerance : ± where a band stands, NaN for none
     """
     chart = Chart(height=300)
     ends = [
         p["value"] + s * p["error"] for p in points for s in (-1, 1) if is_finite(p["value"]) and is_finite(p["error"])
     ]
-    y = chart.y_scale(*padded([p["value"] for p in points], include=(*ends, -tolerance, tolerance)))
+    band = (-tolerance, tolerance) if is_finite(tolerance) else ()
+    y = chart.y_scale(*padded([p["value"] for p in points], include=(0.0, *ends, *band)))
     x = chart.x_scale(*padded([p["day"] for p in points], include=(0.0,), pad=0.06))
-    chart.box(
-        chart.left, y(-tolerance), chart.width - chart.right, y(tolerance), color=VERDICTS["pass"][0], opacity=0.09
-    )
+    if band:
+        chart.box(
+            chart.left, y(-tolerance), chart.width - chart.right, y(tolerance), color=VERDICTS["pass"][0], opacity=0.09
+        )
     chart.y_axis(y, label)
     chart.x_axis(x, "days since the trial's first phantom session", ticks=[t for t in x.ticks() if t >= 0])
     chart.line(chart.left, y(0), chart.width - chart.right, y(0), color=MUTED, width=1)

@@ -16,6 +16,7 @@ from isocenter.io.nifti import write_bytes
 from isocenter.quality.phantom_statistics import is_used
 from isocenter.quality.values import as_number, as_text
 from isocenter.report.figure import Figure
+from isocenter.report.phantom_limits import find_limit
 from isocenter.report.verdicts import day_of, describe_verdict
 from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, plural, shorten, shown_unit
 
@@ -174,17 +175,10 @@ def draw_phantom(vials: list[dict[str, Any]], protocol: dict[str, Any]) -> list[
     figures = []
     for biomarker in dict.fromkeys(as_text(row.get("biomarker")) for row in vials):
         rows = [row for row in vials if as_text(row.get("biomarker")) == biomarker]
-        figures.append(_draw_bias(shorten(biomarker, 24), rows, _tolerance(protocol, biomarker)))
+        figures.append(
+            _draw_bias(shorten(biomarker, 24), rows, find_limit(protocol.get("phantom", []), BAND, biomarker))
+        )
     return figures[:MOST_FIGURES]
-
-
-def _tolerance(protocol: dict[str, Any], biomarker: str) -> float:
-    limits = [
-        rule["maximum"]
-        for rule in protocol.get("phantom", [])
-        if rule["statistic"] == BAND and "maximum" in rule and biomarker in rule.get("biomarkers", [biomarker])
-    ]
-    return float(min(limits, default=0.0))
 
 
 def _draw_bias(biomarker: str, rows: list[dict[str, Any]], tolerance: float) -> Figure:
@@ -206,6 +200,7 @@ def _draw_bias(biomarker: str, rows: list[dict[str, Any]], tolerance: float) -> 
     sessions = sorted({one["session"] for one in drawn})
     used = [abs(one["bias"]) for one in drawn if one["used"] and not is_missing(one["bias"])]
     worst = format_number(max(used), 1) if used else "–"
+    tolerance = 0.0 if is_missing(tolerance) else tolerance
     band = f"band ±{tolerance:g} % (the protocol's limit), " if tolerance else ""
     alt = f"Bias of {biomarker} in each vial of the phantom: {len(used)} vials used, largest {worst} %"
     return Figure(

@@ -79,21 +79,31 @@ def explain_spread(rows: pd.DataFrame, column: str) -> tuple[float, float, int]:
     """How much of the within-session variance the measurements' own standard errors explain.
 
     Returns the pooled variance of repeats [unit²], the mean of their squared standard errors [unit²], and the degrees
-    of freedom. A share near 1: the repeats scatter as their errors say. Far above: errors are too large, or hold what
-    repeats share (a calibration); far below: something moves between repeats that no fit knows.
+    of freedom. Of the errors before calibration only the noise of the fits counts, where it is known: repeats share the
+    anatomy that the region samples. A share near 1: the repeats scatter as their errors say. Far above: errors are too
+    large, or hold what repeats share; far below: something moves between repeats that no fit knows.
     """
+    name = _ERRORS[column]
+    name = _NOISE if name == "raw_stderr" and knows_noise(rows) else name
     squares, errors, df = 0.0, [], 0
     for _, group in _sessions(rows, column):
         if len(group) >= 2:
             values = group[column].to_numpy(float)
             squares += float(((values - values.mean()) ** 2).sum())
-            errors += [e for _, r in group.iterrows() if (e := _error(r, column)) == e]
+            errors += [e for e in group[name].astype(float) if e == e] if name in group else []
             df += len(group) - 1
     return (squares / df if df else float("nan")), (float(np.mean(np.square(errors))) if errors else float("nan")), df
 
 
 #: the column with the standard error of a column of values
 _ERRORS = {"value": "stderr", "raw_value": "raw_stderr"}
+#: the part of raw_stderr that a repeat draws anew
+_NOISE = "raw_stderr_noise"
+
+
+def knows_noise(rows: pd.DataFrame) -> bool:
+    """Whether rows tell the noise of their fits apart from the anatomy that their regions sample."""
+    return _NOISE in rows and bool(pd.to_numeric(rows[_NOISE], errors="coerce").notna().any())
 
 
 def _error(row: pd.Series, column: str) -> float:

@@ -46,7 +46,11 @@ COLUMNS = {
     "value": ("as unit", "the region's statistic, calibrated where a calibration applies"),
     "stderr": ("as unit", "standard error of the value beside it, fit and calibration"),
     "raw_value": ("as unit", "the region's statistic before calibration"),
-    "raw_stderr": ("as unit", "standard error before calibration"),
+    "raw_stderr": ("as unit", "standard error before calibration: noise, and the anatomy that the region samples"),
+    "raw_stderr_noise": (
+        "as unit",
+        "the part of it that a repeat draws anew, before calibration: the noise of the voxels' fits",
+    ),
     "unit": ("", "unit of the row's quantities as stored"),
     "n_voxels": ("voxels", "voxels of the region or vial"),
     "n_valid": ("voxels", "voxels of the region that hold a value"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from isocenter.report.cards import verdict_cards
+from isocenter.report.course_figures import changes, precision_profile
 from isocenter.report.extra_tables import list_extra_tables
 from isocenter.report.gather import Trial
 from isocenter.report.metric_extras import alternatives, drift, profiles, value_table
@@ -18,6 +19,8 @@ def metric_context(trial: Trial, metric: Metric) -> dict[str, Any]:
         "profiles": profiles(trial, metric),
         "drift": drift(trial, metric),
         "alternatives": alternatives(trial, metric),
+        "profile": precision_profile(trial, metric),
+        "changes": changes(trial, metric),
     }
     return {
         "metric": metric,

@@ -15,6 +15,7 @@ from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.metric_figures import MAX_POINTS, legend_of, persons
 from isocenter.report.metrics import ROOT, Metric, is_log, sd_unit, show_coefficient, times
+from isocenter.report.phantom_limits import find_limit
 from isocenter.report.places import value_link
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
 from isocenter.report.wording import (
@@ -28,8 +29,6 @@ from isocenter.report.wording import (
 
 #: more people than this in one drawing of lines cannot be told apart
 MAX_PEOPLE = 40
-#: the band of the drift figure where the trial's checks name none [% or points]
-TOLERANCE = 5.0
 
 
 def profiles(trial: Trial, metric: Metric) -> Figure:
@@ -104,6 +103,11 @@ def drift(trial: Trial, metric: Metric) -> Figure:
             }
         )  # fmt: skip
     names = sorted({p["scanner"] for p in points})
+    rules = trial.settings.get("phantom_rules", [])
+    band, moved = (find_limit(rules, name, metric.biomarker) for name in ("max_abs_percent_bias", "drift_percent"))
+    allowed = f" Band: ±{band:g} {unit}, which the protocol allows any vial." if np.isfinite(band) else ""
+    if np.isfinite(moved):
+        allowed += f" Sessions of one scanner may differ by {moved:g} %."
     n_out = sum(p["state"] == "out" for p in points)
     label = f"mean bias of the vials [{unit}]"
     n_judged = sum(p["state"] != "too few sessions" for p in points)
@@ -114,11 +118,11 @@ def drift(trial: Trial, metric: Metric) -> Figure:
         f"Phantom over time: {metric.biomarker}",
         alt,
         f"Mean bias of the vials in each phantom session (n = {len(points)}), before calibration, a line a scanner; "
-        f"bars ±1.96 standard errors; band ±{TOLERANCE:g} {unit}; hollow: out of control ({state}).",
+        f"bars ±1.96 standard errors; hollow: out of control ({state}).{allowed}",
         "Mean over the vials of measured less reference, from control.tsv; limits and events are on the sites' pages.",
         "Level lines. A constant distance from zero is what calibration removes; a slope or a jump is what it cannot.",
         "What happened between two sessions, and errors that a phantom does not have.",
-        svg=draw_drift(points, label, TOLERANCE, site_styles(names), alt) if points else "",
+        svg=draw_drift(points, label, band, site_styles(names), alt) if points else "",
         sources=[("control.tsv", f"{ROOT}tables/control.html")],
         empty="" if points else "No phantom session of this biomarker has a date and a bias.",
         legend=legend_of(names) if len(names) <= 8 else [],

@@ -9,7 +9,14 @@ from isocenter.figures.components import COMPONENTS, draw_components
 from isocenter.figures.forest import draw_forest
 from isocenter.figures.palette import site_styles
 from isocenter.figures.phantom import draw_linearity
-from isocenter.report.derive import COLUMNS, deviate_sites, explain_spread, pair_repeats, spread_repeats
+from isocenter.report.derive import (
+    COLUMNS,
+    deviate_sites,
+    explain_spread,
+    knows_noise,
+    pair_repeats,
+    spread_repeats,
+)
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import ROOT, Metric, declared, root_of, sd_unit, times
@@ -158,9 +165,10 @@ def _explained(people: pd.DataFrame, factor: float, unit: str) -> str:
     within, errors, df = explain_spread(people, COLUMNS["raw"])
     if not df or is_missing(errors) or is_missing(within) or within <= 0:
         return ""
+    whose = "The noise of the fits" if knows_noise(people) else "The runs' own standard errors"
     return (
-        f" Before calibration the runs' own standard errors (root mean square {format_number(errors**0.5 * factor)} "
-        f"{unit}) would make {format_number(100 * errors / within, 0)} % of the within-session variance "
+        f" {whose} (root mean square {format_number(errors**0.5 * factor)} {unit}, before calibration) would make "
+        f"{format_number(100 * errors / within, 0)} % of the within-session variance "
         f"({plural(df, 'degree')} of freedom)"
         + (", more than there is: they are not too small." if errors > within else "; the rest is not theirs.")
     )

@@ -15,20 +15,23 @@ Weerahandi 1993, doi 10.1080/01621459.1993.10476355 (generalized intervals).
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import special
 
 from isocenter.statistics.quantiles import (
     Z975,
     find_chi2,
     find_noncentral_t,
+    find_quantiles,
     find_t,
     find_t_pvalue,
-    spread_chi2,
-    spread_points,
+    spread_normals,
+    spread_variances,
 )
 
 #: Points of the generalized intervals: their ends are good to about 0.5 % of the width.
 _POINTS = 2048
+
+#: Ends of a two-sided 95 % interval.
+_ENDS = (0.025, 0.975)
 
 #: Fewer differences than this carry no trend worth a p-value.
 MINIMUM_FOR_TREND = 4
@@ -137,11 +140,11 @@ def _add_limits(result: Agreement, limits: str, spread: float, half: float, part
         )
     elif limits == "generalized":
         size = 1 + len(parts)
-        drawn = [v * df / spread_chi2(_POINTS, size, k, df) for k, (v, df) in enumerate(parts, start=1)]
-        middle = result.bias + special.ndtri(spread_points(_POINTS, size)[:, 0]) * np.sqrt(drawn[0] / n)
+        drawn = [v * spread_variances(_POINTS, size, k, df) for k, (v, df) in enumerate(parts, start=1)]
+        middle = result.bias + spread_normals(_POINTS, size, 0) * np.sqrt(drawn[0] / n)
         away = Z975 * np.sqrt(sum(drawn))
         result.method = "generalized (repeats added back)"
-        bounds = (*np.quantile(middle - away, [0.025, 0.975]), *np.quantile(middle + away, [0.025, 0.975]))
+        bounds = (*find_quantiles(middle - away, _ENDS), *find_quantiles(middle + away, _ENDS))
     else:
         raise ValueError(f"Unknown kind of limits {limits!r}; known: exact, approximate, mover, generalized")
     result.loa_lower_low, result.loa_lower_high, result.loa_upper_low, result.loa_upper_high = map(float, bounds)
@@ -197,9 +200,13 @@ class Repeats:
         mean = np.bincount(subject, values, n_subjects) / np.maximum(count, 1)
         return cls(count, mean, np.bincount(subject, (values - mean[subject]) ** 2, n_subjects))
 
-    def keep(self, chosen: np.ndarray) -> "Repeats":
+    def keep(self, chosen) -> "Repeats":
         """Some of the subjects."""
         return Repeats(self.count[chosen], self.mean[chosen], self.squares[chosen])
+
+    def reshape(self, *shape: int) -> "Repeats":
+        """The same in another shape, one row a side say."""
+        return Repeats(self.count.reshape(shape), self.mean.reshape(shape), self.squares.reshape(shape))
 
     @property
     def within(self) -> "WithinPart":

@@ -11,13 +11,14 @@ Weerahandi 1993, doi 10.1080/01621459.1993.10476355 (generalized intervals).
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
 from isocenter.statistics.components import Components, count_additive_rank, count_residual_df
 from isocenter.statistics.design import MINIMUM_SITES, Design
-from isocenter.statistics.quantiles import K, find_chi2
+from isocenter.statistics.quantiles import K, find_chi2, find_quantiles
 
 #: Below this many degrees of freedom a bound is more than 1.25 times its estimate.
 SMALL_SAMPLE_DF = 35
@@ -66,13 +67,9 @@ def _harmonic(counts: np.ndarray) -> float:
 def rebuild_mean_squares(design: Design, variances: dict[str, float]) -> MeanSquares:
     """Mean squares that a balanced design of harmonic sizes would show for these variances."""
     active = design.active
-    per_session = _harmonic(np.bincount(design.session))
-    sessions_per_cell = _harmonic(np.bincount(design.session_cell))
-    per_cell = (
-        sessions_per_cell * per_session
-        if "session" in active
-        else _harmonic(np.bincount(design.session_cell[design.session]))
-    )
+    per_session = _harmonic(design.values_per_session)
+    sessions_per_cell = _harmonic(design.sessions_per_cell)
+    per_cell = sessions_per_cell * per_session if "session" in active else _harmonic(design.values_per_cell)
     sizes = {
         "residual": 1.0,
         "session": per_session,
@@ -119,22 +116,35 @@ def bound_sum(weights, mean_squares, df, level: float, side: str) -> float:
     side : {"lower", "upper"}
         Which bound.
     """
-    weights, mean_squares, df = (np.asarray(v, float) for v in (weights, mean_squares, df))
-    keep = weights != 0
-    terms, df = (weights * mean_squares)[keep], df[keep]
-    grow = df / find_chi2(1 - level, df) - 1
-    fall = 1 - df / find_chi2(level, df)
-    plus = terms > 0
-    sign = 1.0 if side == "upper" else -1.0
-    own = np.where(plus, grow if side == "upper" else fall, fall if side == "upper" else grow)
-    square = ((own * terms) ** 2).sum()
-    for q in np.flatnonzero(plus):
-        for r in np.flatnonzero(~plus):
-            F = float(special.fdtri(df[q], df[r], 1 - level if side == "upper" else level))
-            first, second = (grow[q], fall[r]) if side == "upper" else (fall[q], grow[r])
-            cross = ((1 - F) ** 2 - first**2 * F**2 - second**2) / F
-            square += cross * terms[q] * -terms[r]
-    return float(terms.sum() + sign * np.sqrt(max(square, 0.0)))
+    is_upper = side == "upper"
+    total = square = 0.0
+    plus, minus = [], []
+    for weight, mean_square, n in zip(weights, mean_squares, df, strict=True):
+        term = float(weight) * float(mean_square)
+        if weight == 0:
+            continue
+        grow, fall = _find_reach(float(n), level)
+        # Above: positive terms may be larger than they look, negative ones smaller; below the other way round.
+        reach = grow if (term > 0) == is_upper else fall
+        total += term
+        square += (reach * term) ** 2
+        (plus if term > 0 else minus).append((abs(term), float(n), reach))
+    for term, n, first in plus:
+        for other, m, second in minus:
+            F = _find_ratio(n, m, 1 - level if is_upper else level)
+            square += ((1 - F) ** 2 - first**2 * F**2 - second**2) / F * term * other
+    return total + (1.0 if is_upper else -1.0) * max(square, 0.0) ** 0.5
+
+
+@lru_cache(maxsize=4096)
+def _find_reach(df: float, level: float) -> tuple[float, float]:
+    """How far a mean square's expectation may lie above and below it, per mean square, at a one-sided level."""
+    return df / float(find_chi2(1 - level, df)) - 1, 1 - df / float(find_chi2(level, df))
+
+
+@lru_cache(maxsize=4096)
+def _find_ratio(df: float, other: float, probability: float) -> float:
+    return float(special.fdtri(df, other, probability))
 
 
 @dataclass
@@ -257,7 +267,7 @@ def find_component_iccs(components: Components, seed: int, draws: int = 10_000) 
             found.append(Ratio(name, np.nan, np.nan, np.nan, ("too_few_sites",)))
             continue
         estimate = _share({k: components.variances[k] for k in drawn}, top, bottom)
-        low, high = np.quantile(_share(drawn, top, bottom), [0.025, 0.975])
+        low, high = find_quantiles(_share(drawn, top, bottom), (0.025, 0.975))
         found.append(Ratio(name, float(estimate), float(low), float(high), few if between else ()))
     return found
 

@@ -142,9 +142,30 @@ def fit_deming(x, y, *, variance_ratio: float = 1.0) -> Line:
     )
 
 
-@lru_cache(maxsize=4)
-def _list_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(n, 1)
+@lru_cache(maxsize=1)
+def _lend_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for a number a pair, twice: fresh megabytes cost more than what is computed in them."""
+    return np.empty(n * (n - 1) // 2), np.empty(n * (n - 1) // 2)
+
+
+def _list_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The slope of each pair of points, identical points and slopes of −1 left out; good until the next call."""
+    n, start = len(x), 0
+    dx, dy = _lend_pairs(n)
+    for k in range(n - 1):
+        end = start + n - 1 - k
+        np.subtract(x[k + 1 :], x[k], out=dx[start:end])
+        np.subtract(y[k + 1 :], y[k], out=dy[start:end])
+        start = end
+    if (dx == 0).any():
+        keep = (dx != 0) | (dy != 0)
+        dx, dy = dx[keep], dy[keep]
+        flat = dx == 0
+        slopes = np.where(flat, np.where(dy > 0, np.inf, -np.inf), dy / np.where(flat, 1.0, dx))
+    else:
+        slopes = np.divide(dy, dx, out=dy)
+    left_out = slopes == -1
+    return slopes[~left_out] if left_out.any() else slopes
 
 
 def fit_passing_bablok(x, y) -> Line:
@@ -155,24 +176,18 @@ def fit_passing_bablok(x, y) -> Line:
     """
     x, y = _pairs(x, y, 4)
     n = len(x)
-    i, j = _list_pairs(n)
-    dx, dy = x[j] - x[i], y[j] - y[i]
-    keep = (dx != 0) | (dy != 0)
-    with np.errstate(divide="ignore"):
-        slopes = dy[keep] / dx[keep]
-    slopes = np.where(np.isinf(slopes), np.where(dy[keep] > 0, np.inf, -np.inf), slopes)
-    slopes = np.sort(slopes[slopes != -1])
+    slopes = _list_slopes(x, y)
     count, offset = len(slopes), int((slopes < -1).sum())
     if count == 0:
         raise TableError(explain("All pairs are identical", found=f"{n} pairs", remedy="check the two columns"))
-
-    def pick(rank: int) -> float:
-        return float(slopes[min(max(rank + offset, 0), count - 1)])
-
-    slope = (pick((count - 1) // 2) + pick(count // 2)) / 2
     width = Z975 * np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first = round((count - width) / 2)
-    low, high = pick(first - 1), pick(count - first)
+    ranks = np.array([(count - 1) // 2, count // 2, first - 1, count - first])
+    ranks = np.clip(ranks + offset, 0, count - 1)
+    # Four order statistics need no sorted list.
+    slopes.partition(np.unique(ranks))
+    left, right, low, high = (float(v) for v in slopes[ranks])
+    slope = (left + right) / 2
     return Line(
         slope,
         low,

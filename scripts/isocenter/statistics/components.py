@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from isocenter.statistics.design import COMPONENTS, Design
-from isocenter.statistics.reml import RemlFit, fit_near, fit_reml
+from isocenter.statistics.reml import Neighbor, RemlFit, fit_near, fit_reml
 from isocenter.statistics.repeatability import COPY_TOLERANCE
 
 
@@ -43,10 +43,10 @@ class Components:
         return float(np.nansum([self.variances[name] for name in COMPONENTS]))
 
 
-def estimate_components(design: Design, near: dict[str, float] | None = None) -> Components:
+def estimate_components(design: Design, near: Neighbor | None = None) -> Components:
     """REML variances of a design, moment estimates beside them.
 
-    With `near`, the variances of nearly the same data (a site less), the search starts there alone and moments are left
+    With `near`, the fit of nearly the same data (a site more), the search starts there alone and moments are left
     out; when the answer fails the check of a minimum, the whole search is made.
 
     Flags: ``no_replicates`` (no residual degrees of freedom), ``constant`` (all values equal),
@@ -100,7 +100,8 @@ def _find_residual_sd(design: Design) -> float:
     if design.n > design.n_cells or "subject:site" in design.active:
         # Groups of repeats: sessions where they are told apart, cells otherwise.
         code = design.levels("session" if "session" in design.active else "subject:site")
-        fitted = (np.bincount(code, y) / np.bincount(code))[code]
+        count = design.values_per_session if "session" in design.active else design.values_per_cell
+        fitted = (np.bincount(code, y) / count)[code]
     elif "subject" not in design.active:
         code = design.levels("site")
         fitted = (np.bincount(code, y) / np.bincount(code))[code]
@@ -126,7 +127,7 @@ def estimate_moments(design: Design) -> dict[str, float]:
     names = [name for name in COMPONENTS if name in design.active or name == "residual"]
     factors = ["mean", *names, *(["site"] if design.is_site_fixed else [])]
     y = design.values - design.values.mean()
-    of_session, of_cell = np.bincount(design.session), np.bincount(design.session_cell[design.session])
+    of_session, of_cell = design.values_per_session, design.values_per_cell
     counts = {
         "mean": np.array([design.n]),
         "residual": np.ones(design.n),
@@ -160,5 +161,16 @@ def _find_parent(design: Design, counts: dict, fine: str, coarse: str) -> np.nda
     """For each level of the finer component, how many measurements its level of the coarser one holds."""
     if coarse == "mean":
         return counts["mean"]
-    first = np.unique(design.levels(fine), return_index=True)[1] if fine != "residual" else np.arange(design.n)
-    return counts[coarse][design.levels(coarse)[first]]
+    if fine == "residual":
+        return counts[coarse][design.levels(coarse)]
+    if coarse == fine:
+        return counts[fine]
+    # Levels are numbered by first appearance along the sorted rows, or as the cells' labels say.
+    fine_of = {"session": design.session_cell, "subject:site": np.arange(design.n_cells)}
+    if fine not in fine_of:
+        first = np.unique(design.levels(fine), return_index=True)[1]
+        return counts[coarse][design.levels(coarse)[first]]
+    cell = fine_of[fine]
+    return counts[coarse][
+        {"subject:site": cell, "subject": design.cell_subject[cell], "site": design.cell_site[cell]}[coarse]
+    ]

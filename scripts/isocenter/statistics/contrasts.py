@@ -58,7 +58,9 @@ def _contrast_sites(metric: Metric) -> list[Contrast]:
     if len(names) < 2:
         return []
     site, person, y = metric.codes("site"), metric.codes("participant_id"), metric.values
-    sides = [Repeats.of(y[site == j], person[site == j], n_people) for j in range(len(names))]
+    # One row a site: (sites, people) counts, means and squares.
+    table = Repeats.of(y, site * n_people + person, len(names) * n_people).reshape(len(names), n_people)
+    sides = [table.keep(j) for j in range(len(names))]
     if len(names) <= MOST_PAIRED_SITES:
         pairs = [
             (f"site {names[j]} - site {names[i]}", sides[i], sides[j])
@@ -66,7 +68,8 @@ def _contrast_sites(metric: Metric) -> list[Contrast]:
             for j in range(i + 1, len(names))
         ]
     else:
-        pairs = [(f"site {name} - other sites", _average(sides, j), sides[j]) for j, name in enumerate(names)]
+        others = _average_others(table)
+        pairs = [(f"site {name} - other sites", others.keep(j), sides[j]) for j, name in enumerate(names)]
     found = []
     for name, first, second in pairs:
         both = (first.count > 0) & (second.count > 0)
@@ -75,11 +78,15 @@ def _contrast_sites(metric: Metric) -> list[Contrast]:
     return found
 
 
-def _average(sides: list[Repeats], left_out: int) -> Repeats:
-    """The other sites as repeats of one method: each participant's mean at a site is one value."""
-    others = [side for j, side in enumerate(sides) if j != left_out]
-    has = np.array([side.count > 0 for side in others])
-    means = np.array([side.mean for side in others])
+def _average_others(table: Repeats) -> Repeats:
+    """For each site the others as repeats of one method: each participant's mean at a site is one value."""
+    has = table.count > 0
     count = has.sum(0)
-    mean = np.where(has, means, 0.0).sum(0) / np.maximum(count, 1)
-    return Repeats(count, mean, (np.where(has, means - mean, 0.0) ** 2).sum(0))
+    middle = np.where(has, table.mean, 0.0).sum(0) / np.maximum(count, 1)
+    away = np.where(has, table.mean - middle, 0.0)
+    square = (away**2).sum(0)
+    left = count - has
+    # Without its own value a mean moves by d/(n − 1), and the squares around it lose d²·n/(n − 1).
+    mean = np.where(left > 0, middle - away / np.maximum(left, 1), 0.0)
+    rest = square - away**2 * (1 + has / np.maximum(left, 1))
+    return Repeats(left, mean, np.where((left > 1) & (rest > 1e-12 * square), rest, 0.0))

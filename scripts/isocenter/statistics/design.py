@@ -4,7 +4,8 @@ The model is y = mean + subject + site + subject:site + session(subject:site) + 
 coincide with those of a finer one cannot be told from it and is merged into it; the design says which.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -96,7 +97,35 @@ class Design:
 
     def replace_values(self, values: np.ndarray) -> "Design":
         """The same design with other values in its sorted order."""
-        return Design(**{**self.__dict__, "values": np.asarray(values, float)})
+        return replace(self, values=np.asarray(values, float))
+
+    @cached_property
+    def values_per_session(self) -> np.ndarray:
+        """(v,) measurements in each session."""
+        return np.bincount(self.session)
+
+    @cached_property
+    def sessions_per_cell(self) -> np.ndarray:
+        """(c,) sessions in each cell."""
+        return np.bincount(self.session_cell)
+
+    @cached_property
+    def values_per_cell(self) -> np.ndarray:
+        """(c,) measurements in each cell."""
+        return np.bincount(self.session_cell, self.values_per_session).astype(int)
+
+    def leave_out_site(self, site: int) -> "Design":
+        """The design without one site; what else only that site had is gone too."""
+        kept_cell = self.cell_site != site
+        kept_session = kept_cell[self.session_cell]
+        kept = kept_session[self.session]
+        return _assemble(
+            self.values[kept],
+            _renumber(kept_session)[self.session[kept]],
+            _renumber(kept_cell)[self.session_cell[kept_session]],
+            _count_up(self.cell_subject[kept_cell]),
+            _count_up(self.cell_site[kept_cell]),
+        )
 
 
 def build_design(values, subject, site=None, session=None, *, components=None, is_sorted: bool = False) -> Design:
@@ -120,7 +149,7 @@ def build_design(values, subject, site=None, session=None, *, components=None, i
     keep = np.isfinite(values)
     blank = np.zeros(len(values), int)
     codes = [
-        _encode(np.asarray(labels)[keep])
+        encode_labels(np.asarray(labels)[keep])
         for labels in (subject, blank if site is None else site, blank if session is None else session)
     ]
     counts = [int(code.max()) + 1 if len(code) else 0 for code in codes]
@@ -131,17 +160,22 @@ def build_design(values, subject, site=None, session=None, *, components=None, i
         y, s, t, v = y[order], s[order], t[order], v[order]
     cell, cell_rows = _number(np.stack([s, t]))
     visit, visit_rows = _number(np.stack([cell, v]))
-    n_subjects, n_sites = counts[:2]
-    rank = count_rank(s[cell_rows], t[cell_rows], n_subjects, n_sites)
-    active, merged = _tell_apart(len(y), len(visit_rows), len(cell_rows), n_subjects, n_sites, rank)
+    return _assemble(y, visit, cell[visit_rows], s[cell_rows], t[cell_rows], components)
+
+
+def _assemble(values, session, session_cell, cell_subject, cell_site, components=None) -> Design:
+    """A design from its codes; what can be told apart follows from them."""
+    n_subjects, n_sites = (int(code.max()) + 1 if len(code) else 0 for code in (cell_subject, cell_site))
+    rank = count_rank(cell_subject, cell_site, n_subjects, n_sites)
+    active, merged = _tell_apart(len(values), len(session_cell), len(cell_subject), n_subjects, n_sites, rank)
     if components is not None:
         active = tuple(c for c in active if c in components)
     return Design(
-        y,
-        visit,
-        cell[visit_rows],
-        s[cell_rows],
-        t[cell_rows],
+        values,
+        session,
+        session_cell,
+        cell_subject,
+        cell_site,
         n_subjects,
         n_sites,
         active,
@@ -151,12 +185,21 @@ def build_design(values, subject, site=None, session=None, *, components=None, i
     )
 
 
-def _encode(labels: np.ndarray) -> np.ndarray:
+def encode_labels(labels: np.ndarray) -> np.ndarray:
     """(n,) codes of labels in their sorted order; small whole numbers are counted instead of sorted."""
     if labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0 and labels.max() <= 8 * len(labels) + 1024:
-        present = np.bincount(labels) > 0
-        return (np.cumsum(present) - 1)[labels]
+        return _count_up(labels)
     return np.unique(labels, return_inverse=True)[1]
+
+
+def _count_up(codes: np.ndarray) -> np.ndarray:
+    """Codes without gaps, in their order."""
+    return _renumber(np.bincount(codes) > 0)[codes]
+
+
+def _renumber(is_present: np.ndarray) -> np.ndarray:
+    """The new number of each old one that is present."""
+    return np.cumsum(is_present) - 1
 
 
 def count_rank(cell_subject: np.ndarray, cell_site: np.ndarray, n_subjects: int, n_sites: int) -> int:

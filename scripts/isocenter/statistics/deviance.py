@@ -46,6 +46,20 @@ class _Reduced:
     logdet: np.ndarray
 
 
+@dataclass(frozen=True)
+class Solution:
+    """What the data say at given ratios.
+
+    The deviance is that of values in their own unit, the residual variance that of scaled ones; the mean is over the
+    fixed effects, in the values' unit, its standard error per residual SD.
+    """
+
+    deviance: float
+    residual: float
+    mean: float
+    mean_stderr: float
+
+
 class Criterion:
     """The profiled deviance of any design; values are centered and scaled inside."""
 
@@ -55,14 +69,14 @@ class Criterion:
         self.center = float(y.mean())
         self.scale = float(y.std()) or 1.0
         z = (y - self.center) / self.scale
-        count = np.bincount(design.session)
+        count = design.values_per_session
         mean = np.bincount(design.session, z) / count
         self.within = float(((z - mean[design.session]) ** 2).sum())
         cell, n_cells = design.session_cell, design.n_cells
         sizes, kind = np.unique(count, return_inverse=True)
         self.sizes = sizes.astype(float)
         # Around a reference inside each cell nothing cancels: subjects differ by far more than sessions do.
-        self.reference = np.bincount(cell, mean) / np.bincount(cell)
+        self.reference = np.bincount(cell, mean) / design.sessions_per_cell
         away = mean - self.reference[cell]
         index, length = cell * len(sizes) + kind, n_cells * len(sizes)
         self.number, self.sum, square = (
@@ -221,12 +235,16 @@ class Criterion:
         deviance, _ = self._sum_up(logdet, rss)
         return deviance, gradient + df * rss_gradient / rss[:, None]
 
-    def find_mean(self, ratio: np.ndarray) -> tuple[float, float]:
-        """Mean over the fixed effects and its standard error per residual SD, both in the values' unit."""
-        _, xx, xy, _ = self.reduce(ratio[None, :])
-        effects = np.linalg.solve(xx[0], xy[0])
-        stderr = float(np.sqrt(np.linalg.inv(xx[0]).sum()) / len(effects))
-        return float(effects.mean() * self.scale + self.center), stderr
+    def solve(self, ratio: np.ndarray) -> Solution:
+        """All that the data say at (4,) ratios."""
+        logdet, xx, xy, yy = self.reduce(ratio[None, :])
+        inverse = np.linalg.inv(xx[0])
+        effects = inverse @ xy[0]
+        deviance, residual = self._sum_up(logdet + _log_det(xx), yy - xy[0] @ effects)
+        stderr = float(np.sqrt(inverse.sum()) / len(effects))
+        return Solution(
+            float(deviance[0]), float(residual[0]), float(effects.mean() * self.scale + self.center), stderr
+        )
 
 
 def _log_det(matrix: np.ndarray) -> np.ndarray:
@@ -236,7 +254,7 @@ def _log_det(matrix: np.ndarray) -> np.ndarray:
 
 def find_balance(design: Design) -> str:
     """``crossed`` or ``nested`` (each subject at one site) when all groups have one size, "" otherwise."""
-    repeats, sessions = np.bincount(design.session), np.bincount(design.session_cell)
+    repeats, sessions = design.values_per_session, design.sessions_per_cell
     if np.ptp(repeats) or np.ptp(sessions):
         return ""
     if design.n_cells == design.n_subjects * design.n_sites:
@@ -255,8 +273,8 @@ class BalancedCriterion:
         self.center = float(y.mean())
         self.scale = float(y.std()) or 1.0
         z = (y - self.center) / self.scale
-        of_session = np.bincount(design.session, z) / np.bincount(design.session)
-        of_cell = np.bincount(design.session_cell, of_session) / np.bincount(design.session_cell)
+        of_session = np.bincount(design.session, z) / design.values_per_session
+        of_cell = np.bincount(design.session_cell, of_session) / design.sessions_per_cell
         of_subject = np.bincount(design.cell_subject, of_cell) / np.bincount(design.cell_subject)
         of_site = np.bincount(design.cell_site, of_cell) / np.bincount(design.cell_site)
         n, R = design.n, design.n / design.n_sessions
@@ -286,6 +304,23 @@ class BalancedCriterion:
         self.of_mean = np.array([n / n_subjects if is_crossed else per_cell, n / n_sites, per_cell, R])
         self.constant = self.n_fixed * np.log(n / self.n_fixed) + 2 * (n - self.n_fixed) * np.log(self.scale)
 
+    def equate_squares(self, free: np.ndarray) -> np.ndarray | None:
+        """(4,) ratios at which each mean square has its expectation: the minimum, where all of them are positive.
+
+        None where one is not, or where strata and components differ in number.
+        """
+        if len(self.squares) != len(free) + 1:
+            return None
+        expected = np.concatenate([np.ones((len(self.squares), 1)), self.sizes[:, free]], axis=1)
+        if np.linalg.matrix_rank(expected) < len(expected):
+            return None
+        variances = np.linalg.solve(expected, self.squares / self.freedom)
+        if not (variances > 0).all():
+            return None
+        ratio = np.zeros(4)
+        ratio[free] = variances[1:] / variances[0]
+        return ratio
+
     def evaluate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (of values in their own unit) and residual variance (scaled units) at (b, 4) ratios."""
         expected = 1 + ratio @ self.sizes.T
@@ -302,9 +337,11 @@ class BalancedCriterion:
         inner = self.freedom / expected - (df / rss)[:, None] * self.squares / expected**2
         return deviance, inner @ self.sizes
 
-    def find_mean(self, ratio: np.ndarray) -> tuple[float, float]:
-        """Mean and its standard error per residual SD, both in the values' unit."""
+    def solve(self, ratio: np.ndarray) -> Solution:
+        """All that the data say at (4,) ratios."""
+        deviance, residual = self.evaluate(ratio[None, :])
         fixed = self.of_mean.copy()
         if self.design.is_site_fixed or "site" not in self.design.active:
             fixed[_SITE] = 0.0
-        return self.center, float(np.sqrt((1 + ratio @ fixed) / self.design.n))
+        stderr = float(np.sqrt((1 + ratio @ fixed) / self.design.n))
+        return Solution(float(deviance[0]), float(residual[0]), self.center, stderr)

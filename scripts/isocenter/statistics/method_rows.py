@@ -94,12 +94,10 @@ def tabulate_profile(metric: Metric) -> list[Row]:
 
 def tabulate_errors(metric: Metric, components: Components) -> list[Row]:
     """The share of the components that the measurements' own standard errors explain."""
-    if not np.isfinite(metric.stderr).any():
-        return []
-    raw = metric.raw_stderr if metric.stage != "raw" else metric.stderr
+    errors = (metric.stderr, metric.fit_stderr, metric.noise_stderr)
     rows = []
-    for found in explain_components(components, metric.values, metric.stderr, raw, is_log=metric.scale == "log"):
-        flags = ["more_than_observed"] if found.share > 1 else []
+    for found in explain_components(components, metric.values, *errors, is_log=metric.scale == "log"):
+        flags = [found.flag, "more_than_observed" if found.share > 1 else ""]
         if found.component in (components.fit.boundary if components.fit else ()):
             flags.append("boundary")
         rows.append(

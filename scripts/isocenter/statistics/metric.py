@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.errors import TableError, explain
-from isocenter.statistics.design import Design, build_design
+from isocenter.statistics.design import Design, build_design, encode_labels
 
 #: What makes a row of the measurements unique.
 KEY = ["biomarker", "roi", "site", "participant_id", "session", "run"]
@@ -27,7 +27,7 @@ PEOPLE = ("traveler", "volunteer", "patient")
 STAGES = {"raw": ("raw_value", "raw_stderr"), "calibrated": ("value", "stderr")}
 
 _TEXT = ("kind", "scanner", "unit", "calibrated_flag")
-_NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "field_strength")
+_NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "raw_stderr_noise", "field_strength")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Metric:
     """Measurements of one biomarker × roi × field strength × stage, sorted by participant, site, session, run.
 
     ``values`` [unit] are finite; ``labels`` holds `Labels` of site, participant_id, session, run, kind and
-    calibrated_flag; ``stderr`` [unit] and ``raw_stderr`` are NaN where unknown; `scale` is the declared one.
+    calibrated_flag; `scale` is the declared one. Standard errors [unit of the values] are NaN where unknown: ``stderr``
+    of the values, ``fit_stderr`` of them without the calibration's part, ``noise_stderr`` of the part of that which a
+    repeat draws anew.
     """
 
     biomarker: str
@@ -65,7 +67,8 @@ class Metric:
     values: np.ndarray
     labels: dict[str, Labels]
     stderr: np.ndarray
-    raw_stderr: np.ndarray
+    fit_stderr: np.ndarray
+    noise_stderr: np.ndarray
     flags: tuple[str, ...] = field(default=())
 
     @property
@@ -125,7 +128,8 @@ class Metric:
             values=self.values[chosen],
             labels={name: labels.keep(chosen) for name, labels in self.labels.items()},
             stderr=self.stderr[chosen],
-            raw_stderr=self.raw_stderr[chosen],
+            fit_stderr=self.fit_stderr[chosen],
+            noise_stderr=self.noise_stderr[chosen],
         )
 
 
@@ -134,7 +138,7 @@ def code_groups(*codes: np.ndarray) -> np.ndarray:
     combined = codes[0].astype(np.int64)
     for other in codes[1:]:
         combined = combined * (int(other.max()) + 1 if len(other) else 1) + other
-    return np.unique(combined, return_inverse=True)[1]
+    return encode_labels(combined)
 
 
 def order_naturally(names) -> list[str]:
@@ -347,7 +351,14 @@ def _make_metric(biomarker, roi, block, strength, stage, rows, columns, flags) -
         labels[name] = Labels(column.codes.to_numpy(np.int64), tuple(column.categories)).keep(chosen)
     if stage == "calibrated" and "beyond_calibration" in labels["calibrated_flag"].names:
         flags = (*flags, "beyond_calibration")
+    gain = np.ones(len(rows))
+    if stage == "calibrated":
+        # What is known before calibration scales with it.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gain = np.abs(y / rows["raw_value"].to_numpy(float))
+        gain[~np.isfinite(gain)] = np.nan
+    errors = [rows[name].to_numpy(float) for name in (stderr, "raw_stderr", "raw_stderr_noise")]
     return Metric(
         biomarker, roi, unit, block.get("scale", "absolute"), strength, stage, y[chosen], labels,
-        rows[stderr].to_numpy(float)[chosen], rows["raw_stderr"].to_numpy(float)[chosen], flags,
+        errors[0][chosen], (errors[1] * gain)[chosen], (errors[2] * gain)[chosen], flags,
     )  # fmt: skip

@@ -35,25 +35,24 @@ def describe(metric: Metric) -> list[Row]:
         return []
     sites, sessions = metric.names("site"), metric.names("session")
     group = metric.codes("site") * len(sessions) + metric.codes("session")
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    rows = []
-    for y, code in zip(np.split(metric.values[order], starts[1:]), group[order][starts], strict=True):
-        rows.append(
-            metric.label
-            | {
-                "site": sites[code // len(sessions)],
-                "session": sessions[code % len(sessions)],
-                "n": len(y),
-                "mean": y.mean(),
-                "sd": y.std(ddof=1) if len(y) > 1 else np.nan,
-                "median": float(np.median(y)),
-                "min": y.min(),
-                "max": y.max(),
-                "flags": join_flags(metric.flags),
-            }
-        )
-    return rows
+    order = np.lexsort((metric.values, group))
+    y, group = metric.values[order], group[order]
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    n = np.diff(np.append(first, len(y)))
+    mean = np.add.reduceat(y, first) / n
+    squares = np.add.reduceat((y - np.repeat(mean, n)) ** 2, first)
+    columns = {
+        "site": [sites[code // len(sessions)] for code in group[first]],
+        "session": [sessions[code % len(sessions)] for code in group[first]],
+        "n": n.tolist(),
+        "mean": mean.tolist(),
+        "sd": np.where(n > 1, np.sqrt(squares / np.maximum(n - 1, 1)), np.nan).tolist(),
+        "median": ((y[first + (n - 1) // 2] + y[first + n // 2]) / 2).tolist(),
+        "min": y[first].tolist(),
+        "max": y[first + n - 1].tolist(),
+    }
+    label, flags = metric.label, {"flags": join_flags(metric.flags)}
+    return [label | dict(zip(columns, row, strict=True)) | flags for row in zip(*columns.values(), strict=True)]
 
 
 def label_repeats(metric: Metric) -> tuple[np.ndarray, str]:
@@ -155,7 +154,7 @@ def is_balanced(components: Components) -> bool:
     design = components.design
     if design.n == 0:
         return True
-    per_session, per_cell = np.bincount(design.session), np.bincount(design.session_cell)
+    per_session, per_cell = design.values_per_session, design.sessions_per_cell
     full = design.n_cells == design.n_subjects * design.n_sites
     return bool(full and np.ptp(per_session) == 0 and np.ptp(per_cell) == 0)
 

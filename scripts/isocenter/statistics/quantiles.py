@@ -30,6 +30,7 @@ def find_t_pvalue(t, df):
     return 2.0 * special.stdtr(df, -np.abs(t))
 
 
+@lru_cache(maxsize=1024)
 def find_noncentral_t(probability: float, df: float, noncentrality: float) -> float:
     """The noncentral t value below which `probability` lies."""
     return float(special.nctdtrit(df, noncentrality, probability))
@@ -49,6 +50,21 @@ def spread_points(count: int, dimensions: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def spread_chi2(count: int, dimensions: int, dimension: int, df: int) -> np.ndarray:
-    """(count,) chi-square values at one dimension of the evenly spread points; the same design asks for them often."""
-    return find_chi2(spread_points(count, dimensions)[:, dimension], df)
+def spread_variances(count: int, dimensions: int, dimension: int, df: int) -> np.ndarray:
+    """(count,) variances per estimate, df/χ², at one dimension of the evenly spread points; one design asks often."""
+    return df / find_chi2(spread_points(count, dimensions)[:, dimension], df)
+
+
+@lru_cache(maxsize=64)
+def spread_normals(count: int, dimensions: int, dimension: int) -> np.ndarray:
+    """(count,) normal deviates at one dimension of the evenly spread points."""
+    return special.ndtri(spread_points(count, dimensions)[:, dimension])
+
+
+def find_quantiles(sample: np.ndarray, probabilities: tuple[float, ...]) -> np.ndarray:
+    """Quantiles of an (n,) sample, linear between order statistics as ``np.quantile`` has them, at less cost."""
+    place = np.asarray(probabilities) * (len(sample) - 1)
+    below = np.minimum(place.astype(int), max(len(sample) - 2, 0))
+    above = np.minimum(below + 1, len(sample) - 1)
+    ordered = np.partition(sample, np.unique([below, above]))
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from isocenter.statistics.design import Design
-from isocenter.statistics.deviance import RATIOS, make_criterion
+from isocenter.statistics.deviance import RATIOS, BalancedCriterion, make_criterion
 
 #: A step whose predicted gain in deviance is below this is the last one: Newton's error is then far below 1e-9.
 CONVERGED = 1e-8
+
+#: The same for descents from a neighbor, whose steps are a little worse than Newton's.
+DESCENDED = 1e-13
 
 #: Deviance that setting a small component to exactly zero may cost.
 ZERO_COST = 1e-9
@@ -46,19 +49,10 @@ def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int 
     theta = theta.copy()
     running = np.arange(len(theta))
     shorter = np.array([0.5, 0.2, 0.05, 0.005])
-    f = len(free)
     for _ in range(max_iterations):
         point = theta[running]
-        step = 1e-5 * np.maximum(1.0, np.abs(point[:, free]))
-        probes = np.repeat(point[:, None, :], f + 1, axis=1)
-        probes[:, np.arange(1, f + 1), free] += step
-        probes = probes.reshape(-1, 4)
-        deviance, slope = criterion.differentiate(probes**2)
-        deviance = deviance.reshape(-1, f + 1)[:, 0]
-        gradient = (2 * probes * slope)[:, free].reshape(-1, f + 1, f)
-        hessian = (gradient[:, 1:] - gradient[:, :1]) / step[:, :, None]
-        g = gradient[:, 0]
-        value, vector = np.linalg.eigh((hessian + hessian.transpose(0, 2, 1)) / 2)
+        deviance, g, hessian = _differentiate_twice(criterion, point, free)
+        value, vector = np.linalg.eigh(hessian)
         curvature = np.maximum(np.abs(value), 1e-6)
         along = np.matmul(vector.transpose(0, 2, 1), g[:, :, None])[:, :, 0]
         move = -np.matmul(vector, (along / curvature)[:, :, None])[:, :, 0]
@@ -85,6 +79,19 @@ def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int 
     return theta
 
 
+def _differentiate_twice(criterion, theta: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Deviance (b,), gradient (b, f) and Hessian (b, f, f) in the free roots at (b, 4), the last by differences."""
+    f = len(free)
+    step = 1e-5 * np.maximum(1.0, np.abs(theta[:, free]))
+    probes = np.repeat(theta[:, None, :], f + 1, axis=1)
+    probes[:, np.arange(1, f + 1), free] += step
+    probes = probes.reshape(-1, 4)
+    deviance, slope = criterion.differentiate(probes**2)
+    gradient = (2 * probes * slope)[:, free].reshape(-1, f + 1, f)
+    hessian = (gradient[:, 1:] - gradient[:, :1]) / step[:, :, None]
+    return deviance.reshape(-1, f + 1)[:, 0], gradient[:, 0], (hessian + hessian.transpose(0, 2, 1)) / 2
+
+
 def fit_reml(design: Design, start: dict[str, float] | None = None) -> RemlFit:
     """Fit the variance components of a design.
 
@@ -96,9 +103,12 @@ def fit_reml(design: Design, start: dict[str, float] | None = None) -> RemlFit:
         Variances to start from (moment estimates, say), beside the built-in starts.
     """
     criterion = make_criterion(design)
-    free = np.array([k for k, name in enumerate(RATIOS) if name in design.active], int)
+    free = _list_free(design)
     if len(free) == 0:
         return _finish(criterion, np.zeros(4), free)
+    plain = _find_plainly(criterion, free)
+    if plain is not None:
+        return _finish(criterion, plain, free)
     starts = [list(s) for s in _STARTS]
     if start and start.get("residual", 0) > 0:
         floor = 0.01 * start["residual"]
@@ -118,21 +128,96 @@ def fit_reml(design: Design, start: dict[str, float] | None = None) -> RemlFit:
     return _finish(criterion, ratio, free)
 
 
-def fit_near(design: Design, start: dict[str, float]) -> RemlFit:
-    """Fit from one start that is known to be close (the same trial with a site less, say).
+@dataclass(frozen=True)
+class Neighbor:
+    """A fit whose answer and curvature start the fits of nearly the same data (the trial with a site less, say).
 
-    The answer is checked as any other; where it fails, or a component is zero, the whole search decides.
+    ``theta`` (f,) and ``curvature`` (f, f) belong to the roots of the ratios of ``names``.
     """
+
+    names: tuple[str, ...]
+    theta: np.ndarray
+    curvature: np.ndarray
+
+
+def find_neighbor(design: Design, fit: RemlFit) -> Neighbor | None:
+    """The start that a fit gives to its neighbors; None where a component is zero, as theirs need not be."""
+    residual = fit.variances["residual"]
+    if not design.active or fit.boundary or not residual > 0:
+        return None
     criterion = make_criterion(design)
-    free = np.array([k for k, name in enumerate(RATIOS) if name in design.active], int)
-    residual = start.get("residual", 0.0)
-    if len(free) == 0 or not residual > 0:
-        return fit_reml(design)
-    ratio = np.array([[np.nan_to_num(start.get(name, np.nan), nan=0.1 * residual) for name in RATIOS]]) / residual
-    theta = np.zeros((1, 4))
-    theta[:, free] = np.sqrt(np.maximum(ratio, 0.01))[:, free]
-    fit = _finish(criterion, _choose(criterion, theta, free), free)
-    return fit if fit.is_converged and not fit.boundary else fit_reml(design)
+    free = _list_free(design)
+    theta = np.zeros(4)
+    theta[free] = np.sqrt([fit.variances[RATIOS[k]] / residual for k in free])
+    _, _, hessian = _differentiate_twice(criterion, theta[None, :], free)
+    return Neighbor(tuple(RATIOS[k] for k in free), theta[free], hessian[0])
+
+
+def fit_near(design: Design, near: Neighbor) -> RemlFit:
+    """Fit by descent from a neighbor's answer, with the neighbor's curvature kept up to date by gradients (BFGS).
+
+    The answer is checked as any other; where the descent fails, or a component comes near zero, the whole search
+    decides.
+    """
+    free = _list_free(design)
+    if tuple(RATIOS[k] for k in free) == near.names:
+        criterion = make_criterion(design)
+        ratio = _find_plainly(criterion, free)
+        if ratio is None:
+            ratio = _descend(criterion, near, free)
+        if ratio is not None:
+            fit = _finish(criterion, ratio, free)
+            if fit.is_converged:
+                return fit
+    return fit_reml(design)
+
+
+def _descend(criterion, near: Neighbor, free: np.ndarray, max_iterations: int = 12) -> np.ndarray | None:
+    """(4,) ratios at the minimum next to a neighbor's; None where that is not plainly one inside."""
+    theta, curvature = np.zeros(4), near.curvature
+    theta[free] = near.theta
+    if np.linalg.eigvalsh(curvature)[0] <= 0:
+        return None
+    deviance, gradient = _find_gradient(criterion, theta, free)
+    for _ in range(max_iterations):
+        move = -np.linalg.solve(curvature, gradient)
+        theta = theta.copy()
+        theta[free] += move
+        # Half-way to zero the deviance may have another minimum there.
+        if (theta[free] < 0.5 * near.theta).any():
+            return None
+        if -(gradient @ move) / 2 < DESCENDED:
+            # Zero is far off where a step there would cost much: the deviance is even, so it has to climb a ridge.
+            return theta**2 if (np.diag(curvature) * theta[free] ** 2 > 0.1).all() else None
+        before, old = deviance, gradient
+        deviance, gradient = _find_gradient(criterion, theta, free)
+        change = gradient - old
+        if not (deviance <= before + CONVERGED and change @ move > 0):
+            return None
+        across = curvature @ move
+        curvature = curvature - np.outer(across, across) / (move @ across) + np.outer(change, change) / (change @ move)
+    return None
+
+
+def _find_gradient(criterion, theta: np.ndarray, free: np.ndarray) -> tuple[float, np.ndarray]:
+    deviance, slope = criterion.differentiate(theta[None, :] ** 2)
+    return float(deviance[0]), (2 * theta * slope[0])[free]
+
+
+def _find_plainly(criterion, free: np.ndarray) -> np.ndarray | None:
+    """(4,) ratios of balanced data whose components are all positive: no search is needed. None for others."""
+    ratio = criterion.equate_squares(free) if isinstance(criterion, BalancedCriterion) else None
+    if ratio is None:
+        return None
+    each = np.repeat(ratio[None, :], len(free) + 1, axis=0)
+    each[np.arange(len(free)), free] = 0.0
+    deviance = criterion.evaluate(each)[0]
+    return ratio if (deviance[:-1] > deviance[-1] + ZERO_COST).all() else None
+
+
+def _list_free(design: Design) -> np.ndarray:
+    """Positions of the ratios that a design estimates."""
+    return np.array([k for k, name in enumerate(RATIOS) if name in design.active], int)
 
 
 def _choose(criterion, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
@@ -164,19 +249,18 @@ def _find_slopes(criterion, ratio: np.ndarray) -> np.ndarray:
 
 def _finish(criterion, ratio: np.ndarray, free: np.ndarray) -> RemlFit:
     design = criterion.design
-    deviance, residual = criterion.evaluate(ratio[None, :])
+    solution = criterion.solve(ratio)
     slopes = _find_slopes(criterion, ratio)
     inside = np.abs(slopes[free] * ratio[free]) < 1e-4
     at_zero = (ratio[free] == 0) & (slopes[free] > -1e-6)
-    variance = float(residual[0]) * criterion.scale**2
-    mean, stderr = criterion.find_mean(ratio)
+    variance = solution.residual * criterion.scale**2
     variances = {name: float(ratio[RATIOS.index(name)]) * variance for name in design.active}
     variances["residual"] = variance
     return RemlFit(
         variances,
-        float(deviance[0]),
-        mean,
-        stderr * float(np.sqrt(variance)),
+        solution.deviance,
+        solution.mean,
+        solution.mean_stderr * float(np.sqrt(variance)),
         bool((inside | at_zero).all()),
         tuple(name for name in design.active if variances[name] == 0),
     )

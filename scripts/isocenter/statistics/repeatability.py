@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isocenter.statistics.design import encode_labels
 from isocenter.statistics.quantiles import K, find_chi2
 
 #: A within-subject SD above this share of the mean makes percent statistics meaningless.
@@ -72,7 +73,7 @@ def pool_groups(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
     """
     if len(values) == 0:
         return np.zeros(0), np.zeros(0), np.zeros(0)
-    _, code = np.unique(groups, return_inverse=True)
+    code = encode_labels(np.asarray(groups))
     size = np.bincount(code).astype(float)
     mean = np.bincount(code, values) / size
     squares = np.bincount(code, (values - mean[code]) ** 2)
@@ -100,16 +101,15 @@ def estimate_repeatability(values, groups, subjects=None) -> Repeatability:
     groups = np.asarray(groups)
     subjects = groups if subjects is None else np.asarray(subjects)
     keep = np.isfinite(values)
-    values, groups, subjects = values[keep], groups[keep], subjects[keep]
+    values, groups, subjects = values[keep], encode_labels(groups[keep]), subjects[keep]
     size, mean, variance = pool_groups(values, groups)
     result = Repeatability(df=int((size - 1).sum()))
     if result.df == 0:
         result.flags.append("no_replicates")
         return result
-    labels, counts = np.unique(groups, return_counts=True)
-    used = np.isin(groups, labels[counts > 1])
+    used = (np.bincount(groups) > 1)[groups]
     df = result.df
-    result.n_subjects = len(np.unique(subjects[used]))
+    result.n_subjects = int(encode_labels(subjects[used]).max()) + 1
     result.mean = float(values[used].mean())
     weight = (size - 1) / df
     result.wsd = float(np.sqrt((weight * variance).sum()))

@@ -11,17 +11,22 @@ doi 10.1016/j.jspi.2006.01.004; Weerahandi 1993, doi 10.1080/01621459.1993.10476
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
 from isocenter.statistics.bland_altman import Agreement
-from isocenter.statistics.quantiles import find_chi2, find_t
+from isocenter.statistics.quantiles import find_chi2, find_quantiles, find_t
 
 #: The share of differences that the index holds.
 SHARE = 0.9
 
 _CHI2_POINTS, _NORMAL_POINTS = 64, 33
+
+#: The index per SD is tabulated by the bias per SD, in so many steps a unit up to where only one tail is left; between
+#: them a cubic with the exact slopes is good to 1e-12.
+_STEPS, _FAR = 256, 8
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,41 @@ def find_total_deviation(agreement: Agreement, probability: float = SHARE) -> To
         return TotalDeviation(n, probability, np.nan, np.nan)
     index = float(_solve(np.array(agreement.bias), np.array(agreement.sd), probability))
     stderr = (agreement.bias_high - agreement.bias_low) / 2 / float(find_t(0.975, n - 1))
+    wider, z = _spread_points(n - 1)
+    sigma = agreement.sd * wider
+    mu = agreement.bias + z * (wider * stderr)
+    drawn = _solve(mu, sigma, probability)
+    return TotalDeviation(n, probability, index, float(find_quantiles(drawn.ravel(), (0.95,))[0]))
+
+
+@lru_cache(maxsize=256)
+def _spread_points(df: int) -> tuple[np.ndarray, np.ndarray]:
+    """(c, 1) SDs per estimate and (z,) normal deviates, at evenly spread shares."""
     shares = (np.arange(_CHI2_POINTS) + 0.5) / _CHI2_POINTS
-    sigma = agreement.sd * np.sqrt((n - 1) / find_chi2(shares, n - 1))
     z = special.ndtri((np.arange(_NORMAL_POINTS) + 0.5) / _NORMAL_POINTS)
-    mu = agreement.bias + z[None, :] * (sigma / agreement.sd * stderr)[:, None]
-    drawn = _solve(mu, np.broadcast_to(sigma[:, None], mu.shape), probability)
-    return TotalDeviation(n, probability, index, float(np.quantile(drawn, 0.95)))
+    return np.sqrt(df / find_chi2(shares, df))[:, None], z
 
 
 def _solve(mu: np.ndarray, sigma: np.ndarray, probability: float) -> np.ndarray:
-    """K with probability `probability` inside ±k, by Newton's method from the root mean square deviation."""
+    """K with probability `probability` inside ±k."""
     shift = np.abs(mu) / sigma
+    value, slope = _tabulate_index(probability)
+    place = np.minimum(shift * _STEPS, len(value) - 1.0)
+    step = np.minimum(place.astype(int), len(value) - 2)
+    t = place - step
+    # The cubic through two values with their slopes.
+    rise = value[step + 1] - value[step]
+    k = value[step] + t * (
+        slope[step]
+        + t * (3 * rise - 2 * slope[step] - slope[step + 1] + t * (slope[step] + slope[step + 1] - 2 * rise))
+    )
+    return np.where(shift < _FAR, k, shift + special.ndtri(probability)) * sigma
+
+
+@lru_cache(maxsize=8)
+def _tabulate_index(probability: float) -> tuple[np.ndarray, np.ndarray]:
+    """The index and its slope (per step) for unit SD at biases from 0, by Newton's method."""
+    shift = np.arange(_FAR * _STEPS + 1) / _STEPS
     # Above the root from here on: convex steps never overshoot below it.
     k = np.maximum(special.ndtri((1 + probability) / 2) * np.sqrt(1 + shift**2), shift + special.ndtri(probability))
     for _ in range(25):
@@ -59,6 +88,7 @@ def _solve(mu: np.ndarray, sigma: np.ndarray, probability: float) -> np.ndarray:
         density = (np.exp(-((k - shift) ** 2) / 2) + np.exp(-((k + shift) ** 2) / 2)) / np.sqrt(2 * np.pi)
         step = (inside - probability) / np.maximum(density, 1e-12)
         k = np.maximum(k - np.clip(step, -1.0, 1.0), 0.0)
-        if np.abs(step).max() < 1e-10:
+        if np.abs(step).max() < 1e-13:
             break
-    return k * sigma
+    near, far = np.exp(-((k - shift) ** 2) / 2), np.exp(-((k + shift) ** 2) / 2)
+    return k, (near - far) / (near + far) / _STEPS
