@@ -209,6 +209,8 @@ def _describe(
         "flags": found.describe_flags(),
         **{f"raw_{key}": getattr(found, key) for key in ("median", "mean", "sd", "iqr", "p10", "p90")},
         "n_effective": found.n_effective,
+        "interior": found.interior,
+        "lean": found.lean,
     }
 
 

@@ -53,11 +53,12 @@ def _anatomy(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return smooth, affine
 
 
-def _scanner_voxels(affine: np.ndarray, motion: np.ndarray | None) -> np.ndarray:
-    """(4, 4) matrix from the scanner's voxels to the person's, the head moved."""
+def _scanner_voxels(affine: np.ndarray, motion: np.ndarray | None, grid: np.ndarray | None = None) -> np.ndarray:
+    """(4, 4) matrix from the scanner's voxels (of `AFFINE`, or of another grid) to the person's, the head moved."""
     isocenter = np.eye(4)
     isocenter[:3, 3] = [0.0, -18.0, 18.0]
-    return np.linalg.inv(affine) @ isocenter @ np.linalg.inv(np.eye(4) if motion is None else motion) @ AFFINE
+    grid = AFFINE if grid is None else grid
+    return np.linalg.inv(affine) @ isocenter @ np.linalg.inv(np.eye(4) if motion is None else motion) @ grid
 
 
 def true_labels(seed: int, labels: np.ndarray, motion: np.ndarray | None = None) -> np.ndarray:
@@ -67,11 +68,16 @@ def true_labels(seed: int, labels: np.ndarray, motion: np.ndarray | None = None)
     return ndimage.affine_transform(own, _scanner_voxels(affine, motion), output_shape=SHAPE, order=0)
 
 
-def fractions(seed: int, motion: np.ndarray | None = None) -> np.ndarray:
-    """(3, x, y, z) tissue fractions on the scanner's grid, the head moved by a (4, 4) matrix in RAS mm."""
+def fractions(
+    seed: int,
+    motion: np.ndarray | None = None,
+    shape: tuple[int, int, int] | None = None,
+    grid: np.ndarray | None = None,
+) -> np.ndarray:
+    """(3, x, y, z) tissue fractions on the scanner's grid (or another one), the head moved by a matrix in RAS mm."""
     maps, affine = _anatomy(seed)
-    voxel = _scanner_voxels(affine, motion)
-    return np.stack([ndimage.affine_transform(f, voxel, output_shape=SHAPE, order=1) for f in maps])
+    voxel = _scanner_voxels(affine, motion, grid)
+    return np.stack([ndimage.affine_transform(f, voxel, output_shape=shape or SHAPE, order=1) for f in maps])
 
 
 def structural_scan(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from fields.epi import FINE
+from fields.epi import distort_volume
 from scipy import ndimage
 from simulated_brain import AFFINE, SHAPE, amplitude, fractions
 
@@ -40,22 +40,6 @@ def points_of(affine, head):
     return (index @ (np.linalg.inv(head) @ affine).T)[..., :3]
 
 
-def distort(volume, shift):
-    """A volume (x, y, z) as its echo-planar image shows it: signal moved along the second axis by a shift [voxels]."""
-    n = SHAPE[1]
-    fine = (np.arange(n * FINE) + 0.5) / FINE - 0.5
-    out = np.zeros(SHAPE)
-    for x in range(SHAPE[0]):
-        for z in range(SHAPE[2]):
-            density = np.maximum(ndimage.map_coordinates(volume[x, :, z], [fine], order=3, mode="nearest"), 0) / FINE
-            place = fine + np.interp(fine, np.arange(n), shift[x, :, z])
-            low = np.floor(place).astype(int)
-            for index, share in ((low, 1 - place + low), (low + 1, place - low)):
-                inside = (index >= 0) & (index < n)
-                out[x, :, z] += np.bincount(index[inside], (density * share)[inside], minlength=n)
-    return out
-
-
 @cache
 def diffusion(sign, head_key="still"):
     """Undistorted and distorted volumes (x, y, z, n) of a head, and the shift [voxels]."""
@@ -64,7 +48,7 @@ def diffusion(sign, head_key="still"):
     shift = sign * TIME * field_at(points_of(AFFINE, head))
     rng = np.random.default_rng(9)
     whole = [1000 * np.tensordot(np.exp(-b * ADC) * (0.9, 1.0, 1.6), tissue, axes=1) for b in B_VALUES]
-    noisy = [np.hypot(distort(v, shift) + rng.normal(0, 8, SHAPE), rng.normal(0, 8, SHAPE)) for v in whole]
+    noisy = [np.hypot(distort_volume(v, shift, 1) + rng.normal(0, 8, SHAPE), rng.normal(0, 8, SHAPE)) for v in whole]
     return np.stack(whole, axis=-1), np.stack(noisy, axis=-1).astype(np.float32), shift
 
 

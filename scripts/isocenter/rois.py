@@ -13,6 +13,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, TableError, explain
+from isocenter.regions.partial_volume import MARK, measure_partial_volume
 from isocenter.volume import ParameterMap
 
 #: Columns of a run's region table: those of ``measurements.tsv``.
@@ -46,6 +47,8 @@ COLUMNS = (
     "raw_p10",
     "raw_p90",
     "n_effective",
+    "interior",
+    "lean",
     "erosion",
     "transform_hash",
 )
@@ -69,7 +72,10 @@ class RoiStatistic:
     n_voxels, n_valid : voxels of the region, and those with a value
     n_effective : independent voxels that `n_valid` correlated ones are worth
     median, mean, sd, iqr, p10, p90 : of the valid voxels, all alike [unit]
-    flags : share of the region's voxels by flag name, ``ok`` left out [1]
+    interior : share of the valid voxels whose six neighbors are the region's too [1]
+    lean : how far partial volume draws the value, to first order [unit]
+    flags : share of the region's voxels by flag name, ``ok`` left out [1]; ``partial_volume``: the lean over the value,
+        where it is more than 1 % and no chance
     """
 
     value: float
@@ -84,6 +90,8 @@ class RoiStatistic:
     iqr: float = np.nan
     p10: float = np.nan
     p90: float = np.nan
+    interior: float = np.nan
+    lean: float = np.nan
     flags: dict[str, float] = field(default_factory=dict)
 
     def describe_flags(self) -> str:
@@ -109,11 +117,14 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray, statistic: s
         raise TableError(
             explain("Label and map differ in shape", expected=parameter_map.value.shape, found=region.shape)
         )
-    valid = region & parameter_map.ok & np.isfinite(parameter_map.value)
+    known = parameter_map.ok & np.isfinite(parameter_map.value)
+    valid = region & known
     n_voxels, n_valid = int(np.count_nonzero(region)), int(np.count_nonzero(valid))
     flags = share_of_flags(parameter_map.flag[region])
     if n_valid == 0:
         return RoiStatistic(np.nan, np.nan, np.nan, n_voxels, 0, 0.0, flags=flags)
+    rim = measure_partial_volume(parameter_map.value, known, region, statistic)
+    flags |= {MARK: rim.share} if rim.is_marked else {}
     values = parameter_map.value[valid].astype(float)
     shape = describe_spread(values)
     value = shape["median"]
@@ -128,7 +139,7 @@ def measure_region(parameter_map: ParameterMap, region: np.ndarray, statistic: s
     noise = errors if statistic == "mean" else find_median_noise(errors, spread)
     # Fitted noise is all but independent between voxels; what correlates them is the anatomy, the same in a repeat.
     worth = (float(np.fmax(least, sampling)), float(noise / np.sqrt(n_valid)), n_voxels, n_valid, n_effective)
-    return RoiStatistic(value, *worth, **shape, flags=flags)
+    return RoiStatistic(value, *worth, **shape, interior=rim.interior, lean=rim.lean, flags=flags)
 
 
 def describe_spread(values: np.ndarray) -> dict[str, float]:

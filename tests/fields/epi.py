@@ -81,3 +81,19 @@ def smooth_line(density, width):
 def sample(field, places):
     """A volume at places (..., 3) [voxels], cubic."""
     return map_coordinates(field, np.moveaxis(places, -1, 0), order=3, mode="nearest")
+
+
+def distort_volume(volume, shift, axis):
+    """A volume (x, y, z) as its echo-planar image shows it: signal moved along one axis by a shift [voxels]."""
+    lines, shifts = (np.moveaxis(v, axis, -1).reshape(-1, volume.shape[axis]) for v in (volume, shift))
+    n = volume.shape[axis]
+    fine = (np.arange(n * FINE) + 0.5) / FINE - 0.5
+    out = np.zeros(lines.shape)
+    for k, (line, moved) in enumerate(zip(lines, shifts, strict=True)):
+        density = np.maximum(map_coordinates(line, [fine], order=3, mode="nearest"), 0) / FINE
+        place = fine + np.interp(fine, np.arange(n), moved)
+        low = np.floor(place).astype(int)
+        for index, share in ((low, 1 - place + low), (low + 1, place - low)):
+            inside = (index >= 0) & (index < n)
+            out[k] += np.bincount(index[inside], (density * share)[inside], minlength=n)
+    return np.moveaxis(out.reshape(np.moveaxis(volume, axis, -1).shape), -1, axis)

@@ -104,6 +104,29 @@ def test_one_level_needs_the_other_insertion():
         np.testing.assert_array_equal(found[f"mid_{name}"], both[f"mid_{name}"])
 
 
+@pytest.mark.parametrize("way", ["corners crowded", "wall of uneven thickness", "cavity drawn alone by the mask"])
+def test_segments_go_around_the_cavity_however_it_was_drawn(way):
+    """Corners crowd where somebody clicked often; a thick septum draws the mean of the wall toward itself."""
+    affine, lateral, anterior, _ = frame(5)
+    levels = {1: "basal", 3: "mid"}
+    even = segment_heart(draw(levels, affine, lateral, anterior), SHAPE, affine)
+    slices, mask = draw(levels, affine, lateral, anterior, contours=way == "corners crowded"), None
+    angle, radius = true_angle(affine, lateral, anterior)
+    if way == "corners crowded":
+        turn = np.concatenate([np.linspace(0, 60, 200), np.arange(65, 360, 5)])  # degrees
+        for k, one in enumerate(slices):
+            center = affine[:3, :3] @ [40, 40, list(levels)[k]] + affine[:3, 3]
+            ring = np.cos(np.radians(turn))[:, None] * lateral + np.sin(np.radians(turn))[:, None] * anterior
+            slices[k] = ShortAxisSlice(one.level, one.anterior_insertion, None, center + 22 * ring, center + 33 * ring)
+    else:
+        thick = 33 if way.startswith("cavity") else 33 + 12 * ((angle > 120) & (angle < 240))  # the septum
+        mask = (radius > 22) & (radius <= thick) & np.isin(np.arange(SHAPE[2]), list(levels))
+    found = segment_heart(slices, SHAPE, affine, mask=mask)
+    clear = off_borders(angle, radius) & (radius < 33)
+    for name, region in even.items():
+        np.testing.assert_array_equal(found[name] & clear, region & clear, name)
+
+
 def test_the_rim_is_taken_off_the_ring_and_not_off_its_segments():
     affine, lateral, anterior, _ = frame()
     slices = draw({1: "basal", 3: "mid"}, affine, lateral, anterior)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from isocenter.errors import ConfigError, explain
 from isocenter.regions.erosion import Erosion
-from isocenter.regions.shapes import inside_polygon, voxel_centers
+from isocenter.regions.shapes import find_centroid, inside_polygon, voxel_centers
 
 MYOCARDIUM = "myocardium"
 #: From the anterior insertion toward the septum and on: segments 2 to 6 and 1, 8 to 12 and 7.
@@ -69,7 +70,7 @@ def segment_heart(
     for one, k in zip(slices, planes, strict=True):
         points = _points_of(shape, affine, k)
         walls.append(_draw_wall(one, points, affine, mask[:, :, [k]] if mask is not None else None))
-        centers.append(points[walls[-1]].mean(axis=0) if one.endocardium is None else one.endocardium.mean(axis=0))
+        centers.append(_find_center(one, points, walls[-1]))
     normal = _base_to_apex(slices, centers, affine)
     regions = {MYOCARDIUM: np.zeros(shape, bool)}
     for one, k, wall, center in zip(slices, planes, walls, centers, strict=True):
@@ -95,6 +96,17 @@ def _draw_wall(one: ShortAxisSlice, points: np.ndarray, affine: np.ndarray, mask
             )
         )
     return mask
+
+
+def _find_center(one: ShortAxisSlice, points: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """The cavity's center, (3,) array [mm]: of its area, for neither a contour's corners nor a wall are spread evenly.
+
+    What the wall encloses is the cavity where no endocardium was drawn; one that encloses nothing has its own center.
+    """
+    if one.endocardium is not None:
+        return find_centroid(one.endocardium)
+    cavity = ndimage.binary_fill_holes(wall[:, :, 0]) & ~wall[:, :, 0]
+    return points[cavity[..., np.newaxis] if cavity.any() else wall].mean(axis=0)
 
 
 def _divide(one: ShortAxisSlice, points, center, normal, wall) -> dict[str, np.ndarray]:

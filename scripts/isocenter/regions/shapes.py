@@ -77,3 +77,19 @@ def inside_polygon(corners: np.ndarray, points: np.ndarray, height: float) -> np
             meets = (y0 > y) != (y1 > y)
             crossings += meets & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
     return flat & (crossings % 2 == 1)
+
+
+def find_centroid(corners: np.ndarray) -> np.ndarray:
+    """The center of a flat polygon's area: (3,) array [mm]. Its corners' mean is another where they are not even.
+
+    corners : (n, 3) array [mm], in order around
+    """
+    middle = corners.mean(axis=0)
+    spokes = corners - middle
+    doubled = np.cross(spokes, np.roll(spokes, -1, axis=0))  # of each triangle with the middle, twice its area
+    normal = doubled.sum(axis=0)
+    size = float(np.linalg.norm(normal))
+    if size == 0:
+        return middle
+    areas = doubled @ (normal / size)
+    return middle + areas @ (spokes + np.roll(spokes, -1, axis=0)) / (3 * areas.sum())

@@ -44,11 +44,20 @@ def place_by_scanner(why: str) -> Placement:
 
 
 def regrid(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-    """(x, y, z) array: an image on another grid of the same scanner coordinates, linear; 0 outside of it."""
+    """(x, y, z) array: an image on another grid of the same scanner coordinates, linear; 0 outside of it.
+
+    The half voxel between the last centers and the border belongs to the image: of a single slice that is all there is.
+    """
     voxel = np.linalg.inv(volume.affine) @ affine
-    return affine_transform(
-        np.nan_to_num(volume.data.astype(float)), voxel[:3, :3], voxel[:3, 3], output_shape=shape, order=1
+    found = affine_transform(
+        np.nan_to_num(volume.data.astype(float)),
+        voxel[:3, :3],
+        voxel[:3, 3],
+        output_shape=shape,
+        order=1,
+        mode="nearest",
     )
+    return np.where(_is_within(volume, shape, affine, 0.5), found, 0.0)
 
 
 def place_scan(
@@ -113,10 +122,15 @@ def place_scan(
 
 def is_covered(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """(x, y, z) booleans: the voxels of a grid that lie within another image's outermost centers."""
+    return _is_within(volume, shape, affine, 1e-6)
+
+
+def _is_within(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray, margin: float) -> np.ndarray:
+    """The same, up to a margin [voxels of the image] beyond the outermost centers."""
     voxel = np.linalg.inv(volume.affine) @ affine
     index = np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij", sparse=True)
     inside = np.ones(shape, dtype=bool)
     for axis, n in enumerate(volume.data.shape):
         place = sum(voxel[axis, j] * index[j] for j in range(3)) + voxel[axis, 3]
-        inside &= (place >= -1e-6) & (place <= n - 1 + 1e-6)
+        inside &= (place >= -margin) & (place <= n - 1 + margin)
     return inside

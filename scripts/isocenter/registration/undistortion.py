@@ -16,6 +16,8 @@ from isocenter.volume import ParameterMap, Series, Volume
 _TURNS = 4
 #: Turns end when the placement moves less than this [mm].
 _SETTLED = 0.1
+#: Outside of the map there is no value: one that covers less of the object than this takes away more than it mends.
+_LEAST_COVER = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,13 @@ def undistort(
         "Likeness": [round(value, 5) for value in (alike.was, alike.now, alike.stderr)],
         **placed.describe(),
     }
+    covered = 1 - facts["ShareWithoutField"]
     if not inside.size:
         reason = "the field map does not cover this series"
+    elif covered < _LEAST_COVER:
+        reason = (
+            f"the field map covers {100 * covered:.0f} % of this series, at least {100 * _LEAST_COVER:.0f} % are needed"
+        )
     elif alike.is_less:
         reason = f"the correction made it less alike to the field map's scan: {alike.was:.4f} to {alike.now:.4f}"
     else:

@@ -70,6 +70,12 @@ COLUMNS = {
     "raw_p10": ("as unit", "the value that a tenth of them lies below"),
     "raw_p90": ("as unit", "the value that a tenth of them lies above"),
     "n_effective": ("voxels", "independent voxels that the correlated ones are worth, by which standard errors go"),
+    "interior": ("1", "share of the voxels with a value whose six neighbors are the region's too; the rest is rim"),
+    "lean": (
+        "as unit",
+        "how far partial volume draws the raw value, to first order: what it moves by when the map is blurred by a "
+        "voxel's own box once more",
+    ),
     "erosion": ("", "what was taken off the region's rim: none, voxels or mm"),
     "transform_hash": (
         "",
@@ -93,7 +99,11 @@ COLUMNS = {
     "n_excluded": ("count", "left out"),
     "n_out": ("count", "leave the stage for the next"),
     "scale": ("", "absolute or log"),
-    "flags": ("", "what to know about the estimate, separated by ;"),
+    "flags": (
+        "",
+        "what to know about the estimate, separated by ; of a region: shares of its voxels by why they hold no "
+        "value, of those in a steep_field, and partial_volume: lean over value, where that is above 0.01 and no chance",
+    ),
     "n_planned": ("count", "planned by the schedule"),
     "n_received": ("count", "received"),
     "n_usable": ("count", "usable"),

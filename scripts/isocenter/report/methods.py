@@ -122,7 +122,9 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     sentences.append(f"Regions ({rois}) {_describe_regions(trial, block)}.")
     sentences.append(
         f"Each region is summarized by the {block.get('roi_statistic', 'median')} over its valid voxels with a "
-        "standard error that holds the fit, the correlation of neighboring voxels and the calibration."
+        "standard error that holds the fit, the correlation of neighboring voxels and the calibration. Where blurring "
+        "the map by a voxel's own box once more moves it by more than 1 %, its row says partial_volume: the value then "
+        "leans toward the tissue around the region, and its standard error does not hold that."
     )
     if block.get("scale") == "log":
         sentences.append("Its statistics are made on the log scale, declared beforehand; coefficients read as percent.")
