@@ -16,6 +16,7 @@ from isocenter.io.nifti import write_json
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import METHODS
+from isocenter.phantom.other_batch import find_better_batch
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
 from isocenter.phantom_sources import describe_sources
@@ -141,7 +142,9 @@ def measure_folder(
     maps = compare_scanner_maps(session, result)
     methods = [r.method for r in result.results]
     wanted = [quantity for quantity in result.references if known.calibrates(quantity)]
-    checks = check_session(wanted, methods, result.table, result.calibrations, result.problems)
+    batches = {m.key: find_better_batch(known, conditions, m.quantity, result.table[result.table["method"] == m.key])
+               for m in methods if m.is_primary}  # fmt: skip
+    checks = check_session(wanted, methods, result.table, result.calibrations, result.problems, batches)
     verdict = str(judge(checks))
     sentence = describe_session(methods, result.table, checks)
     outcome = Outcome(verdict, sentence, checks, scans=session.scans, problems=result.problems)

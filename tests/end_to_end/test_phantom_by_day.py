@@ -43,6 +43,9 @@ def trial(tmp_path_factory) -> Trial:
     blocks.write_text(blocks.read_text(encoding="utf-8") + BLOCK, encoding="utf-8")
     config = trial.directory / "config/config.yaml"
     content = yaml.safe_load(config.read_text(encoding="utf-8")) | {"biomarkers": ["T1", "T2star"]}
+    protocol = {"protocol": "small", "title": "Small", "series": {s: {"title": s} for s in ("IRT1", "MEGRE")}}
+    (trial.directory / "config/protocols/small.yaml").write_text(yaml.safe_dump(protocol), encoding="utf-8")
+    content["files"]["protocol"] = "config/protocols/small.yaml"
     config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     folder, system = trial.directory / "sites" / "days", find_phantom("system")
     for seed, (session, (date, temperature)) in enumerate(DAYS.items(), 1):

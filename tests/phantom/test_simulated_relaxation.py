@@ -51,8 +51,9 @@ def write_inversion_recovery(folder, plate, t1, field, *, snr=150.0, seed=1, **e
     write_images(folder / "ir", base, [{"InversionTime": t} for t in ms(INVERSIONS)], images, plate.pixel)
 
 
-def write_echo_train(folder, plate, t2, field, echoes, *, snr=150.0, seed=2, b1=0.95):
+def write_echo_train(folder, plate, t2, field, echoes, *, snr=150.0, seed=2, b1=0.95, t1=None):
     values = {"T2": with_fluid(plate, t2, "T2"), "B1": np.full(len(t2) + 1, b1), "S0": np.ones(len(t2) + 1)}
+    values |= {} if t1 is None else {"T1": with_fluid(plate, t1, "T1")}
     acquisition = {"EchoTime": echoes, "RefocusingFlipAngle": 180.0}
     signals = predict("t2_extended_phase_graph", acquisition, **values)
     base = spin_echo("mese", field, RepetitionTime="3000", FlipAngle="180", time="103000")

@@ -118,6 +118,11 @@ class Phantom:
             )
         )
 
+    def list_batches(self) -> dict[str, str]:
+        """By batch the first serial number of it; none where the type has no batches."""
+        entries = self.definition.get("serials", {}).get("batches", [])
+        return {entry["batch"]: self._write_number(entry["first"]) for entry in entries}
+
     def write_serial(self, serial: str) -> str:
         """A serial number as the maker writes it, so that one phantom has one name: ``130-0093`` for ``130-93``.
 
