@@ -16,6 +16,7 @@ from isocenter.io.nifti import write_json
 from isocenter.io.tables import write_table
 from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import METHODS
+from isocenter.phantom.other_batch import find_better_batch
 from isocenter.phantom.regions import find_voxels, list_regions
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
 from isocenter.phantom_sources import describe_sources
@@ -128,7 +129,7 @@ def measure_folder(
     session = read_session(source, suffixes, on_progress=on_progress)
     if not session.acquisitions:
         raise DicomError(_explain_no_series(known, session, source))
-    conditions = _read_conditions(session, serial, temperature, stderr, field_strength)
+    conditions = _read_conditions(session, known.write_serial(serial), temperature, stderr, field_strength)
     result = measure_session(
         known,
         conditions,
@@ -141,14 +142,17 @@ def measure_folder(
     maps = compare_scanner_maps(session, result)
     methods = [r.method for r in result.results]
     wanted = [quantity for quantity in result.references if known.calibrates(quantity)]
-    checks = check_session(wanted, methods, result.table, result.calibrations, result.problems)
+    batches = {m.key: find_better_batch(known, conditions, m.quantity, result.table[result.table["method"] == m.key])
+               for m in methods if m.is_primary}  # fmt: skip
+    checks = check_session(wanted, methods, result.table, result.calibrations, result.problems, batches)
     verdict = str(judge(checks))
     sentence = describe_session(methods, result.table, checks)
     outcome = Outcome(verdict, sentence, checks, scans=session.scans, problems=result.problems)
     on_progress("writing")
     drawn = [_path_of(text) for text in rois]
     files = [find_definition(phantom), *dict.fromkeys(drawn)]
-    outcome.files = _write(out, known, conditions, session, result, maps, outcome, files)
+    warmth = _describe_temperature(conditions, is_assumed=temperature_stderr is None)
+    outcome.files = _write(out, known, conditions, session, result, maps, outcome, files, warmth)
     outcome.rows = _summarize(result)
     return outcome
 
@@ -176,7 +180,7 @@ def _read_conditions(session: Session, serial, temperature, stderr, field_streng
                 remedy="give it with --field-strength",
             )
         )
-    return Conditions(str(serial), float(temperature), float(stderr), float(strength), session.date)
+    return Conditions(serial, float(temperature), float(stderr), float(strength), session.date)
 
 
 def read_hand_regions(texts: Sequence[str], phantom: Phantom) -> dict[str, tuple[np.ndarray, np.ndarray, bool]]:
@@ -264,7 +268,7 @@ def _summarize(result: SessionResult) -> list[tuple[str, ...]]:
 
 def _write(
     out: Path, phantom: Phantom, conditions: Conditions, session: Session, result: SessionResult, maps,
-    outcome: Outcome, sources: list[Path],
+    outcome: Outcome, sources: list[Path], warmth: str,
 ):  # fmt: skip
     from isocenter.report.phantom_page import PageContent, write_phantom_page
 
@@ -293,7 +297,7 @@ def _write(
     batch = f", batch {about['batch']}" if about["batch"] else ""
     facts = [
         ("Phantom", f"{about['title']}, serial {conditions.serial or 'not given'}{batch}"),
-        ("Temperature", f"{conditions.temperature:g} ± {conditions.temperature_stderr:g} °C, as given"),
+        ("Temperature", warmth),
         ("Scanner", f"{scanner['Manufacturer']} {scanner['ManufacturersModelName']}, {conditions.field_strength:g} T, "
                     f"serial {scanner['DeviceSerialNumber'] or 'not told'}, {scanner['SoftwareVersions']}"),
         ("Date of the scan", session.date or "not told"),
@@ -305,7 +309,7 @@ def _write(
     facts += [(f"Reference of {quantity}", source) for quantity, source in sorted(sources)]
     content = PageContent(
         title=f"Phantom session {session.date}".strip(),
-        subtitle=f"{about['title']}, serial {conditions.serial}, {scanner['ManufacturersModelName']}",
+        subtitle=f"{about['title']}, serial {conditions.serial or 'not given'}, {scanner['ManufacturersModelName']}",
         verdict=outcome.verdict, sentence=outcome.sentence, checks=[vars(c) for c in outcome.checks], facts=facts,
         results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(out, result),
         scans=session.scans, scanner_maps=maps, problems=result.problems,
@@ -315,6 +319,13 @@ def _write(
     files.append(out / "index.html")
     write_phantom_page(files[-1], content)
     return files
+
+
+def _describe_temperature(conditions: Conditions, *, is_assumed: bool) -> str:
+    """What was said of the temperature, and what was not."""
+    if is_assumed:
+        return f"{conditions.temperature:g} °C as given, ± {conditions.temperature_stderr:g} °C assumed"
+    return f"{conditions.temperature:g} ± {conditions.temperature_stderr:g} °C, as given"
 
 
 def _describe_table(

@@ -80,10 +80,11 @@ class PhantomPlan:
         return any(p["participant_id"] == participant for p in self.settings.site(site).get("phantoms", []))
 
     def phantom(self, site: str, participant: str) -> dict[str, Any]:
-        """What ``site.yaml`` says of a phantom."""
+        """What ``site.yaml`` says of a phantom, its serial number as the maker writes it."""
         for entry in self.settings.site(site).get("phantoms", []):
             if entry["participant_id"] == participant:
-                return entry
+                kind = load_phantom(self.settings.phantoms[entry["type"]])
+                return entry | {"serial": kind.write_serial(entry["serial"])}
         raise ConfigError(explain("This phantom is not described", where=f"sites/{site}/site.yaml", found=participant))
 
     def phantom_definition(self, site: str, participant: str) -> str:

@@ -269,10 +269,22 @@ def test_serial_tells_the_batch(nist, serial, batch):
     assert nist.batch(serial) == batch
 
 
-@pytest.mark.parametrize("serial", ["", "128-0155", "130-0000", "93", "130-00930"])
-def test_unknown_serials_are_refused(nist, serial):
-    with pytest.raises(CalibrationError, match="belongs to no batch"):
+@pytest.mark.parametrize("serial", ["130-93", "130-093", " 130-0093 ", "130\u20130093", "130\u22120093"])
+def test_a_serial_typed_otherwise_is_the_same_phantom(nist, serial):
+    """Leading zeros left out, or a dash copied from a printed page: there is only one phantom that it can be."""
+    assert nist.batch(serial) == "2"
+    assert nist.write_serial(serial) == "130-0093"
+    assert nist.reference("T1", serial, 3.0, 20.0) == nist.reference("T1", "130-0093", 3.0, 20.0)
+
+
+@pytest.mark.parametrize("serial", ["", "128-0155", "130-0000", "93", "0093", "130-00930", "130 0093", "130-"])
+def test_unknown_serials_are_refused_with_the_form(nist, serial):
+    """A number alone does not say that it stands on a system phantom."""
+    with pytest.raises(CalibrationError, match="belongs to no batch") as refused:
         nist.batch(serial)
+    assert "130-0042 to 130-0132 (batch 2), 130-0133 to any later one (batch 2.5)" in str(refused.value)
+    assert repr(serial) in str(refused.value)
+    assert nist.write_serial(serial) == serial
 
 
 @pytest.mark.parametrize(("field", "table"), [(3.0, "3T"), (3.00672, "3T"), (1.494, "1p5T"), (1.5, "1p5T")])

@@ -42,17 +42,18 @@ def predict(model, acquisition, **parameters):
     return models.get(model).bind(acquisition).predict({k: np.asarray(v, float) for k, v in parameters.items()})
 
 
-def write_inversion_recovery(folder, plate, t1, field, *, snr=150.0, seed=1):
+def write_inversion_recovery(folder, plate, t1, field, *, snr=150.0, seed=1, **elements):
     acquisition = {"InversionTime": INVERSIONS, "RepetitionTime": REPETITION}
     values = {"T1": with_fluid(plate, t1, "T1"), "M0": np.ones(len(t1) + 1)}
     signals = predict("t1_inversion_recovery", acquisition, inversion_efficiency=np.full(len(t1) + 1, 0.97), **values)
-    base = inversion_recovery("ir", field, RepetitionTime=f"{1e3 * REPETITION:g}")
+    base = inversion_recovery("ir", field, RepetitionTime=f"{1e3 * REPETITION:g}", **elements)
     images = scan(fill(plate, signals), snr, seed)
     write_images(folder / "ir", base, [{"InversionTime": t} for t in ms(INVERSIONS)], images, plate.pixel)
 
 
-def write_echo_train(folder, plate, t2, field, echoes, *, snr=150.0, seed=2, b1=0.95):
+def write_echo_train(folder, plate, t2, field, echoes, *, snr=150.0, seed=2, b1=0.95, t1=None):
     values = {"T2": with_fluid(plate, t2, "T2"), "B1": np.full(len(t2) + 1, b1), "S0": np.ones(len(t2) + 1)}
+    values |= {} if t1 is None else {"T1": with_fluid(plate, t1, "T1")}
     acquisition = {"EchoTime": echoes, "RefocusingFlipAngle": 180.0}
     signals = predict("t2_extended_phase_graph", acquisition, **values)
     base = spin_echo("mese", field, RepetitionTime="3000", FlipAngle="180", time="103000")
@@ -72,11 +73,11 @@ def is_found(rows, plate):
 
 
 # T2* ------------------------------------------------------------------------------------------------
-def write_gradient_echoes(folder, plate, t2star, field, echoes, *, snr=150.0, seed=3):
+def write_gradient_echoes(folder, plate, t2star, field, echoes, *, snr=150.0, seed=3, **elements):
     values = {"T2star": with_fluid(plate, t2star, "T2"), "S0": np.ones(len(t2star) + 1)}
     signals = predict("t2star_multi_echo", {"EchoTime": echoes}, **values)
     images = scan(fill(plate, signals), snr, seed)
-    base = gradient_echo("megre", field, RepetitionTime="500", time="110000")
+    base = gradient_echo("megre", field, RepetitionTime="500", time="110000", **elements)
     write_images(folder / "megre", base, [{"EchoTime": t} for t in ms(echoes)], images, plate.pixel)
 
 

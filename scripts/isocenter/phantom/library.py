@@ -29,6 +29,9 @@ NO_REFERENCE = "no_reference"
 #: repeats only, to which the calibration's `relative` uncertainty is added. `none`: only `relative` is known.
 MEANINGS = ("standard", "repeatability", "none")
 
+#: A text that was copied from a printed page may hold a longer dash than the keyboard's.
+DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
+
 #: What holds where a definition is silent; the schema says the same, and a test holds them together.
 FIELD_TOLERANCE = 0.15
 UNMEASURED_TEMPERATURE_STDERR = 2.0
@@ -96,21 +99,47 @@ class Phantom:
         serials = self.definition.get("serials")
         if serials is None:
             return ""
-        match = re.match(serials["pattern"], str(serial).strip())
-        if match:
-            number = int(match.group(1))
+        number = self._serial_number(serial)
+        if number is not None:
             for entry in serials["batches"]:
                 if entry["first"] <= number <= entry.get("last", number):
                     return entry["batch"]
-        ranges = ", ".join(f"{e['first']:04d}–{e.get('last', '')}" for e in serials["batches"])
+        ranges = ", ".join(
+            f"{self._write_number(e['first'])} to {self._write_number(e['last']) if 'last' in e else 'any later one'} "
+            f"(batch {e['batch']})"
+            for e in serials["batches"]
+        )
         raise CalibrationError(
             explain(
                 f"The serial number belongs to no batch of {self.name}",
-                expected=f"{serials['pattern']} in {ranges}",
+                expected=ranges,
                 found=repr(serial),
                 remedy=serials.get("remedy", "correct the phantom's serial in site.yaml (it stands on the phantom)"),
             )
         )
+
+    def list_batches(self) -> dict[str, str]:
+        """By batch the first serial number of it; none where the type has no batches."""
+        entries = self.definition.get("serials", {}).get("batches", [])
+        return {entry["batch"]: self._write_number(entry["first"]) for entry in entries}
+
+    def write_serial(self, serial: str) -> str:
+        """A serial number as the maker writes it, so that one phantom has one name: ``130-0093`` for ``130-93``.
+
+        What is no serial number of this type comes back as it is; :meth:`batch` says so.
+        """
+        number = self._serial_number(serial)
+        return str(serial).strip() if number is None else self._write_number(number)
+
+    def _serial_number(self, serial: str) -> int | None:
+        """The number that the batches count, None where the text is no serial number of this type."""
+        serials = self.definition.get("serials")
+        plain = str(serial).strip().translate(DASHES)
+        match = re.match(serials["pattern"], plain) if serials else None
+        return int(match.group(1)) if match else None
+
+    def _write_number(self, number: int) -> str:
+        return self.definition["serials"]["form"].format(number=number)
 
     def array(self, biomarker: str) -> str:
         """The array of vials made to calibrate a quantity; CalibrationError when there is none."""
@@ -305,7 +334,7 @@ class Phantom:
                     expected=" or ".join(f"{t['field_strength']:g} T" for t in fitting if "field_strength" in t)
                     or "a table of this array, of which the definition has none",
                     found=f"{field_strength:g} T",
-                    remedy="check field_strength in site.yaml",
+                    remedy="check field_strength (site.yaml, or --field-strength)",
                 )
             )
         return near[0]

@@ -114,7 +114,7 @@ def check_temperature(temperature: float, temperatures: list[float], source: str
             where=source,
             expected=f"{low:g} to {high:g} degC" if high > low else f"{low:g} degC, the only temperature it holds for",
             found=f"{temperature:g} degC",
-            remedy="check the temperature in site.yaml; let the phantom settle in the scanner room",
+            remedy="check the temperature (site.yaml, or --temperature); let the phantom settle in the scanner room",
         )
     )
 

@@ -9,6 +9,7 @@ from isocenter.calibration import Calibration
 from isocenter.calibration.scale import scale_of
 from isocenter.phantom.library import NO_REFERENCE
 from isocenter.phantom.measure import OFF_SLICE
+from isocenter.phantom.other_batch import BetterBatch
 from isocenter.phantom.vial_fits import Method
 from isocenter.quality.check import Check, make_check
 
@@ -30,11 +31,13 @@ def check_session(
     table: pd.DataFrame,
     calibrations: Mapping[str, Calibration],
     problems: Iterable[tuple[str, str]],
+    batches: Mapping[str, BetterBatch | None] | None = None,
 ) -> list[Check]:
     """Per way to measure that calibrates: whether vials were found, how far off they are, what calibration leaves.
 
     wanted : the quantities that the session's series measure; methods : of what was measured; table : its rows, with
     `method`, `used` and `bias_percent`; calibrations : by the key of a method; problems : what could not be done
+    batches : by the key of a method, the batch that its vials follow better than their own, None where there is none
     """
     checks = []
     primary = {method.key: method for method in methods if method.is_primary}
@@ -89,6 +92,17 @@ def check_session(
                 tolerance=tolerance, unit="percent", **words,
             )
         )  # fmt: skip
+        better = (batches or {}).get(key)
+        if better is not None:
+            checks.append(
+                make_check(
+                    False, severity="warn", id=f"batch_{key}", parameter="whose batch the vials follow",
+                    expected=f"batch {better.own}, as the serial number says",
+                    found=f"batch {better.other}: about one gain they scatter by {100 * better.other_scatter:.1f} %, "
+                          f"by batch {better.own} {100 * better.scatter:.1f} %",
+                    remedy="read the serial number on the phantom again", **words,
+                )
+            )  # fmt: skip
         left = float(calibration.checks.get("loo_rms_percent", float("nan")))
         checks.append(
             make_check(
