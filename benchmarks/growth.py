@@ -48,7 +48,7 @@ def measure_plan(directory: Path, snakefile: Path, targets: Sequence[str], limit
     Raises RuntimeError with the end of what it said when it fails by itself.
     """
     command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(snakefile), "--directory", str(directory)]
-    command += ["--cores", "2", "--dry-run", "--quiet", "rules", *targets]
+    command += ["--cores", "2", *targets, "--dry-run", "--quiet", "rules"]
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
