@@ -284,6 +284,34 @@ def test_a_claim_names_a_known_biomarker_and_region(trial):
     assert "claims[1].roi" in complaint(trial)
 
 
+def put_people(root: Path, **sites: str) -> None:
+    """Each site's participants.tsv: one person, and the phantom that the template describes."""
+    for site, row in sites.items():
+        folder = root / "sites" / site
+        if not folder.exists():
+            add_site(root, site)
+        label, kind = row.split()
+        table = f"participant_id\tkind\tsource_id\n{label}\t{kind}\tID-{site}\nphantom1\tphantom\tQA\n"
+        (folder / "participants.tsv").write_text(table)
+
+
+def test_a_label_at_two_sites_is_one_traveler_or_a_mistake(trial):
+    """All tables take a label for a person: two patients called P01 would be one who was scanned twice."""
+    put_people(trial, siteA="P01 patient", siteB="P01 patient")
+    text = complaint(trial)
+    assert "The participant P01 stands at several sites, and would count as one person" in text
+    assert "sites/siteA/participants.tsv, sites/siteB/participants.tsv" in text
+    assert "patient at siteA, patient at siteB" in text
+    assert "give two people two labels" in text
+    assert "phantom1" not in text  # each site has its own
+    put_people(trial, siteB="P01 traveler")
+    assert "patient at siteA, traveler at siteB" in complaint(trial)
+    put_people(trial, siteA="P01 traveler")
+    assert load_settings(trial).sites == ["siteA", "siteB"]
+    put_people(trial, siteA="P01 patient", siteB="P02 patient")
+    assert load_settings(trial).sites == ["siteA", "siteB"]
+
+
 def test_a_session_names_a_known_participant(trial):
     path = trial / "sites/siteA/sessions.tsv"
     path.write_text("participant_id\tdate\tsession\nT01\t2026-01-15\t02\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -27,7 +28,7 @@ def explain_failure(outcome) -> None:
     if outcome.failures:
         n = len(outcome.failures)
         errors.print(f"{n} job{'s' if n > 1 else ''} failed; what needs them was not made", highlight=False)
-        show_failures(outcome.failures, Path.cwd(), limit=12)
+        show_failures(outcome.failures, Path.cwd(), limit=12, out=errors)
     else:
         errors.print("The workflow could not start, or ended early:")
         for line in outcome.tail:
@@ -37,7 +38,9 @@ def explain_failure(outcome) -> None:
     errors.print(f"The whole log: {layout.RUN_LOG}; each job's own log stands beside it", soft_wrap=True)
 
 
-def show_failures(failures: list[JobFailure], directory: Path, limit: int | None = None) -> None:
+def show_failures(
+    failures: list[JobFailure], directory: Path, limit: int | None = None, out: Console = console
+) -> None:
     """The jobs that failed, those of one reason together: whom they were about, why, and what to do."""
     groups: dict[tuple[str, str], list[str]] = {}
     logs: dict[tuple[str, str], str] = {}
@@ -48,18 +51,18 @@ def show_failures(failures: list[JobFailure], directory: Path, limit: int | None
         logs.setdefault((reason, remedy), failure.log)
     for (reason, remedy), places in list(groups.items())[:limit]:
         remedy += f" (log: {logs[reason, remedy]})" if logs[reason, remedy] else ""
-        show_reason(name_some(places), reason, remedy)
+        show_reason(name_some(places), reason, remedy, out)
     if limit and len(groups) > limit:
-        console.print(f"… and {len(groups) - limit} more reasons; isocenter status shows all", highlight=False)
+        out.print(f"… and {len(groups) - limit} more reasons; isocenter status shows all", highlight=False)
 
 
-def show_reason(who: str, reason: str, action: str) -> None:
+def show_reason(who: str, reason: str, action: str, out: Console = console) -> None:
     """Three things, wrapped under one another in a terminal; each on a line of its own elsewhere, to be searched."""
     for depth, text in ((2, Text(who, "bold")), (4, Text(reason)), (4, Text(f"→ {action}"))):
-        if console.is_terminal:
-            console.print(Padding(text, (0, 0, 0, depth)))
+        if out.is_terminal:
+            out.print(Padding(text, (0, 0, 0, depth)))
         else:
-            console.print(" " * depth + text.plain, soft_wrap=True, highlight=False)
+            out.print(" " * depth + text.plain, soft_wrap=True, highlight=False)
 
 
 def name_some(names: list[str]) -> str:

@@ -53,7 +53,7 @@ def show_status(plan: Plan, limit: int | None) -> None:
 def site_table(sites: Iterable[SiteStatus], *, with_size: bool = True) -> Table:
     """Sites × stages: done of known, or the number alone once all is done."""
     table = _table("Sites × stages (done/known; ✓ all done; · not known before intake)")
-    table.add_column("site", overflow="fold", min_width=6)
+    table.add_column("site", overflow="fold", min_width=8)
     for column in (*(HEADINGS.get(stage, stage) for stage in STAGES), *(["disk"] if with_size else [])):
         table.add_column(column, justify="right", overflow="fold")
     for site in sites:
@@ -151,7 +151,7 @@ def _show_verdicts(rows: list[dict[str, str]]) -> None:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, padding=0, pad_edge=False
     )
 
 

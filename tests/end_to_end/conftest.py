@@ -95,8 +95,8 @@ def start():
     """Begins a run in a trial's folder; what still runs when the test ends is killed."""
     fronts = []
 
-    def begin(directory):
-        front = subprocess.Popen(RUN, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    def begin(directory, output=subprocess.DEVNULL):
+        front = subprocess.Popen(RUN, cwd=directory, stdout=output, stderr=subprocess.STDOUT)
         fronts.append(front)
         return front
 

@@ -51,16 +51,20 @@ def fill(path):
                 return
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_on(on_small_disk, start):
+def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_on(on_small_disk, start, tmp_path):
     directory = on_small_disk
     expected = tables(directory)
     whole = {p: p.read_bytes() for p in directory.glob("results/sites/*/derivatives/**/*_T1map.nii.gz")}
     remake_regions(directory)
-    front = start(directory)
-    wait_for(lambda: jobs_done(directory) >= 1)
-    filler = directory.parent / "filler"
-    fill(filler)
-    assert front.wait(timeout=300) == 1
+    with (tmp_path / "said.txt").open("w") as output:
+        front = start(directory, output)
+        wait_for(lambda: jobs_done(directory) >= 1)
+        filler = directory.parent / "filler"
+        fill(filler)
+        assert front.wait(timeout=300) == 1
+    said = (tmp_path / "said.txt").read_text()
+    assert "is full; what to do: make room on the disk" in said, said
+    assert "Traceback" not in said
     made = [path for path in whole if path.is_file()]
     assert len(made) < len(whole)
     for path in made:  # none is half, and none is an empty map that blames the scan

@@ -1,0 +1,100 @@
+"""Why jobs failed, read from what Snakemake and the jobs say; each reason is shown once, with what to do."""
+
+import json
+
+import pytest
+
+from isocenter import layout
+from isocenter.failure_view import show_failures
+from isocenter.failures import Failures, explain_job
+from isocenter.runner import read_progress
+from isocenter.terminal import console
+from isocenter.unsettled import MARK, JobFailure, mark_unsettled, read_failure, read_unsettled
+
+LOG = "results/logs/fit_map/siteA/sub-T01_ses-01_run-1_T1map.log"
+FULL = "DiskError: The disk is full; where: a.nii.gz; found: No space left; what to do: make room on the disk"
+SAID = MARK + json.dumps(
+    {"rule": "fit_map", "about": {"site": "siteA", "participant": "T01", "map": "T1map"}, "log": LOG, "reason": FULL}
+)
+#: As Snakemake 9 writes it.
+BLOCK = f"""
+[Thu Nov 26 18:31:05 2026]
+Error in rule fit_map:
+    message: fit T1map of siteA T01 01 run 1
+    jobid: 12
+    input: a.nii.gz, b.nii.gz
+    output: c.nii.gz
+    log: {LOG} (check log file(s) for error details)
+""".splitlines()
+
+
+def read(*lines):
+    failures = Failures()
+    for line in lines:
+        failures.read_line(line)
+    return failures.list_all()
+
+
+def test_what_the_job_says_and_what_snakemake_says_meet():
+    (failure,) = read("5 of 9 steps (56%) done", SAID, *BLOCK, "", "Exiting because a job execution failed.")
+    assert (failure.rule, failure.log, failure.reason) == ("fit_map", LOG, FULL)
+    assert failure.about["message"] == "fit T1map of siteA T01 01 run 1"
+
+
+def test_a_job_that_succeeds_at_the_second_try_did_not_fail():
+    assert read(*BLOCK, "Trying to restart job 12.", "Finished jobid: 12 (Rule: fit_map)") == []
+    assert len(read(*BLOCK, "Finished jobid: 13 (Rule: fit_map)")) == 1
+
+
+def test_a_job_that_says_nothing_is_looked_up_in_its_log(tmp_path):
+    (failure,) = read(*BLOCK)
+    assert explain_job(failure, tmp_path)[1] == "The job was killed, or ended without a word"
+    (tmp_path / LOG).parent.mkdir(parents=True)
+    (tmp_path / LOG).write_text("INFO 3 volumes\nERROR SidecarError: no EchoTime; what to do: send it again\n")
+    assert explain_job(failure, tmp_path) == ("", "SidecarError: no EchoTime", "send it again")
+
+
+def test_an_unexpected_end_gives_its_last_line_and_where_to_look():
+    failure = JobFailure(
+        "fit_map", {"site": "siteA"}, LOG, "Traceback (most recent call last):\n  x\nValueError: shape"
+    )
+    who, reason, remedy = explain_job(failure, None)
+    assert (who, reason) == ("", "The step failed unexpectedly: ValueError: shape")
+    assert "report it" in remedy
+
+
+@pytest.mark.parametrize("line", [MARK + "{", MARK + '{"rule": "a", "odd": 1}', "nothing of the kind", ""])
+def test_words_that_are_mixed_up_are_no_report(line):
+    assert read_failure(line) is None
+
+
+def test_failures_of_one_reason_are_shown_together(tmp_path):
+    failures = [JobFailure("fit_map", {"site": "siteA", "participant": f"T{n:02d}"}, LOG, FULL) for n in range(9)]
+    with console.capture() as shown:
+        show_failures(failures, tmp_path)
+    text = shown.get()
+    assert text.count("The disk is full") == 1
+    assert "fit_map siteA T00, fit_map siteA T01" in text
+    assert "and 5 more" in text
+    assert "→ make room on the disk" in text
+    assert "\x1b" not in text
+
+
+def test_the_state_of_a_run_is_read_from_its_log(tmp_path):
+    assert read_progress(tmp_path) == (0, 0, [])
+    path = tmp_path / layout.RUN_LOG
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["3 of 9 steps (33%) done", SAID, *BLOCK, "4 of 9 steps (44%) done", ""]))
+    done, total, failures = read_progress(tmp_path)
+    assert (done, total, [failure.reason for failure in failures]) == (4, 9, [FULL])
+
+
+def test_a_mark_stays_until_the_job_is_settled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mark_unsettled(["a.nii.gz", "b.nii.gz"], [])
+    assert read_unsettled(tmp_path) == {}
+    mark_unsettled(["a.nii.gz", "b.nii.gz"], ["no memory"])
+    mark_unsettled(["c.tsv"], ["the folder went away"])
+    assert sorted(read_unsettled(tmp_path).values()) == [["a.nii.gz", "b.nii.gz"], ["c.tsv"]]
+    mark_unsettled(["a.nii.gz", "b.nii.gz"], [])
+    assert list(read_unsettled(tmp_path).values()) == [["c.tsv"]]
