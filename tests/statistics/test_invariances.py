@@ -111,12 +111,26 @@ def test_more_data_never_widens_the_bound_in_expectation(coefficient, more):
     assert (np.diff(bounds) <= 1e-9).all(), bounds
 
 
-def test_more_participants_narrow_simulated_bounds():
-    """Mean upper bound of 40 seeded trials with 5 and with 15 travelers."""
-    rng = np.random.default_rng(1)
-    means = []
-    for subjects in (5, 15):
-        bounds = [bound_coefficient(fit(simulate_values(rng, subjects=subjects, sites=4)), n).upper95
-                  for _ in range(40) for n in ("repeatability", "intermediate_precision")]  # fmt: skip
-        means.append(np.mean(bounds))
-    assert means[1] < means[0]
+#: What each kind of more data is about: the coefficient that it must narrow.
+NARROWED = {
+    "subjects": "repeatability", "sites": "reproducibility", "sessions": "intermediate_precision",
+    "repeats": "repeatability",
+}  # fmt: skip
+SMALL = {"subjects": 5, "sites": 4, "sessions": 2, "repeats": 2}
+
+
+@pytest.mark.parametrize("more", SMALL)
+def test_more_of_anything_narrows_simulated_bounds(more):
+    """Mean upper bounds of 40 seeded trials and of the part of each that a smaller trial would have had."""
+    rng = np.random.default_rng(sorted(SMALL).index(more))
+    column = {"subjects": "participant_id", "sites": "site", "sessions": "session", "repeats": "run"}[more]
+    gains = {name: [] for name in COEFFICIENTS}
+    for _ in range(40):
+        whole = simulate_values(rng, **SMALL | {more: 2 * SMALL[more]})
+        part = whole[whole[column].isin(sorted(whole[column].unique())[: SMALL[more]])]
+        few, many = fit(part), fit(whole)
+        for name in COEFFICIENTS:
+            gains[name].append(bound_coefficient(few, name).upper95 - bound_coefficient(many, name).upper95)
+    for name, gain in gains.items():
+        stderr = np.std(gain, ddof=1) / np.sqrt(len(gain))
+        assert np.mean(gain) > (3 if name == NARROWED[more] else -2) * stderr, (name, np.mean(gain), stderr)

@@ -19,53 +19,79 @@ from isocenter.statistics.reml import fit_reml
 _RISE = float(special.chdtri(1, 0.05))
 
 
-def profile_intervals(design: Design) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the SD of each active component, of the residual SD, and of the mean, in the values' unit.
+class Profile:
+    """The profiled likelihood of a design's SDs and mean.
 
     Raises
     ------
     ValueError
         With fixed sites, whose mean is not one parameter.
     """
-    criterion = Criterion(design)
-    if criterion.n_fixed != 1:
-        raise ValueError("Profile intervals need a single fixed effect")
-    free = [k for k, name in enumerate(RATIOS) if name in design.active]
-    fit = fit_reml(design)
-    sigma = np.sqrt(fit.variances["residual"]) / criterion.scale
-    start = np.array([np.log(sigma), *(np.sqrt(fit.variances[RATIOS[k]]) / criterion.scale for k in free)])
 
-    def deviance(parameters: np.ndarray, mean: float | None = None) -> np.ndarray:
+    def __init__(self, design: Design):
+        self.criterion = Criterion(design)
+        if self.criterion.n_fixed != 1:
+            raise ValueError("Profile intervals need a single fixed effect")
+        self.n = design.n
+        self.free = [k for k, name in enumerate(RATIOS) if name in design.active]
+        self.names = ("residual", *(RATIOS[k] for k in self.free))
+        self.fit = fit_reml(design)
+        scale = self.criterion.scale
+        sigma = np.sqrt(self.fit.variances["residual"]) / scale
+        others = (np.sqrt(self.fit.variances[RATIOS[k]]) / scale for k in self.free)
+        self.best, self.top = _minimize(self._deviance, np.array([np.log(sigma), *others]))
+
+    def _deviance(self, parameters: np.ndarray, mean: float | None = None) -> np.ndarray:
         """(b,) −2 log likelihood at (b, 1 + f) log residual SD and component SDs, scaled units, real or complex."""
         ratio = np.zeros((len(parameters), 4), parameters.dtype)
-        ratio[:, free] = (parameters[:, 1:] / np.exp(parameters[:, :1])) ** 2
-        logdet, xx, xy, yy = criterion.reduce(ratio)
+        ratio[:, self.free] = (parameters[:, 1:] / np.exp(parameters[:, :1])) ** 2
+        logdet, xx, xy, yy = self.criterion.reduce(ratio)
         a, b = xx[:, 0, 0], xy[:, 0]
         rss = yy - b**2 / a if mean is None else yy - 2 * mean * b + mean**2 * a
         log_sigma = parameters[:, 0]
-        return logdet + design.n * (np.log(2 * np.pi) + 2 * log_sigma) + rss * np.exp(-2 * log_sigma)
+        return logdet + self.n * (np.log(2 * np.pi) + 2 * log_sigma) + rss * np.exp(-2 * log_sigma)
 
-    best, top = _minimize(deviance, start)
+    def estimate(self, name: str) -> float:
+        """The likeliest SD of a component, in the values' unit."""
+        position = self.names.index(name)
+        return float(np.exp(self.best[0]) if position == 0 else abs(self.best[position])) * self.criterion.scale
+
+    def rise(self, name: str, sd: float) -> float:
+        """How much the deviance rises when a component's SD is held at a value, in the values' unit."""
+        position = self.names.index(name)
+        value = sd / self.criterion.scale
+        fixed = np.log(value) if position == 0 else value
+        return _minimize(self._deviance, self.best, {position: fixed})[1] - self.top
+
+    def rise_of_mean(self, mean: float) -> float:
+        """The same for the mean."""
+        value = (mean - self.criterion.center) / self.criterion.scale
+        return _minimize(lambda p: self._deviance(p, value), self.best)[1] - self.top
+
+
+def profile_intervals(design: Design) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the SD of each active component, of the residual SD, and of the mean, in the values' unit."""
+    profile = Profile(design)
+    scale = profile.criterion.scale
     found = {}
-    for position, name in enumerate(["residual", *(RATIOS[k] for k in free)]):
+    for name in profile.names:
 
-        def rise(value: float, position: int = position) -> float:
-            fixed = np.log(value) if position == 0 else value
-            return _minimize(deviance, best, {position: fixed})[1] - top - _RISE
+        def beyond(value: float, name: str = name) -> float:
+            return profile.rise(name, value * scale) - _RISE
 
-        estimate = np.exp(best[0]) if position == 0 else abs(best[position])
-        low, high = _cross(rise, estimate, may_be_zero=position > 0)
-        found[name] = (low * criterion.scale, high * criterion.scale)
+        low, high = _cross(beyond, profile.estimate(name) / scale, may_be_zero=name != "residual")
+        found[name] = (low * scale, high * scale)
 
-    def rise_of_mean(value: float) -> float:
-        return _minimize(lambda p: deviance(p, value), best)[1] - top - _RISE
+    def beyond_of_mean(value: float) -> float:
+        return profile.rise_of_mean(value * scale + profile.criterion.center) - _RISE
 
-    middle = (fit.mean - criterion.center) / criterion.scale
-    step = fit.mean_stderr / criterion.scale
+    middle = (profile.fit.mean - profile.criterion.center) / scale
+    step = profile.fit.mean_stderr / scale
     ends = [
-        optimize.brentq(rise_of_mean, middle, _reach(rise_of_mean, middle, sign * step), rtol=1e-5) for sign in (-1, 1)
+        optimize.brentq(beyond_of_mean, middle, _reach(beyond_of_mean, middle, sign * step), rtol=1e-5)
+        for sign in (-1, 1)
     ]
-    found["mean"] = tuple(end * criterion.scale + criterion.center for end in ends)
+    found["mean"] = tuple(end * scale + profile.criterion.center for end in ends)
     return found
 
 
