@@ -28,6 +28,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
     "README.md": "index.md",
 }
+_DECISIONS = "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -38,6 +39,9 @@ def lead_to_pages(app, docname, source):
     if document and docname != "index":  # the front page is docs/index.md itself
         source[0] = (REPOSITORY / document).read_text(encoding="utf-8")
         folder = (REPOSITORY / document).parent
+
+    if docname == "decisions/README":  # a page of the site and of the checkout, which has no such lists
+        source[0] += _DECISIONS
 
     def follow(link):
         text, target, anchor = link[1], (folder / link[2]).resolve(), link[3] or ""
