@@ -8,6 +8,7 @@ first such file is written.
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -188,6 +189,12 @@ class _Exporter:
     # What is written --------------------------------------------------------------------------------
     def export_run(self, jobs: Sequence[_Job], *, with_report: bool) -> None:
         """Write the objects of one run; what fails is left out with its reason."""
+        # highdicom warns of a name without a family name, and prints it: a terminal and its log are no place for names.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The string .* person name")
+            self._export_run(jobs, with_report=with_report)
+
+    def _export_run(self, jobs: Sequence[_Job], *, with_report: bool) -> None:
         maps: dict[tuple[str, str], Any] = {}
         self._sources.clear()
         for job in jobs:

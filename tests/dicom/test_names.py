@@ -12,6 +12,9 @@ from dicom.bad_inputs import claim_syntax
 from dicom.seeded import BIRTH, DATE, EPOCH, Seeds, find_words
 from dicom.small import header, write_classic, write_enhanced
 from dicom.test_recognize import ECHOES, INVERSIONS, TIMES
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ImplicitVRLittleEndian
 
 from isocenter.dicom.deidentify import BLOT, PathTeller, Redactor, tell_uid, uid_of_digest
 from isocenter.dicom.privacy import UidRule
@@ -123,6 +126,23 @@ def test_technical_texts_stay_but_for_the_name(seeded):
 )
 def test_a_name_in_any_script_or_spelling_is_blotted_out(name, text, told):
     assert Redactor([name]).redact(text).replace(BLOT, "[]") == told
+
+
+@pytest.mark.parametrize("is_implicit", [False, True], ids=["explicit", "implicit"])
+def test_a_name_that_stands_in_a_sequence_alone_is_blotted_out_of_texts_too(site, is_implicit):
+    person, outer = Dataset(), Dataset()
+    person.PersonName = "Quillfeather^Zebulon"
+    outer.RequestAttributesSequence = Sequence([person])
+    base = header(PatientName="PAT-0042", StudyDescription="", ReceiveCoilName="coil of Quillfeather",
+                  ReferencedPerformedProcedureStepSequence=Sequence([outer]))  # fmt: skip
+    for path in write_classic(site.dicom, base, INVERSIONS):
+        dataset = pydicom.dcmread(path)
+        if is_implicit:
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            pydicom.dcmwrite(path, dataset, implicit_vr=True, little_endian=True)
+    site.take_in()
+    assert find_words(site.folder / "results", {"name": "Quillfeather"}) == []
+    assert "coil of [withheld]" in next(site.bids.rglob("*_IRT1.json")).read_text()
 
 
 def test_technical_words_are_not_taken_for_names():

@@ -65,6 +65,17 @@ def test_runs_of_a_session_past_midnight_stay_in_order(site):
     assert set(table.session) == {"01"}
 
 
+@pytest.mark.parametrize("start", [-3.025, 0.0, 7.475, 12.5])
+def test_the_last_digit_of_a_position_makes_no_other_plane(site, start):
+    """One volume's positions are written with other digits than the next one's, as by another program."""
+    for number, path in enumerate(write_classic(site.dicom, header(), INVERSIONS, n_slices=3)):
+        dataset = pydicom.dcmread(path)
+        off = 1e-5 if number // 3 % 2 else -1e-5
+        dataset.ImagePositionPatient = [f"{-8.025 + off:.6f}", "-10.075", f"{start + 5 * (number % 3) + off:.6f}"]
+        dataset.save_as(path)
+    assert only(site.take_in()).disposition == "used"
+
+
 def test_scaling_of_one_series_that_is_the_same_everywhere_needs_no_private_element(site):
     base = header(manufacturer="Philips Medical Systems", RescaleSlope="2.5", RescaleIntercept="0")
     write_classic(site.dicom, base, INVERSIONS)

@@ -28,10 +28,10 @@ SITE_YAML = "site: alpha\nsource: dicom\nscanners:\n  - {id: scanner1, serial: '
 REGIONS = ("white_matter", "gray_matter")
 
 
-def make_trial(folder: Path, *, has_dated_uids: bool = False) -> None:
+def make_trial(folder: Path, *, has_dated_uids: bool = False, is_packed: bool = False) -> None:
     """Write the trial into `folder`, which must be the working folder: paths of results are relative to it.
 
-    has_dated_uids : whether the scanner built UIDs of the date, as several do
+    has_dated_uids : whether the scanner built UIDs of the date, as several do; is_packed : whether an archive was sent
     """
     shutil.copytree(REPOSITORY / "config", folder / "config")
     site = folder / layout.fill(layout.SITE_FOLDER, site="alpha")
@@ -42,6 +42,11 @@ def make_trial(folder: Path, *, has_dated_uids: bool = False) -> None:
     if has_dated_uids:
         for path in (site / "dicom").iterdir():
             _date_uids(path)
+    if is_packed:
+        shutil.make_archive(site / "sent", "zip", site / "dicom")
+        shutil.rmtree(site / "dicom")
+        (site / "dicom").mkdir()
+        (site / "sent.zip").rename(site / "dicom" / "sent.zip")
     paths = {
         name: layout.fill(pattern, site="alpha")
         for name, pattern in {

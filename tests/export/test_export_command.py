@@ -140,12 +140,17 @@ def test_identifiers_come_back_on_request_and_are_recorded(trial):
     assert not any(word in json.dumps(entry.what) for word in IDENTIFYING)
 
 
-def test_uids_that_hold_a_date_come_back_too(tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_packed", [False, True], ids=["folder", "archive"])
+def test_uids_that_hold_a_date_come_back_too(tmp_path, monkeypatch, is_packed):
     """Results tell such UIDs by their digests: objects with identifiers refer to the scans that the archive has."""
     (tmp_path / "trial").mkdir()
     monkeypatch.chdir(tmp_path / "trial")
-    make_trial(tmp_path / "trial", has_dated_uids=True)
-    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in Path("sites/alpha/dicom").iterdir()]
+    make_trial(tmp_path / "trial", has_dated_uids=True, is_packed=is_packed)
+    folder = Path("sites/alpha/dicom")
+    if is_packed:
+        shutil.unpack_archive("sites/alpha/dicom/sent.zip", tmp_path / "unpacked")
+        folder = tmp_path / "unpacked"
+    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()]
     index = Path(layout.fill(layout.INTAKE_INDEX, site="alpha")).read_text()
     assert "1.2.840.99" not in index
     assert export("--to", "sr").exit_code == 0

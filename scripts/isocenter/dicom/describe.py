@@ -103,7 +103,7 @@ def describe_series(path: Path) -> Description:
         header: Header = next(enhanced.iterate_frames(dataset)) if enhanced.is_enhanced(dataset) else dataset
         vendor = find_vendor(header)
         sequence = set(read_words(header, "ScanningSequence"))
-        redactor = Redactor(find_personal(header))
+        redactor = Redactor(find_personal(dataset))
         name = read_text(header, "SequenceName") or read_text(header, "PulseSequenceName")
         echo_kind = read_text(header, "EchoPulseSequence").upper()
         is_named_only = not sequence and not echo_kind

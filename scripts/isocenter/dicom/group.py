@@ -10,6 +10,9 @@ from isocenter.dicom.headers import SEND_AGAIN, Frame, Image
 #: Positions [mm] and direction cosines closer than this are the same: headers round differently.
 POSITION_STEP = 0.05
 COSINE_STEP = 1e-3
+#: Where steps begin, as a share of one: headers hold short decimals, and no border between two steps may be one, or the
+#: last digit of a position would decide whether two planes are the same.
+_STEP_BEGIN = 0.2718281828
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,11 @@ def group_series(
 
 def plane_keys(members: list[Member]) -> list[tuple]:
     """The positions of planes in steps that hide how headers round."""
-    return [tuple(round(v / POSITION_STEP) for v in member.frame.position) for member in members]
+    return [tuple(_count_steps(v, POSITION_STEP) for v in member.frame.position) for member in members]
+
+
+def _count_steps(value: float, step: float) -> int:
+    return round(value / step + _STEP_BEGIN)
 
 
 def acquisition_key(series: Series) -> tuple:
@@ -153,7 +160,7 @@ def acquisition_key(series: Series) -> tuple:
         image.n_rows,
         image.n_columns,
         tuple(round(v, 3) for v in frame.spacing),
-        tuple(round(v / COSINE_STEP) for v in frame.orientation),
+        tuple(_count_steps(v, COSINE_STEP) for v in frame.orientation),
         tuple(sorted(set(plane_keys(planes)))),
         None if frame.repetition_time is None else round(frame.repetition_time, 6),
         None if frame.echo_time is None else round(frame.echo_time, 6),

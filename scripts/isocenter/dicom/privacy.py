@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
@@ -105,24 +105,30 @@ def is_nobody(text: str, patient_id: str) -> bool:
     return bool(NOBODY.fullmatch(plain.lower())) and as_day(plain) is None
 
 
-def find_personal(header: Header) -> set[str]:
-    """The values of `PERSONAL`."""
-    return {text for key in PERSONAL if (text := read_text(header, key))}
+def find_personal(dataset: Dataset) -> set[str]:
+    """The values of `PERSONAL`, and names of persons (PN), those in sequences too."""
+    return _find_values(dataset, PERSONAL)
 
 
 def find_identifying(dataset: Dataset) -> set[str]:
     """Every identifying value of a header, those in its sequences too: `IDENTIFYING`, and names of persons (PN)."""
-    tags = {tag_for_keyword(key) for key in IDENTIFYING}
+    return _find_values(dataset, IDENTIFYING)
+
+
+def _find_values(dataset: Dataset, keywords: Iterable[str]) -> set[str]:
+    tags = {tag_for_keyword(key) for key in keywords}
     return {text for value in _walk(dataset, tags, 0) if (text := str(value).strip().strip("\0"))}
 
 
 def _walk(dataset: Dataset, tags: set[int | None], depth: int) -> Iterator[object]:
     for tag in dataset.keys():  # noqa: SIM118  (iterating a Dataset decodes every element)
         raw = dataset.get_item(tag)
-        if raw.VR == "SQ" and depth < DEEPEST:
+        # Files in implicit VR, the default of DICOM, do not say what an element is: the dictionary does.
+        kind = raw.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
+        if kind == "SQ" and depth < DEEPEST:
             for item in dataset[tag].value or ():
                 yield from _walk(item, tags, depth + 1)
-        elif tag in tags or raw.VR == "PN":
+        elif tag in tags or kind == "PN":
             yield from _values(dataset, tag, raw)
 
 
