@@ -130,9 +130,7 @@ def _show_verdicts(rows: list[dict[str, str]]) -> None:
 
 
 def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, padding=0, pad_edge=False
-    )
+    return Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, padding=0, pad_edge=False)
 
 
 def _cell(counts: tuple[int, int] | None) -> str:

@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_o
         wait_for(lambda: jobs_done(directory) >= 1)
         filler = directory.parent / "filler"
         fill(filler)
-        assert front.wait(timeout=300) == 1
+        assert front.wait(timeout=900) == 1
     said = (tmp_path / "said.txt").read_text()
     assert "is full; what to do: make room on the disk" in said, said
     assert "Traceback" not in said
@@ -90,7 +90,7 @@ def test_a_site_that_goes_away_in_the_middle_stops_no_other(copy_of_small, start
     front = start(directory)
     wait_for(lambda: any(bids.glob("sub-*/**/*.nii.gz")))  # it is being read
     source.rename(away)
-    assert front.wait(timeout=600) == 0
+    assert front.wait(timeout=1200) == 0
     measured = read_table(directory / layout.MEASUREMENTS, text=("site",))
     assert set(measured["site"]) == {"siteA"}
     reasons = read_table(directory / layout.EXCLUSIONS, text=("site", "reason", "action")).query("site == 'siteB'")
