@@ -9,10 +9,11 @@ from isocenter.failure_view import show_failures
 from isocenter.failures import Failures, explain_job, name_job
 from isocenter.runner import read_progress
 from isocenter.terminal import console
+from isocenter.trouble import MAKE_ROOM
 from isocenter.unsettled import MARK, JobFailure, mark_unsettled, read_failure, read_unsettled
 
 LOG = "results/logs/fit_map/siteA/sub-T01_ses-01_run-1_T1map.log"
-FULL = "DiskError: The disk is full; where: a.nii.gz; found: No space left; what to do: make room on the disk"
+FULL = f"DiskError: The disk is full; where: a.nii.gz; found: No space left; what to do: {MAKE_ROOM}"
 SAID = MARK + json.dumps(
     {"rule": "fit_map", "about": {"site": "siteA", "participant": "T01", "map": "T1map"}, "log": LOG, "reason": FULL}
 )
