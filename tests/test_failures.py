@@ -6,21 +6,23 @@ import pytest
 
 from isocenter import layout
 from isocenter.failure_view import show_failures
-from isocenter.failures import Failures, explain_job
+from isocenter.failures import Failures, explain_job, name_job
 from isocenter.runner import read_progress
 from isocenter.terminal import console
+from isocenter.trouble import MAKE_ROOM
 from isocenter.unsettled import MARK, JobFailure, mark_unsettled, read_failure, read_unsettled
 
 LOG = "results/logs/fit_map/siteA/sub-T01_ses-01_run-1_T1map.log"
-FULL = "DiskError: The disk is full; where: a.nii.gz; found: No space left; what to do: make room on the disk"
+FULL = f"DiskError: The disk is full; where: a.nii.gz; found: No space left; what to do: {MAKE_ROOM}"
 SAID = MARK + json.dumps(
     {"rule": "fit_map", "about": {"site": "siteA", "participant": "T01", "map": "T1map"}, "log": LOG, "reason": FULL}
 )
 #: As Snakemake 9 writes it.
 BLOCK = f"""
+Job 12: fit T1map of siteA T01 01 run 1
 [Thu Nov 26 18:31:05 2026]
 Error in rule fit_map:
-    message: fit T1map of siteA T01 01 run 1
+    message: None
     jobid: 12
     input: a.nii.gz, b.nii.gz
     output: c.nii.gz
@@ -47,19 +49,20 @@ def test_a_job_that_succeeds_at_the_second_try_did_not_fail():
 
 
 def test_a_job_that_says_nothing_is_looked_up_in_its_log(tmp_path):
-    (failure,) = read(*BLOCK)
-    assert explain_job(failure, tmp_path)[1] == "The job was killed, or ended without a word"
+    (failure,) = read(*BLOCK, "")
+    assert name_job(failure) == "fit T1map of siteA T01 01 run 1"
+    assert explain_job(failure, tmp_path)[0] == "The job was killed, or ended without a word"
     (tmp_path / LOG).parent.mkdir(parents=True)
     (tmp_path / LOG).write_text("INFO 3 volumes\nERROR SidecarError: no EchoTime; what to do: send it again\n")
-    assert explain_job(failure, tmp_path) == ("", "SidecarError: no EchoTime", "send it again")
+    assert explain_job(failure, tmp_path) == ("SidecarError: no EchoTime", "Send it again")
 
 
 def test_an_unexpected_end_gives_its_last_line_and_where_to_look():
     failure = JobFailure(
         "fit_map", {"site": "siteA"}, LOG, "Traceback (most recent call last):\n  x\nValueError: shape"
     )
-    who, reason, remedy = explain_job(failure, None)
-    assert (who, reason) == ("", "The step failed unexpectedly: ValueError: shape")
+    reason, remedy = explain_job(failure, None)
+    assert reason == "The step failed unexpectedly: ValueError: shape"
     assert "report it" in remedy
 
 
@@ -68,15 +71,38 @@ def test_words_that_are_mixed_up_are_no_report(line):
     assert read_failure(line) is None
 
 
+def test_a_job_that_could_not_even_start_has_snakemakes_reason(tmp_path):
+    """On a full disk Snakemake cannot write what it wants to run."""
+    raised = [
+        "RuleException:",
+        'OSError in file "workflow/rules/map.smk", line 61:',
+        "[Errno 28] No space left on device",
+    ]
+    (failure,) = read(*BLOCK[:2], *raised, *BLOCK[2:], "")
+    reason, remedy = explain_job(failure, tmp_path)
+    assert reason == "The disk is full; found: [Errno 28] No space left on device"
+    assert remedy.startswith("Make room on the disk")
+    called = 'CalledProcessError in file "workflow/rules/map.smk", line 61:'  # the job's own end, of which it tells
+    assert read(called, "Command 'python x' returned non-zero exit status 1.", *BLOCK, "")[0].reason == ""
+
+
+def test_a_job_is_told_of_once_snakemake_has_named_it():
+    assert read(*BLOCK[:-1]) == []
+
+
 def test_failures_of_one_reason_are_shown_together(tmp_path):
-    failures = [JobFailure("fit_map", {"site": "siteA", "participant": f"T{n:02d}"}, LOG, FULL) for n in range(9)]
+    failures = [
+        JobFailure("fit_map", {"site": "siteA", "participant": f"T{n:02d}"}, LOG, FULL.replace("a.nii", f"{n}.nii"))
+        for n in range(9)
+    ]
+    failures.append(JobFailure("fit_map", {"message": "fit T2map"}, LOG, "OSError: [Errno 28] No space left on device"))
     with console.capture() as shown:
         show_failures(failures, tmp_path)
     text = shown.get()
     assert text.count("The disk is full") == 1
     assert "fit_map siteA T00, fit_map siteA T01" in text
-    assert "and 5 more" in text
-    assert "→ make room on the disk" in text
+    assert "and 6 more" in text
+    assert "→ Make room on the disk" in text
     assert "\x1b" not in text
 
 

@@ -104,10 +104,8 @@ def lock(
 ) -> None:
     """Freeze the data as a version: a copy that nothing changes, and no run until the lock is lifted."""
     from isocenter.data_lock import lock_data
-    from isocenter.holder import hold_trial
 
-    check_trial(directory)
-    with hold_trial(directory, "isocenter lock"):
+    with _hold(directory, "isocenter lock"):
         folder = lock_data(directory, version, _reason(reason), by)
     console.print(f"Locked as version {version}: {folder}", soft_wrap=True, highlight=False)
 
@@ -119,25 +117,28 @@ def unlock(
 ) -> None:
     """Lift the lock of the data: later runs make the next version, the locked one stays as it is."""
     from isocenter.data_lock import unlock_data
-    from isocenter.holder import hold_trial
 
-    check_trial(directory)
-    with hold_trial(directory, "isocenter unlock"):
+    with _hold(directory, "isocenter unlock"):
         was = unlock_data(directory, _reason(reason), by)
     kept = layout.fill(layout.LOCKED_VERSION, version=was.version)
     console.print(f"The lock of version {was.version} is lifted; its copy stays in {kept}", soft_wrap=True)
+
+
+def _hold(directory: Path, what: str):
+    """Hold a trial's folder, which is one, while a decision is made."""
+    from isocenter.holder import hold_trial
+
+    return hold_trial(check_trial(directory), what)
 
 
 @contextlib.contextmanager
 def _decide(directory: Path, what: str):
     """Hold an unlocked trial while a decision is made; gives its settings."""
     from isocenter.data_lock import check_unlocked
-    from isocenter.holder import hold_trial
     from isocenter.settings import load_settings
 
-    check_trial(directory)
-    check_unlocked(directory)
-    with hold_trial(directory, what):
+    check_unlocked(check_trial(directory))
+    with _hold(directory, what):
         yield load_settings(directory)
 
 

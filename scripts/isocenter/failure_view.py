@@ -7,13 +7,15 @@ from rich.padding import Padding
 from rich.text import Text
 
 from isocenter import layout
-from isocenter.failures import explain_job
+from isocenter.failures import explain_job, name_job
 from isocenter.terminal import console, errors
-from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, count_free
+from isocenter.trouble import LEAST_ROOM, MAKE_ROOM, MORE_MEMORY, count_free
 from isocenter.unsettled import JobFailure
 
 #: So many names stand in a line; of the others the number.
 NAMES = 4
+#: How the remedies of the machine's trouble begin.
+_PASSING = tuple(words[:1].upper() + words[1:] for words in (MAKE_ROOM, MORE_MEMORY))
 
 
 def explain_failure(outcome) -> None:
@@ -42,16 +44,16 @@ def show_failures(
     failures: list[JobFailure], directory: Path, limit: int | None = None, out: Console = console
 ) -> None:
     """The jobs that failed, those of one reason together: whom they were about, why, and what to do."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    logs: dict[tuple[str, str], str] = {}
+    groups: dict[tuple[str, str], list[JobFailure]] = {}
     for failure in failures:
-        who, reason, remedy = explain_job(failure, directory)
-        place = " ".join(filter(None, (failure.rule, failure.about.get("site", ""), who)))
-        groups.setdefault((reason, remedy), []).append(place)
-        logs.setdefault((reason, remedy), failure.log)
-    for (reason, remedy), places in list(groups.items())[:limit]:
-        remedy += f" (log: {logs[reason, remedy]})" if logs[reason, remedy] else ""
-        show_reason(name_some(places), reason, remedy, out)
+        reason, remedy = explain_job(failure, directory)
+        # A full disk is one reason, wherever it was met.
+        kind = reason.partition("; ")[0].rpartition(": ")[2] if remedy.startswith(_PASSING) else reason
+        groups.setdefault((kind, remedy), []).append(failure)
+    for (_, remedy), members in list(groups.items())[:limit]:
+        reason, _ = explain_job(members[0], directory)
+        log = f" (log: {members[0].log})" if members[0].log else ""
+        show_reason(name_some([name_job(one) for one in members]), reason, remedy + log, out)
     if limit and len(groups) > limit:
         out.print(f"… and {len(groups) - limit} more reasons; isocenter status shows all", highlight=False)
 

@@ -4,10 +4,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from isocenter.trouble import MAKE_ROOM
 from isocenter.unsettled import JobFailure, read_failure
 
 _BEGINS = re.compile(r"^Error in rule (\w+)")
-_MESSAGE = re.compile(r"^    message: (.*)")
+_STARTED = re.compile(r"^Job (\d+): (.*)")
+#: Snakemake's own words when it could not even start a job, as on a full disk; the next line says what it was.
+_RAISED = re.compile(r'^(?!CalledProcessError)(\w+) in file ".*", line \d+:$')
 _JOB = re.compile(r"^    jobid: (\d+)")
 _FINISHED = re.compile(r"^Finished jobid: (\d+) ")
 _LOG = re.compile(r"^    log: (.*?)(?: \(check log file.*)?$")
@@ -25,6 +28,8 @@ class Failures:
         self._reported: dict[str, JobFailure] = {}
         self._named: list[JobFailure] = []
         self._numbers: list[str] = []  # of the jobs, in the same order
+        self._messages: dict[str, str] = {}
+        self._raised = ""
         self._is_in_block = False
 
     def read_line(self, line: str) -> bool:
@@ -33,16 +38,21 @@ class Failures:
         if said is not None:
             self._reported[said.log] = said
             return True
+        if started := _STARTED.match(line):
+            self._messages[started[1]] = started[2]
+        elif raised := _RAISED.match(line):
+            self._raised = f"{raised[1]}: "
+        elif self._raised.endswith(": "):
+            self._raised += line
         if begins := _BEGINS.match(line):
-            self._named.append(JobFailure(begins[1]))
+            self._named.append(JobFailure(begins[1], reason=self._raised))
             self._numbers.append("")
-            self._is_in_block = True
+            self._is_in_block, self._raised = True, ""
             return True
         if self._is_in_block and line.startswith("    "):
-            if message := _MESSAGE.match(line):
-                self._named[-1] = replace(self._named[-1], about={"message": message[1]})
-            elif number := _JOB.match(line):
+            if number := _JOB.match(line):
                 self._numbers[-1] = number[1]
+                self._named[-1] = replace(self._named[-1], about={"message": self._messages.get(number[1], "")})
             elif log := _LOG.match(line):
                 self._named[-1] = replace(self._named[-1], log=log[1])
             return False
@@ -53,27 +63,36 @@ class Failures:
         return False
 
     def list_all(self) -> list[JobFailure]:
-        """The failed jobs, each once."""
+        """The failed jobs, each once; one of which Snakemake is still telling is not among them yet."""
         found: dict[tuple[str, str], JobFailure] = {}
-        for named in filter(lambda one: one.rule, self._named):
+        told = self._named[:-1] if self._is_in_block else self._named
+        for named in filter(lambda one: one.rule, told):
             said = self._reported.get(named.log)
-            reason = said.reason if said else ""
+            reason = said.reason if said else named.reason
             about = named.about | (said.about if said else {})
             found[named.rule, named.log or str(about)] = replace(named, about=about, reason=reason)
         return list(found.values())
 
 
-def explain_job(failure: JobFailure, directory: Path) -> tuple[str, str, str]:
-    """Whom a failed job was about, why it failed, and what to do."""
-    who = " ".join(failure.about[key] for key in ("participant", "session", "run", "biomarker", "map", "suffix")
-                   if key in failure.about)  # fmt: skip
+def name_job(failure: JobFailure) -> str:
+    """A failed job in the words of its rule, or by its rule and whom it was about."""
+    if failure.about.get("message"):
+        return failure.about["message"]
+    keys = ("site", "participant", "session", "run", "biomarker", "map", "suffix")
+    return " ".join([failure.rule, *(failure.about[key] for key in keys if key in failure.about)])
+
+
+def explain_job(failure: JobFailure, directory: Path) -> tuple[str, str]:
+    """Why a job failed, and what to do."""
     reason = failure.reason.strip() or _read_reason(directory / failure.log if failure.log else None)
     if not reason:
-        return who, "The job was killed, or ended without a word", LOOK
+        return "The job was killed, or ended without a word", LOOK
     if reason.startswith("Traceback"):
-        return who, f"The step failed unexpectedly: {reason.splitlines()[-1]}", _BUG
+        return f"The step failed unexpectedly: {reason.splitlines()[-1]}", _BUG
+    if reason.startswith("OSError: [Errno 28]"):  # Snakemake's own words, before the job began
+        return f"The disk is full; found: {reason.removeprefix('OSError: ')}", MAKE_ROOM[:1].upper() + MAKE_ROOM[1:]
     reason, _, remedy = reason.partition(_REMEDY)
-    return who, reason, remedy or LOOK
+    return reason, remedy[:1].upper() + remedy[1:] or LOOK
 
 
 def _read_reason(log: Path | None) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from isocenter.failures import explain_job
+from isocenter.failures import explain_job, name_job
 from isocenter.overview import SiteStatus, read_status
 from isocenter.plan import Plan
 from isocenter.runner import Progress
@@ -66,9 +66,8 @@ class _Page:
             parts.append(Text(f"… and {len(order) - SITES} more sites"))
         parts += [Text(f"  {text}", overflow="ellipsis", no_wrap=True) for text in self.now.running[:JOBS]]
         for failure in self.now.failures[-FAILURES:]:
-            who, reason, _ = explain_job(failure, self.directory)
-            words = " ".join(filter(None, (failure.rule, failure.about.get("site", ""), who)))
-            parts.append(Text(f"✗ {words}: {reason}", "red", overflow="ellipsis", no_wrap=True))
+            reason, _ = explain_job(failure, self.directory)
+            parts.append(Text(f"✗ {name_job(failure)}: {reason}", "red", overflow="ellipsis", no_wrap=True))
         return Group(*parts, self.bar)
 
 
@@ -77,9 +76,8 @@ def _follow_quietly(directory: Path) -> Follow:
 
     def follow(now: Progress) -> None:
         for failure in now.failures[said["failures"] :]:
-            who, reason, _ = explain_job(failure, directory)
-            words = " ".join(filter(None, (failure.rule, failure.about.get("site", ""), who)))
-            console.print(f"Failed: {words}: {reason}", soft_wrap=True, highlight=False)
+            reason, _ = explain_job(failure, directory)
+            console.print(f"Failed: {name_job(failure)}: {reason}", soft_wrap=True, highlight=False)
         said["failures"] = len(now.failures)
         if time.monotonic() - said["time"] >= QUIET:
             said["time"] = time.monotonic()

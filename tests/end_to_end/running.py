@@ -23,7 +23,7 @@ def finish(directory):
     return ended.stdout
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

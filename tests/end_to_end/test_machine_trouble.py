@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_o
         wait_for(lambda: jobs_done(directory) >= 1)
         filler = directory.parent / "filler"
         fill(filler)
-        assert front.wait(timeout=300) == 1
+        assert front.wait(timeout=900) == 1
     said = (tmp_path / "said.txt").read_text()
     assert "is full; what to do: make room on the disk" in said, said
     assert "Traceback" not in said
@@ -90,7 +90,7 @@ def test_a_site_that_goes_away_in_the_middle_stops_no_other(copy_of_small, start
     front = start(directory)
     wait_for(lambda: any(bids.glob("sub-*/**/*.nii.gz")))  # it is being read
     source.rename(away)
-    assert front.wait(timeout=600) == 0
+    assert front.wait(timeout=1200) == 0
     measured = read_table(directory / layout.MEASUREMENTS, text=("site",))
     assert set(measured["site"]) == {"siteA"}
     reasons = read_table(directory / layout.EXCLUSIONS, text=("site", "reason", "action")).query("site == 'siteB'")
@@ -120,7 +120,8 @@ def test_times_of_another_year_neither_loop_nor_hide_a_change(copy_of_small):
     assert "Nothing to do" in finish(directory)
     for path in directory.glob("results/**/*"):
         if path.is_file() and layout.AUDIT not in str(path):
-            os.utime(path, (future, future + path.stat().st_mtime % 1))
+            stamp = path.stat().st_mtime_ns + YEAR * 10**9
+            os.utime(path, ns=(stamp, stamp))
     assert "Nothing to do" in finish(directory)
     table = directory / layout.fill(layout.PARTICIPANTS, site="siteB")
     lines = table.read_text().splitlines(keepends=True)

@@ -40,38 +40,34 @@ def check_privacy(scans: list[Row]) -> list[Check]:
             "officer; what arrived was left out of all results",
         )
     ]
-    burned = sum("burned_in" in as_text(row.get("warnings")).split() for row in rows)
-    faces = sum(
-        "face" in as_text(row.get("warnings")).split() and row.get("disposition") == Disposition.USED for row in rows
-    )
-    if burned:
-        checks.append(
-            make_check(
-                False,
-                severity="warn",
-                id="annotation_in_pixels",
-                group="headers",
-                scope=count_words(burned, "series"),
-                parameter="Burned In Annotation (0028,0301)",
-                expected="NO",
-                found="YES",
-                remedy="Export the images without annotations; these were not used",
+    seen = [(row, as_text(row.get("warnings")).split()) for row in rows]
+    burned = sum("burned_in" in warnings for _, warnings in seen)
+    faces = sum("face" in warnings and row.get("disposition") == Disposition.USED for row, warnings in seen)
+    for count, name, parameter, expected, found, remedy in (
+        (
+            burned, "annotation_in_pixels", "Burned In Annotation (0028,0301)", "NO", "YES",
+            "Export the images without annotations; these were not used",
+        ),
+        (
+            faces, "face_in_images", "Recognizable Visual Features (0028,0302)", "no image that shows a face",
+            "images from which a face may be recognized",
+            "Remove the face from images before they leave the trial, results/sites/*/bids included",
+        ),
+    ):  # fmt: skip
+        if count:
+            checks.append(
+                make_check(
+                    False,
+                    severity="warn",
+                    id=name,
+                    group="headers",
+                    scope=count_words(count, "series"),
+                    parameter=parameter,
+                    expected=expected,
+                    found=found,
+                    remedy=remedy,
+                )
             )
-        )
-    if faces:
-        checks.append(
-            make_check(
-                False,
-                severity="warn",
-                id="face_in_images",
-                group="headers",
-                scope=count_words(faces, "series"),
-                parameter="Recognizable Visual Features (0028,0302)",
-                expected="no image that shows a face",
-                found="images from which a face may be recognized",
-                remedy="Remove the face from images before they leave the trial, results/sites/*/bids included",
-            )
-        )
     return checks
 
 
