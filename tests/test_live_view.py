@@ -65,6 +65,16 @@ def test_a_terminal_shows_sites_what_runs_what_failed_and_the_bar(plan, tmp_path
     assert "\x1b[?25h" in text  # the cursor is there again
 
 
+def test_a_bar_whose_end_is_not_known_yet_says_so(plan, tmp_path, monkeypatch):
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, height=40, markup=False, _environ={})
+    monkeypatch.setattr(live_view, "console", terminal)
+    with follow_run(plan, tmp_path) as follow:
+        follow(Progress(0, 0, "planning", 1.0))
+    assert "0/?" in screen.getvalue()
+    assert "None" not in screen.getvalue()
+
+
 def test_ten_columns_fit_into_80():
     """Whole words and the site's name, at the numbers of a large trial."""
     stages = dict.fromkeys(("visits", "aligned", "regions"), (118, 120)) | {
