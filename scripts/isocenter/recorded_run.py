@@ -1,7 +1,6 @@
 """A run of the workflow that leaves its trace in the audit trail: an entry, and the manifest of what it wrote."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from isocenter import audit, layout
@@ -11,7 +10,6 @@ from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
 from isocenter.mend import clear_damaged, find_damaged
 from isocenter.plan import Plan
-from isocenter.profiles import Profile
 from isocenter.runner import Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 
@@ -23,42 +21,40 @@ def run_recorded(
     directory: Path,
     *,
     cores: int | None = None,
-    memory: int | None = None,
-    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     plan: Plan | None = None,
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
 
-    cores, memory, profile : see :func:`isocenter.runner.run_workflow`
     plan : of the trial, whose folder is then the working directory: results that were cut short or taken away since the
         last record are made again
 
     A run that is killed or interrupted records nothing: the next one takes over what it wrote, and lifts the lock that
     its Snakemake left. HeldError when another command works on the trial, or its data are locked.
     """
-    run = partial(run_workflow, directory, cores=cores, memory=memory, profile=profile, on_progress=on_progress)
     if IDLE_OPTIONS & set(options):
-        return run(options=options)
+        return run_workflow(directory, cores=cores, options=options, on_progress=on_progress)
     check_unlocked(directory)
     with hold_trial(directory, "isocenter run") as hold:
         if hold.left_by is not None:
             run_workflow(directory, cores=1, options=["--unlock"])
         again = clear_damaged(directory, plan, find_damaged(directory)) if plan else []
         targets = ["all", *again] if again else []
-        outcome = _run_recorded(directory, partial(run, options=[*targets, *options], inherit=(hold.descriptor,)))
+        outcome = _run_recorded(directory, cores, [*targets, *options], on_progress, hold.descriptor)
         outcome.mended = again
         return outcome
 
 
-def _run_recorded(directory: Path, run: Callable[[], Outcome]) -> Outcome:
+def _run_recorded(
+    directory: Path, cores: int | None, options: Sequence[str], on_progress: Callable[[Progress], None], descriptor: int
+) -> Outcome:
     before = read_snapshot(directory)
     is_taken_over = before is not None
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run()
+    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)

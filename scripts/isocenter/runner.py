@@ -15,17 +15,16 @@ from pathlib import Path
 
 from isocenter import layout
 from isocenter.machine import usable_memory
-from isocenter.profiles import Profile
+from isocenter.profiles import find_remote
 from isocenter.threads import THREAD_VARIABLES
 
 SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
 WARM = Path(__file__).resolve().parent / "warm"
 
-#: How long a cluster may take to forget the jobs of a run that a person stops [s].
-PATIENCE = 60.0
-
 #: What runs first on a cluster: it decides which jobs there are, or everything waits for it.
 FIRST = ("index_site", "make_template")
+#: How long Snakemake may take to call its jobs back from a cluster [s].
+PATIENCE = 60.0
 
 STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 MESSAGE = re.compile(r"^Job \d+: (.*)")
@@ -82,67 +81,63 @@ def run_workflow(
     directory: Path,
     *,
     cores: int | None = None,
-    memory: int | None = None,
-    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     inherit: Sequence[int] = (),
 ) -> Outcome:
     """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
 
-    cores : jobs share them (default: all of the machine; what the profile says of one submission on a cluster)
-    memory : megabytes that jobs share (default: nine tenths of the machine's; no limit on a cluster)
-    profile : where jobs run, if not here
+    cores : jobs share them (default: all of the machine; on a cluster, what the profile says of one submission)
+    options : of Snakemake. With ``--workflow-profile`` jobs may run elsewhere; without ``--resources`` jobs here share
+        most of the machine's memory
     inherit : open files that Snakemake inherits, such as the one that holds the trial
 
     On a cluster the intake runs first and by itself: the rest is planned once, before its jobs are put into groups.
     """
-    log_path = directory / layout.LOGS / "run.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    log_path.unlink(missing_ok=True)
-    here = profile is None or not profile.is_remote
-    command = ["--snakefile", str(SNAKEFILE), "--directory", str(directory)]
-    command += ["--workflow-profile", str(profile.folder)] if profile else []
-    if here:
-        cores = cores or os.cpu_count() or 1
-        memory = memory or usable_memory()
-    command += ["--cores", str(cores)] if cores else []
-    command += ["--resources", f"mem_mb={memory}"] if memory else []
-    start, spent = time.monotonic(), _processor_time()
-    if here:
-        outcome = _run_snakemake([*command, *options], log_path, start, on_progress, inherit, warm=True)
-    else:
-        outcome = _run_snakemake([*command, *options, "--until", *FIRST], log_path, start, on_progress, inherit)
-        if not outcome.is_locked:
-            outcome = _run_snakemake([*command, *options], log_path, start, on_progress, inherit, after=outcome)
-    with log_path.open("a", encoding="utf-8") as log_file:
-        where = f"{cores} cores" if here else f"the profile {profile.folder.name}"
-        log_file.write(
-            f"isocenter: {outcome.n_jobs} jobs in {outcome.seconds:.1f} s on {where}; "
-            f"{_processor_time() - spent:.1f} s of processor time besides the jobs\n"
-        )
+    profile = find_remote(options)
+    if profile is None:
+        memory = None if "--resources" in options else usable_memory()
+        options = [*options, "--resources", f"mem_mb={memory}"] if memory else options
+        return _run_snakemake(directory, cores or os.cpu_count() or 1, options, on_progress, inherit)
+    first = _run_snakemake(
+        directory, cores, [*options, "--until", *FIRST], on_progress, inherit, where=profile.folder.name
+    )
+    if first.is_locked:
+        return first
+    outcome = _run_snakemake(
+        directory, cores, options, on_progress, inherit, where=profile.folder.name, n_before=first.n_jobs
+    )
+    outcome.seconds += first.seconds
+    outcome.nothing_to_do &= first.nothing_to_do
     return outcome
 
 
 def _run_snakemake(
-    arguments: Sequence[str],
-    log_path: Path,
-    start: float,
+    directory: Path,
+    cores: int | None,
+    options: Sequence[str],
     on_progress: Callable[[Progress], None],
     inherit: Sequence[int],
     *,
-    warm: bool = False,
-    after: Outcome | None = None,
+    where: str = "",
+    n_before: int | None = None,
 ) -> Outcome:
-    """Run Snakemake once; `after` is how a run before it ended, to whose jobs its own are added."""
-    command = [sys.executable, str(WARM / "launch.py"), *arguments]
+    """Run Snakemake once.
+
+    where : the cluster's name; none runs jobs here
+    n_before : jobs done by a run whose log this one goes on with
+    """
+    command = [sys.executable, str(WARM / "launch.py"), "--snakefile", str(SNAKEFILE), "--directory", str(directory)]
+    command += [*(["--cores", str(cores)] if cores else []), *options]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
+    log_path = directory / layout.LOGS / "run.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    start, spent = time.monotonic(), _processor_time()
     outcome = Outcome(returncode=0, seconds=0.0)
-    earlier = after.n_jobs if after else 0
-    done, total, text = 0, 0, "planning"
+    done, total, text, before = 0, 0, "planning", n_before or 0
     with (
-        log_path.open("a", encoding="utf-8", buffering=1) as log_file,
-        warm_server(environment) if warm else contextlib.nullcontext(environment) as environment,
+        log_path.open("w" if n_before is None else "a", encoding="utf-8", buffering=1) as log_file,
+        contextlib.nullcontext(environment) if where else warm_server(environment) as environment,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -171,10 +166,10 @@ def _run_snakemake(
                     outcome.is_locked = True
                 else:
                     continue
-                on_progress(Progress(earlier + done, earlier + total, text, time.monotonic() - start))
+                on_progress(Progress(before + done, before + total, text, time.monotonic() - start))
         except KeyboardInterrupt:
-            if not warm:
-                _recall_jobs(process)
+            if where:
+                _call_back_jobs(process)
             # At once: files are written whole or not at all, and the next run goes on with what is missing.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -182,14 +177,18 @@ def _run_snakemake(
             raise
     outcome.returncode = process.returncode
     outcome.seconds = time.monotonic() - start
-    outcome.n_jobs = earlier + done
-    if after:
-        outcome.nothing_to_do &= after.nothing_to_do
+    outcome.n_jobs = before + done
+    spent = _processor_time() - spent
+    with log_path.open("a", encoding="utf-8") as log_file:
+        log_file.write(
+            f"isocenter: {done} jobs in {outcome.seconds:.1f} s on {where or f'{cores} cores'}; "
+            f"{spent:.1f} s of processor time besides the jobs\n"
+        )
     return outcome
 
 
-def _recall_jobs(process: subprocess.Popen) -> None:
-    """Let Snakemake take its jobs back from the cluster, where they would go on; killed here, it could not."""
+def _call_back_jobs(process: subprocess.Popen) -> None:
+    """Let Snakemake call its jobs back from the cluster, where they would go on; killed here, it could not."""
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
         process.communicate(timeout=PATIENCE)
