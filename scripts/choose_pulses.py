@@ -20,7 +20,7 @@ from isocenter.phantom.echo_trains import known_t1, read_trains
 from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import ECHO_TRAIN
 from isocenter.phantom.places import BY_HAND, find_geometry, find_place, find_pose, fit_crude
-from isocenter.phantom.pulse_choice import describe_pulses
+from isocenter.phantom.pulse_options import describe_pulses
 from isocenter.phantom.scanner_pulses import Train, choose_for_scanners, describe_choice, record_choice
 from isocenter.phantom.slice_cut import mark_cut
 from isocenter.step import Ins, Out, run_step

@@ -52,16 +52,15 @@ def run(
     context: typer.Context,
     cores: Annotated[
         int | None,
-        typer.Option(
-            "--cores", "-c", min=1, help="How many cores to use.", show_default="all, or what the profile says"
-        ),
+        typer.Option("--cores", "-c", min=1, help="How many cores to use.", show_default="all, or the profile's"),
     ] = None,
     memory: Annotated[
         float | None,
         typer.Option(min=0.1, help="How much memory jobs share, in GB.", show_default="nine tenths of the machine's"),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Where jobs run: slurm, a folder of profiles/ of the trial, or a path.")
+        str | None,
+        typer.Option(help="Where jobs run: slurm, a folder of profiles/ of the trial, or a path.", show_default="here"),
     ] = None,
     site: Annotated[
         list[str] | None,
@@ -74,9 +73,11 @@ def run(
     directory: Directory = Path("."),
 ) -> None:
     """Run the whole trial, or what is new in it. What follows `--` goes to Snakemake."""
+    from isocenter.profiles import machine_options
+
     os.chdir(check_trial(directory))
     sites = list(dict.fromkeys(site or []))
-    raise typer.Exit(_run(cores, context.args, memory=memory, profile=profile, sites=sites))
+    raise typer.Exit(_run(cores, [*machine_options(memory, profile, Path.cwd()), *context.args], sites))
 
 
 @app.command()
@@ -275,30 +276,17 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
         )
 
 
-def _run(
-    cores: int | None,
-    options: list[str],
-    *,
-    memory: float | None = None,
-    profile: str | None = None,
-    sites: list[str] | None = None,
-) -> int:
+def _run(cores: int | None, options: list[str], sites: list[str] | None = None) -> int:
     from isocenter.live_view import follow_run
-    from isocenter.profiles import find_profile
     from isocenter.recorded_run import run_recorded
 
     plan = _plan(sites)  # a mistake in a file that a person wrote is told before Snakemake starts
-    machine = {
-        "cores": cores,
-        "memory": None if memory is None else round(memory * 1000),
-        "profile": None if profile is None else find_profile(profile, Path.cwd()),
-    }
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
         with follow_run(plan, Path.cwd()) as follow:
             outcome = run_recorded(
-                Path.cwd(), **machine, options=options, on_progress=follow, plan=plan, sites=sites or ()
+                Path.cwd(), cores=cores, options=options, on_progress=follow, plan=plan, sites=sites or ()
             )
     except KeyboardInterrupt:
         errors.print("Stopped; the next run goes on from here")

@@ -35,13 +35,13 @@ class Demand:
 
 
 DEMANDS = {
-    "align_series": Demand(1000, 40, 60),
+    "align_series": Demand(1000, 60, 60),
     "calibrate_map": Demand(700, 20, 20),
     "chart_control": Demand(700, 10, 20),
     "check_site": Demand(700, 10, 20),
     "choose_pulses": Demand(1200, 40, 60),
     "compute_statistics": Demand(1500, 20, 240),
-    "correct_distortion": Demand(1000, 40, 60),
+    "correct_distortion": Demand(1000, 60, 60),
     "describe_derivatives": Demand(700, 10, 20),
     "export_statistics": Demand(1000, 20, 60),
     "extract_rois": Demand(700, 20, 20),
@@ -54,10 +54,10 @@ DEMANDS = {
     "mark_gradient": Demand(700, 20, 20),
     "measure_shim": Demand(700, 20, 20),
     "measure_vials": Demand(1200, 40, 60),
-    "place_map": Demand(1000, 40, 60),
+    "place_map": Demand(1000, 60, 60),
     "pool_measurements": Demand(1000, 20, 60),
     "pool_vials": Demand(700, 10, 20),
-    "transfer_labels": Demand(1500, 40, 60),
+    "transfer_labels": Demand(1500, 60, 60),
 }
 
 

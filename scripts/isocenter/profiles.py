@@ -1,5 +1,6 @@
 """Where a run's jobs go: the profiles of Snakemake that ``isocenter run --profile`` knows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,15 @@ class Profile:
     def is_remote(self) -> bool:
         """Whether jobs run elsewhere, as programs of their own, and not on this machine."""
         return self.executor not in ("", "local")
+
+
+def find_remote(options: Sequence[str]) -> Profile | None:
+    """The profile among the options of Snakemake by which jobs run elsewhere; None where they run here."""
+    if "--workflow-profile" not in options:
+        return None
+    name = options[list(options).index("--workflow-profile") + 1]
+    profile = find_profile(str(Path(name).absolute()), Path.cwd())
+    return profile if profile.is_remote else None
 
 
 def find_profile(name: str, trial: Path) -> Profile:
@@ -48,3 +58,9 @@ def find_profile(name: str, trial: Path) -> Profile:
             remedy="name one of these, or the path of a folder with a config.yaml",
         )
     )
+
+
+def machine_options(memory: float | None, profile: str | None, trial: Path) -> list[str]:
+    """The options of Snakemake for what a person says of the machine: memory [GB] that jobs share, and a profile."""
+    options = [] if memory is None else ["--resources", f"mem_mb={round(memory * 1000)}"]
+    return options if profile is None else [*options, "--workflow-profile", str(find_profile(profile, trial).folder)]

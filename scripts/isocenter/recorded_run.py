@@ -15,7 +15,6 @@ from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, upda
 from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
 from isocenter.origins import check_run_here
 from isocenter.plan import Plan
-from isocenter.profiles import Profile
 from isocenter.runner import POOL, Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 from isocenter.writable import check_writable
@@ -28,8 +27,6 @@ def run_recorded(
     directory: Path,
     *,
     cores: int | None = None,
-    memory: int | None = None,
-    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     plan: Plan | None = None,
@@ -37,7 +34,6 @@ def run_recorded(
 ) -> Outcome:
     """Run the workflow in a trial's folder and record it, also when a job failed; a run that did nothing is no entry.
 
-    cores, memory, profile : see :func:`isocenter.runner.run_workflow`
     plan : of the trial, whose folder is then the working directory: results that were cut short or taken away since the
         last record are made again
     sites : run only what belongs to these sites, as far as the plan goes without the others; `plan` is then of them
@@ -48,7 +44,7 @@ def run_recorded(
     if sites:
         options = [*options, name_sites(sites)]
     targets = [str(layout.fill(layout.SITE_RECORD, site=site)) for site in sites]
-    run = partial(run_workflow, directory, cores=cores, memory=memory, profile=profile, on_progress=on_progress)
+    run = partial(run_workflow, directory, cores=cores, on_progress=on_progress)
     if IDLE_OPTIONS & set(options):
         return run(options=[*targets, *options])
     check_unlocked(directory)
@@ -125,7 +121,7 @@ def _run_recorded(directory: Path, run: Callable[[], Outcome], *, scope: str = "
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run()
+    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)

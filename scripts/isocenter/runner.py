@@ -17,7 +17,7 @@ from typing import IO
 from isocenter import layout
 from isocenter.failures import Failures, JobFailure
 from isocenter.machine import usable_memory
-from isocenter.profiles import Profile
+from isocenter.profiles import find_remote
 from isocenter.threads import THREAD_VARIABLES
 from isocenter.trouble import disk_trouble
 
@@ -26,11 +26,10 @@ SNAKEFILE = Path(__file__).resolve().parents[2] / "workflow" / "Snakefile"
 POOL = SNAKEFILE.with_name("pool.smk")
 WARM = Path(__file__).resolve().parent / "warm"
 
-#: How long a cluster may take to forget the jobs of a run that a person stops [s].
-PATIENCE = 60.0
-
 #: What runs first on a cluster: it decides which jobs there are, or everything waits for it.
 FIRST = ("index_site", "make_template")
+#: How long Snakemake may take to call its jobs back from a cluster [s].
+PATIENCE = 60.0
 
 STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
 MESSAGE = re.compile(r"^Job (\d+): (.*)")
@@ -101,8 +100,6 @@ def run_workflow(
     directory: Path,
     *,
     cores: int | None = None,
-    memory: int | None = None,
-    profile: Profile | None = None,
     options: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     inherit: Sequence[int] = (),
@@ -110,32 +107,30 @@ def run_workflow(
 ) -> Outcome:
     """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
 
-    cores : jobs share them (default: all of the machine; what the profile says of one submission on a cluster)
-    memory : megabytes that jobs share (default: nine tenths of the machine's; no limit on a cluster)
-    profile : where jobs run, if not here
+    cores : jobs share them (default: all of the machine; on a cluster, what the profile says of one submission)
+    options : of Snakemake. With ``--workflow-profile`` jobs may run elsewhere; without ``--resources`` jobs here share
+        most of the machine's memory
     snakefile : of the whole trial, or `POOL`
     inherit : open files that Snakemake inherits, such as the one that holds the trial
 
     On a cluster the intake runs first and by itself: the rest is planned once, before its jobs are put into groups.
     """
-    log_path = directory / layout.RUN_LOG
-    here = profile is None or not profile.is_remote
     command = ["--snakefile", str(snakefile), "--directory", str(directory)]
-    command += ["--workflow-profile", str(profile.folder)] if profile else []
-    if here:
+    profile = find_remote(options)
+    if profile is None:
         cores = cores or os.cpu_count() or 1
-        memory = memory or usable_memory()
-    command += ["--cores", str(cores)] if cores else []
-    command += ["--resources", f"mem_mb={memory}"] if memory else []
+        memory = None if "--resources" in options else usable_memory()
+        options = [*options, "--resources", f"mem_mb={memory}"] if memory else options
+    command += [*(["--cores", str(cores)] if cores else []), *options]
     start, spent = time.monotonic(), _processor_time()
-    with _open_log(log_path) as log_file:
-        if here:
-            outcome = _run_snakemake([*command, *options], log_file, start, on_progress, inherit, warm=True)
+    with _open_log(directory / layout.RUN_LOG) as log_file:
+        if profile is None:
+            outcome = _run_snakemake(command, log_file, start, on_progress, inherit, warm=True)
         else:
-            outcome = _run_snakemake([*command, *options, "--until", *FIRST], log_file, start, on_progress, inherit)
+            outcome = _run_snakemake([*command, "--until", *FIRST], log_file, start, on_progress, inherit)
             if not outcome.is_locked:
-                outcome = _run_snakemake([*command, *options], log_file, start, on_progress, inherit, after=outcome)
-        where = f"{cores} cores" if here else f"the profile {profile.folder.name}"
+                outcome = _run_snakemake(command, log_file, start, on_progress, inherit, after=outcome)
+        where = profile.folder.name if profile else f"{cores} cores"
         with contextlib.suppress(OSError):
             log_file.write(
                 f"isocenter: {outcome.n_jobs} jobs in {outcome.seconds:.1f} s on {where}; "
@@ -200,7 +195,7 @@ def _run_snakemake(
                 on_progress(Progress(earlier + done, earlier + total, text, seconds, *now))
         except KeyboardInterrupt:
             if not warm:
-                _recall_jobs(process)
+                _call_back_jobs(process)
             # At once: files are written whole or not at all, and the next run goes on with what is missing.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -230,8 +225,8 @@ def _open_log(path: Path) -> Iterator[IO[str]]:
             file.close()
 
 
-def _recall_jobs(process: subprocess.Popen) -> None:
-    """Let Snakemake take its jobs back from the cluster, where they would go on; killed here, it could not."""
+def _call_back_jobs(process: subprocess.Popen) -> None:
+    """Let Snakemake call its jobs back from the cluster, where they would go on; killed here, it could not."""
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
         process.communicate(timeout=PATIENCE)

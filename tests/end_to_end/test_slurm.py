@@ -22,7 +22,7 @@ from isocenter.verify_command import verify
 
 #: The executor looks into squeue, because this Slurm keeps no accounts, and soon, because its jobs are short.
 RUN = [
-    sys.executable, "-c", "from isocenter.cli import main; main()", "run", "--profile", "slurm", "--cores", "2", "--",
+    sys.executable, "-c", "from isocenter.cli import main; main()", "run", "--profile", "slurm", "--",
     "--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "3",
 ]  # fmt: skip
 #: How long a job may take to begin, and the whole trial to end, on a machine that is busy with other things [s].

@@ -15,8 +15,7 @@ from isocenter.io.nifti import read_sidecar, write_json
 from isocenter.io.series import write_series
 from isocenter.io.tables import read_table
 from isocenter.phantom.pulse_choice import choose_pulses as choose
-from isocenter.phantom.pulse_choice import describe_pulses
-from isocenter.phantom.pulse_options import find_options, is_same_protocol
+from isocenter.phantom.pulse_options import describe_pulses, find_options, is_same_protocol
 from isocenter.phantom.scanner_pulses import Train, choose_for_scanners, describe_choice, read_choice, record_choice
 from isocenter.phantom.sessions import VIAL_COLUMNS, VIAL_TEXT
 from isocenter.volume import Series

@@ -11,7 +11,8 @@ from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations
 from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, tell_cut
 from isocenter.phantom.places import Place
-from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, describe_pulses, fit_trains
+from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, fit_trains
+from isocenter.phantom.pulse_options import describe_pulses
 from isocenter.phantom.regions import list_regions, mean_signals
 from isocenter.phantom.slice_cut import is_cut
 from isocenter.phantom.vial_fits import Method, MethodResult

@@ -94,15 +94,6 @@ class PulseChoice:
 IDEAL = {"profile": "none"}
 
 
-def describe_pulses(options: Mapping[str, Any]) -> str:
-    """Pulses in words: ``slr, time-bandwidth 5, refocused slab 1.1 times the slice``."""
-    if options.get("profile", "none") == "none":
-        return "ideal pulses, the same angle everywhere in the slice"
-    product = np.broadcast_to(np.asarray(options["time_bandwidth"], dtype=float), (2,))[0]
-    ratio = options["thickness_ratio"]
-    return f"{options['profile']}, time-bandwidth {product:g}, refocused slab {ratio:g} times the slice"
-
-
 def list_candidates() -> list[dict[str, Any]]:
     """Pulses that scanners are known to use: pairs of equal time-bandwidth product, slabs up to twice the slice."""
     pulses = [(t, t) for t in (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)]

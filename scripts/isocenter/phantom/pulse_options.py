@@ -1,4 +1,4 @@
-"""Which of a site's choices of pulses holds for a scan: that of its scanner and protocol."""
+"""Which of a site's choices of pulses holds for a scan: that of its scanner and protocol; and pulses in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,3 +29,12 @@ def find_options(
         if is_same_protocol(choice["protocol"], acquisition):
             return choice["options"], choice["reason"]
     return None, f"the phantom was scanned with another echo train than this scan on scanner {scanner}"
+
+
+def describe_pulses(options: Mapping[str, Any]) -> str:
+    """Pulses in words: ``slr, time-bandwidth 5, refocused slab 1.1 times the slice``."""
+    if options.get("profile", "none") == "none":
+        return "ideal pulses, the same angle everywhere in the slice"
+    product = np.broadcast_to(np.asarray(options["time_bandwidth"], dtype=float), (2,))[0]
+    ratio = options["thickness_ratio"]
+    return f"{options['profile']}, time-bandwidth {product:g}, refocused slab {ratio:g} times the slice"

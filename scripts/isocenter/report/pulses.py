@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from isocenter.phantom.pulse_choice import describe_pulses
+from isocenter.phantom.pulse_options import describe_pulses
 from isocenter.report.gather import Trial
 from isocenter.report.tabulate import Cell, Table, number_cell, table_of
 from isocenter.report.wording import format_number, shorten
