@@ -53,6 +53,8 @@ def lead_to_pages(app, docname, source):
         return f"[{text}](/{target.relative_to(app.srcdir)}{anchor})"
 
     source[0] = _LINK.sub(follow, source[0])
+    if docname == "decisions/README":  # its table is the contents that a reader sees
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n0*\n```\n"
 
 
 def setup(app):
