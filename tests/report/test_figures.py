@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from isocenter.entities import Flag
+from isocenter.figures import flow
 from isocenter.figures.agreement import draw_bland_altman, draw_within_spread
 from isocenter.figures.alternatives import draw_alternatives
 from isocenter.figures.bounds import draw_bound_strip
+from isocenter.figures.changes import draw_changes
 from isocenter.figures.components import draw_components
 from isocenter.figures.decisions import draw_decisions
 from isocenter.figures.drift import draw_drift
@@ -20,8 +22,10 @@ from isocenter.figures.motion import draw_motion
 from isocenter.figures.palette import VERDICTS, site_styles, state_of
 from isocenter.figures.panels import FLAG_COLORS, FLAG_WORDS, draw_panels
 from isocenter.figures.phantom import draw_linearity, draw_vial_bias
+from isocenter.figures.precision import draw_precision_profile
 from isocenter.figures.profiles import draw_profiles
 from isocenter.figures.svg import Scale, padded
+from isocenter.report.flow_figure import STAGE_WORDS
 
 NAN = math.nan
 STYLES = site_styles(["A", "B"])
@@ -91,6 +95,17 @@ def draw_all():
         "title": "t",
         "href": "c.html#r1",
     }
+    level = {
+        "stage": "calibrated",
+        "mean": 850.0,
+        "wsd": 1.0,
+        "low": 0.5,
+        "high": 3.0,
+        "title": "<b>",
+        "href": "p.html",
+    }
+    change = {"label": "P<b>", "change": 4.0, "low": -2.0, "high": 2.0, "low95": -3.0, "high95": 3.0, "call": "real",
+              "title": "t", "href": "v.html"}  # fmt: skip
     seen = {"value": 850.0, "title": "t", "href": "x.html"}
     scale = {"title": "T1", "unit": "ms", "limits": (0.0, 2100.0)}
     measured = {"reference": 1.0, "measured": 1.1, "error": 0.1, "site": "B", "used": False, "title": "t"}
@@ -110,6 +125,14 @@ def draw_all():
         "alternatives": draw_alternatives([other, other | {"upper": 90.0}, other | {"estimate": NAN}], 8.0, "%", "alt"),
         "alternatives without delta": draw_alternatives([other], NAN, "ms", "alt"),
         "drift": draw_drift([session, session | {"day": 30.0, "error": NAN}], "bias [%]", 5.0, STYLES, "alt"),
+        "drift without a limit": draw_drift([session], "bias [%]", NAN, STYLES, "alt"),
+        "precision": draw_precision_profile(
+            [level, level | {"high": 90.0, "stage": "raw"}, level | {"low": NAN}],
+            {"raw": (1.0, 0.1), "calibrated": (NAN, NAN)},
+            "ms",
+            "alt",
+        ),
+        "changes": draw_changes([change, change | {"call": "odd", "low": NAN}, change | {"change": NAN}], "x", "alt"),
         "profiles": draw_profiles(
             {"A": {"raw": {"A": seen, "B": seen}, "calibrated": {}}}, ["A", "B"], "ms", STYLES, "alt"
         ),
@@ -165,3 +188,10 @@ def test_a_decision_beyond_the_axis_is_an_arrow_and_says_its_number_on_hovering(
     assert "l-10 -6v12z" in text
     assert text.count("<title>T2: 0.9 (7.7)</title>") == 3
     assert "l-10 -6v12z" not in draw_decisions([row | {"upper": 0.95}], "alt")
+
+
+def test_what_a_stage_is_called_and_its_count_do_not_touch():
+    """At 14 px a letter is at most some 7.4 px wide, 8 in bold."""
+    for (entity, _), label in STAGE_WORDS.items():
+        count = f"99999 {'files' if entity == 'file' else 'acquisitions'}"
+        assert 20 + 7.4 * len(label) < flow._RIGHT - 10 - 8 * len(count), label

@@ -9,10 +9,12 @@ import pytest
 
 from isocenter.io.tables import read_table, write_table
 from isocenter.report.claims import ENDS, find_contradictions
+from isocenter.report.course_figures import _change, changes, precision_profile
 from isocenter.report.derive import explain_spread
 from isocenter.report.extra_tables import list_extra_tables
 from isocenter.report.gather import Trial
 from isocenter.report.grras import grras_table
+from isocenter.report.metric_extras import drift
 from isocenter.report.metrics import Metric
 from isocenter.report.overview import newest_first
 from isocenter.report.statistics_page import stability_table
@@ -157,3 +159,50 @@ def test_methods_name_the_versions_and_the_other_analyses(built):
     assert "The decision was repeated under other analyses: without site siteA." in text
     assert "Latest dated scan" in text
     assert "2026-01-25" in text
+
+
+def test_a_change_stands_against_its_limits_in_the_unit_they_have():
+    rows = pd.DataFrame(
+        {"biomarker": "T1", "roi": "wm", "unit": "s", "scale": "log", "stage": "calibrated",
+         "participant_id": ["P1", "P2", "P3"], "site_from": "A", "session_from": "01", "site_to": "A",
+         "session_to": "02", "change": [0.01, -0.2, 0.3], "change_percent": [1.0, -22.0, 33.0], "limit": 10.0,
+         "limit_upper95": 25.0, "limit_unit": "percent", "call": ["within_variation", "real", "real"]}
+    )  # fmt: skip
+    trial = Trial({}, {"longitudinal": rows})
+    figure = changes(trial, Metric("T1", "wm"))
+    assert "n = 3: 2 real, 1 within variation" in figure.shows
+    assert "in %" in figure.shows
+    # The largest stands first, and each mark leads to its session.
+    assert figure.svg.index("sub-P3") < figure.svg.index("sub-P2") < figure.svg.index("sub-P1")
+    assert "visits/A_sub-P3_ses-02.html" in figure.svg
+    assert changes(Trial({}, {"longitudinal": rows[:0]}), Metric("T1", "wm")).empty.startswith("No patient")
+    # A ratio of 1.25 up is one of 0.8 down.
+    assert _change(0, rows.iloc[0], percent=True, unit="%", factor=1.0)["low95"] == pytest.approx(-20.0)
+
+
+def test_the_profile_says_the_curve_of_each_stage_in_shown_units():
+    rows = pd.DataFrame(
+        {"biomarker": "T1", "roi": "wm", "unit": "s", "stage": ["raw", "raw"], "bin": [1, 2], "n_groups": 5, "df": 5,
+         "mean": [0.8, 0.9], "wsd": 0.001, "wsd_low": 0.0005, "wsd_high": 0.003,
+         "method": "SD^2 = 0.0009^2 + (0.002 mean)^2"}
+    )  # fmt: skip
+    figure = precision_profile(Trial({}, {"precision_profile": rows}), Metric("T1", "wm"))
+    assert "raw constant 0.900 ms and 0.200 % of the level" in figure.shows
+    assert "(10 in all)" in figure.shows
+    assert figure.svg.count("<title>") == 2
+
+
+def test_the_drift_figure_has_the_limits_of_the_protocol():
+    rows = pd.DataFrame(
+        {"biomarker": "T1", "quantity": "bias", "site": "A", "scanner": "A", "session": "01", "date": "2026-01-12",
+         "value": [3.0], "stderr": 0.1, "state": ""}
+    )  # fmt: skip
+    rules = [
+        {"statistic": "max_abs_percent_bias", "maximum": 12.0, "biomarkers": ["T1"]},
+        {"statistic": "max_abs_percent_bias", "maximum": 3.0, "biomarkers": ["T2"]},
+        {"statistic": "drift_percent", "maximum": 4.0},
+    ]
+    said = drift(Trial({"phantom_rules": rules}, {"control": rows}), Metric("T1", "wm")).shows
+    assert "±12 %" in said
+    assert "differ by 4 %" in said
+    assert "Band" not in drift(Trial({}, {"control": rows}), Metric("T1", "wm")).shows

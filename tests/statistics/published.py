@@ -228,8 +228,10 @@ def interpolate_lower_end(profile: Profile, name: str, steps) -> float:
     steps = np.array(steps)
     best = profile.estimate(name)
     zeta = np.array([np.sign(sd - best) * np.sqrt(max(profile.rise(name, sd), 0.0)) for sd in steps])
-    slopes = CubicSpline(steps, zeta, bc_type="natural")(steps, 1)
-    return float(CubicHermiteSpline(zeta, steps, 1 / slopes)(-Z975))
+    slopes = 1 / CubicSpline(steps, zeta, bc_type="natural")(steps, 1)
+    # Natural at its end: the first piece of the inverse is a parabola that ends with the next slope.
+    slopes[0] = 2 * (steps[1] - steps[0]) / (zeta[1] - zeta[0]) - slopes[1]
+    return float(CubicHermiteSpline(zeta, steps, slopes)(-Z975))
 
 
 def answer_ep05a3_multisite() -> dict:

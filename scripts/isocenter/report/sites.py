@@ -16,6 +16,7 @@ from isocenter.report.metric_figures import is_used
 from isocenter.report.metric_tables import linearity
 from isocenter.report.metrics import ROOT, times
 from isocenter.report.overview import list_needs
+from isocenter.report.phantom_limits import find_limit
 from isocenter.report.plausibility import list_doubts, order_table
 from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
@@ -139,6 +140,9 @@ def _check_table(name: str, checks: list[tuple[Any, Any]]) -> Table:
 
 def _tolerance(trial: Trial, biomarker: str) -> float:
     block = trial.biomarkers.get(biomarker, {})
+    allowed = find_limit(trial.settings.get("phantom_rules", []), "max_abs_percent_bias", biomarker)
+    if not is_missing(allowed):
+        return allowed
     value = block.get("bias_tolerance", trial.settings.get("bias_tolerance", DEFAULT_TOLERANCE))
     return float(value) if isinstance(value, (int, float)) else DEFAULT_TOLERANCE
 
