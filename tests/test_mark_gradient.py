@@ -81,7 +81,7 @@ def test_thin_slices_with_gaps_are_shortened_less(run):
 
 @pytest.mark.parametrize("known", ["stack", "slice"])
 def test_a_single_slice_feels_the_gradient_through_it(run, known):
-    """As a stack of maps of B0 tells it; a map of a single slice tells the gradient within it, and marks nothing here."""
+    """As a stack of B0 tells it; a map of a single slice tells the gradient within it, and marks nothing here."""
     folder, maps, fields, series, measured = run
     one = AFFINE.copy()
     one[2, 3] = 4.0 * 8
