@@ -52,7 +52,7 @@ def mark_gradient(
             reason = "" if lost is None else f"the field map could not be made: {lost.reason.split(';')[0]}"
         if not reason:
             t2star = 1 / decay.value if is_rate else decay.value
-            steep = measure_gradient(_place(offset, decay), np.linalg.norm(decay.affine[:3, :3], axis=0))
+            steep = _measure(offset, decay)
             size, times = _voxel_of(decay, series), np.array([read_sidecar(path)["EchoTime"] for path in series])
             share = 100 * predict_shortening(steep, size, np.sort(times), t2star)
             layers = np.stack([np.linalg.norm(steep, axis=-1), share], axis=-1).astype(np.float32)
@@ -66,11 +66,23 @@ def mark_gradient(
     write_image(gradient, nothing, np.eye(4), {"FieldGradient": {**words, "Reason": reason}, **names})
 
 
-def _place(offset: ParameterMap, decay: ParameterMap) -> np.ndarray:
-    """The offset (x, y, z) [Hz] on the grid of the decay; NaN where its own map has no value."""
-    shape = decay.value.shape
-    has_value = resample_map(offset, shape, decay.affine).ok
-    return np.where(has_value, place_field(extend_field(offset), shape, decay.affine), np.nan)
+def _measure(offset: ParameterMap, decay: ParameterMap) -> np.ndarray:
+    """The gradient (x, y, z, 3) of the offset [Hz/mm] on the grid of the decay; NaN where its own map has no value.
+
+    Of a single slice the map may know what lies before and behind, which a thick slice feels most; where it is a single
+    slice itself, the gradient through it counts as 0.
+    """
+    beside = np.array([1 if n == 1 else 0 for n in decay.value.shape])
+    shape, affine = tuple(np.array(decay.value.shape) + 2 * beside), decay.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ beside
+    has_value = resample_map(offset, shape, affine).ok
+    placed = np.where(has_value, place_field(extend_field(offset), shape, affine), np.nan)
+    steep = measure_gradient(placed, np.linalg.norm(affine[:3, :3], axis=0))
+    steep = steep[tuple(slice(b, b + n) for b, n in zip(beside, decay.value.shape, strict=True))]
+    for axis in np.flatnonzero(beside):
+        if not np.isfinite(steep[..., axis]).any():
+            steep[..., axis] = np.where(np.isfinite(steep).any(axis=-1), 0.0, np.nan)
+    return steep
 
 
 def _voxel_of(decay: ParameterMap, series: Ins) -> np.ndarray:

@@ -79,6 +79,27 @@ def test_thin_slices_with_gaps_are_shortened_less(run):
     assert thin == pytest.approx(whole / 4, rel=0.1)
 
 
+@pytest.mark.parametrize("known", ["stack", "slice"])
+def test_a_single_slice_feels_the_gradient_through_it(run, known):
+    """As a stack of B0 tells it; a map of a single slice tells the gradient within it, and marks nothing here."""
+    folder, maps, fields, series, measured = run
+    one = AFFINE.copy()
+    one[2, 3] = 4.0 * 8
+    cut = measured[:, :, 8:9]
+    write_map(maps[0], ParameterMap(cut, 0 * cut, np.zeros(cut.shape, np.uint8), one, "s"), *maps[1:], {})
+    if known == "slice":
+        flag = np.zeros(cut.shape, np.uint8)
+        write_map(fields[0], ParameterMap(np.full(cut.shape, 35.0), 0 * cut, flag, one, "Hz"), *fields[1:], {})
+    layers = read_layers(mark(folder, maps, fields, series))
+    assert layers["gradient"].shape == cut.shape
+    expected = 2.5 if known == "stack" else 0.0
+    np.testing.assert_allclose(layers["gradient"][2:16, 2:18], expected, rtol=0.02, atol=1e-6)
+    actual = 100 * (1 - measured[5, 5, 8] / T2STAR) if known == "stack" else 0.0
+    assert layers["shortening"][5, 5, 0] == pytest.approx(actual, rel=0.08)
+    if known == "stack":
+        assert np.isnan(layers["shortening"][19]).all()  # no field there
+
+
 def measure(folder, maps, gradients):
     labels = folder / "labels"
     z = np.indices(SHAPE)[2]

@@ -67,12 +67,36 @@ def test_intervals_cover_the_truth(smoothness, spread):
     assert 0.85 <= covered / draws <= 0.99
 
 
+@pytest.mark.parametrize(
+    "region",
+    [np.s_[5:13, 5:12, 3:4], np.s_[5:14, 5:14, 2:5], np.s_[5:9, 5:8, 2:5]],
+    ids=["slice of 56", "block of 243", "block of 36"],
+)
+def test_intervals_of_small_compact_regions_know_their_correlation(region):
+    """Smooth by half a voxel: signs about a small region's own median hide much of it, which is taken into account.
+
+    Without that, errors were 1.31 to 1.49 times as large as their standard errors here, and 82 to 88 % were covered.
+    """
+    rng = np.random.default_rng(17)
+    inside = np.zeros(SHAPE, bool)
+    inside[region] = True
+    z = []
+    for _ in range(400):
+        noise = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 0.5) * GAIN[0.5]
+        found = measure_region(make_map(1 + 0.05 * noise, 1e-4), inside)
+        z.append((found.value - 1.0) / found.stderr)
+    print(f"MEASURED {np.mean(np.abs(z) <= 1.96):.3f} covered, {np.std(z):.2f} standard errors")
+    assert np.mean(np.abs(z) <= 1.96) >= 0.85
+    assert np.std(z) <= 1.3
+
+
 def test_correlated_voxels_count_less():
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal(SHAPE)
     n = np.count_nonzero(REGION)
-    assert effective_count(noise, REGION) == pytest.approx(n, rel=0.25)
-    assert effective_count(ndimage.gaussian_filter(noise, 1.0), REGION) < 0.1 * n
+    counts = [effective_count(rng.standard_normal(SHAPE), REGION) for _ in range(20)]
+    assert np.mean(counts) == pytest.approx(n, rel=0.25)  # a single count of independent voxels scatters by a third
+    smooth = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 1.0)
+    assert effective_count(smooth, REGION) < 0.1 * n
     assert effective_count(np.ones(SHAPE), REGION) == n  # nothing varies: nothing is shared
 
 

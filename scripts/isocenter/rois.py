@@ -61,6 +61,8 @@ STATISTICS = ("median", "mean")
 MEDIAN_FACTOR = np.sqrt(np.pi / 2)
 #: Voxels further apart than this along an axis count as independent.
 REACH = 2
+#: Of the correlation of near voxels at least this share is taken to be seen [1]: less is noise divided by nothing.
+LEAST_SEEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,10 @@ def effective_count(values: np.ndarray, valid: np.ndarray) -> float:
     holds the smoothness of resampling and of the anatomy alike: an anatomy that varies within the region is sampled
     by the label, and that, too, makes the median uncertain.
 
+    Signs about the region's own median add up to nothing, so those of all pairs do too: near pairs, which are the share
+    p of all, are seen with 1 − p of their correlation, by which the sum is divided. Where nearly all pairs are near, as
+    in a cube of three voxels, hardly anything is left to see, and the count is too high.
+
     Parameters
     ----------
     values : (x, y, z) array
@@ -205,12 +211,16 @@ def effective_count(values: np.ndarray, valid: np.ndarray) -> float:
     box = tuple(slice(low, high + 1) for low, high in zip(where.min(axis=0), where.max(axis=0), strict=True))
     signs = np.pad(signs[box], REACH)
     core = signs[(slice(REACH, -REACH),) * 3]
-    total = float(n)
+    own = total = float(np.sum(np.abs(core)))
+    inside = np.pad(valid[box], REACH)
+    pairs = n
     for shift in itertools.product(range(-REACH, REACH + 1), repeat=3):
         if shift > (0, 0, 0):  # each pair once
-            moved = signs[tuple(slice(REACH + h, REACH + h + size) for h, size in zip(shift, core.shape, strict=True))]
-            total += 2 * float(np.sum(core * moved))
-    return n / max(total / n, 1.0)
+            there = tuple(slice(REACH + h, REACH + h + size) for h, size in zip(shift, core.shape, strict=True))
+            total += 2 * float(np.sum(core * signs[there]))
+            pairs += 2 * int(np.count_nonzero(valid[box] & inside[there]))
+    seen = max(1 - pairs / n**2, LEAST_SEEN)
+    return n / max(total / max(own, 1.0) / seen, 1.0)
 
 
 def place_labels(labels: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Echo-planar images from DICOM to a table: corrected where there is a field map, uncorrected and said so where not."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_decays_in_a_steep_field_are_marked(trial):
     truth = np.hypot(0.15, along_y)[:, ::-1]  # NIfTI's second axis runs against DICOM's
     # Noise of 0.4 Hz in the map makes 0.06 Hz/mm in each component of the gradient.
     assert np.median(np.abs(layers["gradient"] - truth)[inner]) < 0.06
-    share = float(str(row.flags).removeprefix("steep_field "))
+    share = float(re.search(r"steep_field ([\d.]+)", row.flags)[1])
     region = (np.abs(place[..., 0]) < 28) & (place[..., 1] > -20) & (place[..., 1] < -4)
     marked = layers["shortening"][:, ::-1][region] > 1
     assert share == pytest.approx(marked.mean(), abs=0.01)

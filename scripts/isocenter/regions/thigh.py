@@ -17,6 +17,8 @@ MUSCLE, SUBCUTANEOUS = "thigh_muscle", "subcutaneous_fat"
 DIVIDE = 50.0
 #: Signal below this share of the limb's typical one is air or cortical bone: noise reaches a few percent.
 SIGNAL_SHARE = 0.3
+#: A limb fills more of an image than what lies above this percentile of its signal.
+BRIGHT = 98.0
 #: Parts of the limb or of a muscle with a cross-section below this are vessels, skin or noise [mm2].
 LEAST_AREA = 200.0
 #: What closes the gaps between muscles when the compartment is outlined [mm].
@@ -37,8 +39,8 @@ def divide_thigh(pdff: np.ndarray, water: np.ndarray, fat: np.ndarray, affine: n
     """
     signal = np.nan_to_num(water, nan=0.0) + np.nan_to_num(fat, nan=0.0)
     filled = signal[signal > 0]
-    # Half of an image is air as a rule; the bright half's median is tissue's.
-    typical = np.median(filled[filled >= np.median(filled)]) if filled.size else 0.0
+    # Most of an image may be air, with values where its noise was fitted; the brightest of it is tissue.
+    typical = np.median(filled[filled > np.percentile(filled, BRIGHT) / 2]) if filled.size else 0.0
     tissue = signal > SIGNAL_SHARE * typical
     area = float(np.linalg.norm(np.cross(affine[:3, 0], affine[:3, 1])))
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
