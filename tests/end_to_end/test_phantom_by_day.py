@@ -86,6 +86,8 @@ def test_a_day_beyond_the_table_is_rows_that_say_the_range(trial):
     assert not rows["used"].any()
     assert rows["reason"].str.contains("16 to 26 degC").all()
     assert rows["reason"].str.contains("27 degC").all()
+    # Vials are told apart by the table's order, so that T2* of this day is not numbered either.
+    assert vials_of(trial, "03", "T2starmap")["reason"].str.contains("16 to 26 degC").all()
     calibration = json.loads((trial.directory / layout.CALIBRATION.format(site="days", biomarker="T1")).read_text())
     assert not calibration["refused"]
     assert calibration["dates"] == ["2026-01-12", "2026-02-09"]
@@ -95,10 +97,9 @@ def test_one_phantom_has_one_name_however_it_was_typed(trial):
     assert set(trial.table(layout.VIALS.format(site="days"))["serial"]) == {SERIAL}
 
 
-@pytest.mark.parametrize("session", DAYS)
+@pytest.mark.parametrize("session", ["01", "02"])
 def test_t2star_is_measured_without_a_reference(trial, session):
     rows = vials_of(trial, session, "T2starmap")
-    print(rows[["measured", "stderr", "flag", "reason"]])
     seen = rows[rows["flag"] == "no_reference"]
     assert len(seen) >= 8
     assert not rows["used"].any()
@@ -113,5 +114,3 @@ def test_t2star_stands_on_the_page_and_calibrates_nothing(trial):
     assert "no reference" in page
     assert not (trial.directory / layout.CALIBRATION.format(site="days", biomarker="T2star")).exists()
     assert set(trial.table(layout.VIALS.format(site="days"))["biomarker"]) == {"T1"}
-    verdict = json.loads((trial.directory / layout.VERDICT.format(site="days")).read_text())
-    print([c for c in verdict["checks"] if "T2star" in json.dumps(c)])

@@ -12,6 +12,11 @@ TI = np.array([0.035, 0.075, 0.1, 0.125, 0.15, 0.25, 1.0, 1.5, 2.0, 3.0])
 ACQUISITION = {"InversionTime": TI, "RepetitionTime": 4.5}
 
 
+def share(signal, alone):
+    told = (alone.value["T1"], alone.stderr["T1"], alone.value["inversion_efficiency"])
+    return share_inversion(ACQUISITION, signal, *told)
+
+
 @pytest.mark.parametrize(("efficiency", "delay"), [(0.95, 0.005), (1.0, 0.0), (0.9, 0.002)])
 def test_efficiency_and_delay_are_recovered(efficiency, delay):
     bound = models.get("t1_inversion_recovery").bind(ACQUISITION)
@@ -19,7 +24,7 @@ def test_efficiency_and_delay_are_recovered(efficiency, delay):
     signal = bound.predict({"T1": T1, "M0": 3000.0, "inversion_efficiency": own})
     signal += np.random.default_rng(5).normal(0, 2, signal.shape)
     alone = fitting.fit(bound, signal)
-    found = share_inversion(ACQUISITION, signal, alone.value["T1"], alone.value["inversion_efficiency"])
+    found = share(signal, alone)
     assert found.efficiency == pytest.approx(efficiency, abs=0.01)
     assert found.delay == pytest.approx(delay, abs=5e-4)
     seen = np.isfinite(found.t1)
@@ -31,7 +36,43 @@ def test_efficiency_and_delay_are_recovered(efficiency, delay):
 
 def test_a_few_vials_share_nothing():
     few = np.array([1.0, 0.5, 0.3])
-    assert share_inversion(ACQUISITION, np.ones((3, TI.size)), few, np.ones(3)) is None
+    assert share_inversion(ACQUISITION, np.ones((3, TI.size)), few, 0.01 * few, np.ones(3)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_empty_vials_have_no_say(seed):
+    """Six of 14 vials hold noise alone, whose fits read any T1 and any efficiency: the others are as without them."""
+    rng = np.random.default_rng(seed)
+    bound = models.get("t1_inversion_recovery").bind(ACQUISITION)
+    signal = bound.predict({"T1": T1, "M0": np.full(14, 3000.0), "inversion_efficiency": np.full(14, 0.95)})
+    empty = rng.permutation(14)[:6]
+    signal[empty] = 0.0
+    signal += rng.normal(0, 8, signal.shape)
+    signal[empty] = np.abs(signal[empty])
+    alone = fitting.fit(bound, signal)
+    found = share(signal, alone)
+    if found is None:  # two more vials were too short for a fit of their own
+        assert (alone.stderr["T1"] < 0.2 * alone.value["T1"]).sum() < 8
+        return
+    assert found.efficiency == pytest.approx(0.95, abs=0.03)
+    seen = np.isfinite(found.t1)
+    seen[empty] = False
+    assert seen.sum() >= 6
+    assert np.abs(found.t1 / T1 - 1)[seen].max() < 0.06
+
+
+def test_a_vial_that_tells_nothing_stops_nobody():
+    """No sample of it is left that would tell T1 from an amplitude."""
+    bound = models.get("t1_inversion_recovery").bind(ACQUISITION)
+    signal = bound.predict({"T1": T1, "M0": np.full(14, 3000.0), "inversion_efficiency": np.full(14, 0.95)})
+    signal += np.random.default_rng(3).normal(0, 2, signal.shape)
+    alone = fitting.fit(bound, signal)
+    alone.value["T1"][2], alone.stderr["T1"][2], alone.value["inversion_efficiency"][2] = 1e-4, 1e-6, 0.9
+    signal[2] = 5.0
+    found = share(signal, alone)
+    seen = np.isfinite(found.t1)
+    seen[2] = False
+    assert np.abs(found.t1 / T1 - 1)[seen].max() < 0.02
 
 
 def simulate_flip_angles(b1, noise=0.3):

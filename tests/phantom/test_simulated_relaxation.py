@@ -252,3 +252,24 @@ def test_vials_that_a_tilted_slice_barely_cuts_are_left_out(tmp_path):
         assert not calibration["refused"]
         assert not set(cut.index) & {row["vial"] for row in calibration["vials"]}
     assert "off slice" in (tmp_path / "out/index.html").read_text(encoding="utf-8")
+
+
+# Empty vials -----------------------------------------------------------------------------------------
+def test_empty_vials_are_said_to_be_and_move_no_other(tmp_path):
+    """Four vials give no signal: they have no value, and the ten others read what they read beside full ones."""
+    system = find_phantom("system")
+    plate = draw_array(system.geometry("T1"), angle=250.0)
+    empty = [2, 6, 9, 12]
+    for vial in empty:
+        plate.shares[plate.vials.tolist().index(vial)] = 0.0
+    truth = known(system, "T1", 3.0, "130-0150")
+    write_inversion_recovery(tmp_path, plate, truth, 3.0, seed=6)
+    outcome, by_method = measure(tmp_path, phantom="system", serial="130-0150")
+    rows = by_method["T1"]
+    assert is_found(rows, plate)
+    assert (rows.loc[empty, "flag"] == "no_value").all(), rows.loc[empty, ["measured", "stderr", "flag"]]
+    used = rows[rows["used"]]
+    assert len(used) >= 9
+    assert not set(used.index) & set(empty)
+    assert used["bias_percent"].abs().max() < 2.0
+    assert outcome.verdict == "pass"

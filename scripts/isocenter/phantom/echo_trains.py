@@ -9,7 +9,7 @@ from isocenter.entities import Flag
 from isocenter.errors import IsocenterError
 from isocenter.phantom.library import Geometry, Phantom, VialReference
 from isocenter.phantom.locate import VialLocations
-from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, tell_cut
+from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, tell_cut, tell_undetermined
 from isocenter.phantom.places import Place
 from isocenter.phantom.pulse_choice import MODEL, PulseChoice, choose_pulses, fit_trains
 from isocenter.phantom.pulse_options import describe_pulses
@@ -144,6 +144,8 @@ def _judge(v: int, choice: PulseChoice, clean, acquisition, reference: VialRefer
                 f"{n_seen} echoes stand above the background, from {1e3 * te.min():.0f} ms on: {LEAST_ECHOES} are "
                 "needed to tell T2 from it"
             )
+    if flag == "ok" and (why := tell_undetermined(value, stderr, "s")):
+        flag, reason = "no_value", why
     if flag == "ok" and reference.flag != "ok":
         flag, reason = reference.flag, reference.reason
     return VialMeasurement(reference.vial, value, stderr, flag, n, reason)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isocenter.calibration.scale import scale_of
 from isocenter.entities import Flag
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
@@ -20,6 +21,8 @@ MOST_CLIPPED = 0.25
 SAMPLED = {"InversionTime": (0.5, 2.0), "EchoTime": (2.5, 2.0)}
 #: Fewer voxels than this give no scatter to speak of.
 LEAST_VOXELS = 3
+#: A value whose standard error is a larger share of it than this says nothing: noise alone reads 0.4 to 1.
+MOST_STDERR = 0.25
 
 #: The flag of a vial whose region does not lie inside it.
 OFF_SLICE = "off_slice"
@@ -32,7 +35,7 @@ FLAGS = {
     "outlier": "does not follow the line of the other vials",
     "clipped": "samples at the top of the scanner's number range leave too little to fit",
     "out_of_range": "the sampled times cannot see a value this short or long",
-    "no_value": "too few voxels of the vial have a value",
+    "no_value": "too few voxels of the vial have a value, or the values scatter like noise",
     OFF_SLICE: "the slice misses the middle of the vial, so that its region holds wall and fluid",
     "not_found": "the vial was not found in the image",
 }
@@ -91,6 +94,16 @@ def tell_cut(locations: VialLocations, n: int) -> str:
     )
 
 
+def tell_undetermined(value: float, stderr: float, unit: str) -> str:
+    """Why a value does not count, where its own error is of its size; "" where it does. Shares may be 0.
+
+    A vial that is empty, or shows nothing in this series, is fitted to noise, by values that look like any other.
+    """
+    if not scale_of(unit).is_relative or not stderr > MOST_STDERR * value:
+        return ""
+    return f"its value is not determined: the standard error is {stderr / value:.0%} of it; the vial may be empty"
+
+
 def vial_region(shape, affine: np.ndarray, voxel: np.ndarray, diameter: float, length: float = 0.0) -> np.ndarray:
     """(x, y, z) booleans: the voxels whose centers lie within a sphere of `diameter` [mm] around a point.
 
@@ -143,6 +156,8 @@ def _measure(vial, region, parameter_map, reference, span, cut) -> VialMeasureme
         flag, reason = reference.flag, reference.reason
     elif n < max(LEAST_VOXELS, size / 2) or not stderr > 0:
         flag, reason = "no_value", f"{n} of {size} voxels have a value"
+    elif why := tell_undetermined(value, stderr, parameter_map.unit):
+        flag, reason = "no_value", why
     return VialMeasurement(vial, value, stderr, flag, n, reason)
 
 

@@ -15,6 +15,10 @@ from isocenter import models
 
 #: With fewer vials nothing is shared.
 LEAST_VIALS = 6
+#: A vial whose own T1 is not known to this share of it tells nothing of the pulse: it holds no signal, or too little.
+MOST_ERROR = 0.2
+#: Own efficiencies that a pulse can look like; a perfect one reads 1 at long T1 and up to 2 at the shortest.
+EFFICIENCIES = (-0.5, 3.0)
 #: Samples beyond this many T1 tell nothing of T1 and may hold the fluid around a short vial, as in the model itself.
 WINDOW, LEAST_SAMPLES = 8.0, 5
 
@@ -39,14 +43,15 @@ class SharedInversion:
 
 
 def share_inversion(
-    acquisition: dict, signal: np.ndarray, t1: np.ndarray, efficiency: np.ndarray
+    acquisition: dict, signal: np.ndarray, t1: np.ndarray, t1_stderr: np.ndarray, efficiency: np.ndarray
 ) -> SharedInversion | None:
     """Fit all vials with one inversion pulse; None with too few of them.
 
     acquisition : InversionTime (n,) [s] and, where known, RepetitionTime [s]; signal : (v, n) [a.u.], NaN left out
-    t1, efficiency : (v,) arrays of the fits alone [s, 1]
+    t1, t1_stderr, efficiency : (v,) arrays of the fits alone [s, s, 1]
     """
-    good = np.isfinite(t1) & np.isfinite(efficiency) & (efficiency > -0.5)
+    good = np.isfinite(t1) & (efficiency > EFFICIENCIES[0]) & (efficiency < EFFICIENCIES[1])
+    good &= t1_stderr < MOST_ERROR * t1
     if good.sum() < LEAST_VIALS or np.ptp(1 / t1[good]) < 1.0:
         return None
     x, y = 1.0 / t1[good], np.log1p(efficiency[good])
@@ -66,7 +71,6 @@ def share_inversion(
         used = np.isfinite(signal[v])
         if (used & (ti <= WINDOW * t1[v])).sum() >= LEAST_SAMPLES:
             used &= ti <= WINDOW * t1[v]
-
         value, stderr, m0 = _fit(_shape(bound, k, delay, used), signal[v][used], float(t1[v]))
         # The pulse is known no better than this, and it moves every vial.
         moved, _, _ = _fit(_shape(bound, k + k_stderr, delay, used), signal[v][used], value)
@@ -101,6 +105,10 @@ def _fit(shape, signal: np.ndarray, start: float) -> tuple[float, float, float]:
     m0 = (base @ signal) / (base @ base)
     freedom = max(len(signal) - 2, 1)
     variance = np.sum((signal - m0 * base) ** 2) / freedom
-    covariance = variance * np.linalg.inv(design.T @ design)
     value = float(np.exp(log_t1))
+    normal = design.T @ design
+    # Where no sample tells T1 from the amplitude there is no value.
+    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
+        return np.nan, np.nan, np.nan
+    covariance = variance * np.linalg.inv(normal)
     return value, value * float(np.sqrt(covariance[0, 0])), float(m0)

@@ -162,7 +162,7 @@ def apply_shared_inversion(result: MethodResult, series: Series) -> None:
     # A vial that the slice misses shows fluid too, which no pulse explains.
     is_whole = np.array([one.flag != OFF_SLICE for one in result.measurements])
     alone = np.where(is_whole, result.extra["inversion_efficiency"], np.nan)
-    shared = share_inversion(acquisition, clean, result.means[:, 0], alone)
+    shared = share_inversion(acquisition, clean, *result.means.T, alone)
     if shared is None:
         return
     for v, old in enumerate(result.measurements):
