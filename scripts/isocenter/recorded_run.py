@@ -121,7 +121,7 @@ def _run_recorded(directory: Path, run: Callable[[], Outcome], *, scope: str = "
     if before is None:
         before = take_snapshot(directory)
         write_snapshot(directory, before)
-    outcome = run_workflow(directory, cores=cores, options=options, on_progress=on_progress, inherit=(descriptor,))
+    outcome = run()
     if outcome.is_locked:  # the snapshot belongs to the run that holds the trial
         return outcome
     delete_withdrawn(directory)
