@@ -3,7 +3,7 @@
 import pydicom
 import pytest
 from dicom.small import header, write_classic, write_enhanced
-from dicom.test_recognize import INVERSIONS, TIMES, only
+from dicom.test_recognize import ECHOES, INVERSIONS, TIMES, only
 
 from isocenter import quality
 
@@ -74,6 +74,14 @@ def test_the_last_digit_of_a_position_makes_no_other_plane(site, start):
         dataset.ImagePositionPatient = [f"{-8.025 + off:.6f}", "-10.075", f"{start + 5 * (number % 3) + off:.6f}"]
         dataset.save_as(path)
     assert only(site.take_in()).disposition == "used"
+
+
+def test_an_inversion_time_of_0_without_an_inversion_is_none(site):
+    """As one vendor writes it into every header."""
+    base = header("mese", manufacturer="GE MEDICAL SYSTEMS", ScanningSequence="SE", InversionTime="0")
+    write_classic(site.dicom, base, ECHOES)
+    row = only(site.take_in())
+    assert (row.suffix, row.disposition) == ("MESE", "used")
 
 
 def test_scaling_of_one_series_that_is_the_same_everywhere_needs_no_private_element(site):

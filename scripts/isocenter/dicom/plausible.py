@@ -9,13 +9,15 @@ ASK_ABOUT_VALUES = "Send the series again as the scanner made it; values are nev
 RANGES = {
     "echo_time": ("Echo Time (0018,0081)", 0.0, 10.0, "s"),
     "repetition_time": ("Repetition Time (0018,0080)", 1e-5, 120.0, "s"),
-    # From the middle of a pulse that itself takes longer: a shorter one is seconds where milliseconds belong.
-    "inversion_time": ("Inversion Time (0018,0082)", 2e-3, 60.0, "s"),
+    "inversion_time": ("Inversion Time (0018,0082)", 0.0, 60.0, "s"),
     "flip_angle": ("Flip Angle (0018,1314)", 0.0, 360.0, "deg"),
     "b_value": ("Diffusion b-value (0018,9087)", 0.0, 1e5, "s/mm²"),
     "slope": ("Rescale Slope (0028,1053), or the vendor's own", -1e9, 1e9, ""),
     "intercept": ("Rescale Intercept (0028,1052), or the vendor's own", -1e12, 1e12, ""),
 }
+#: s. From the middle of a pulse that itself takes longer: a shorter one is seconds where milliseconds belong. Without
+#: an inversion some vendors write 0.
+SHORTEST_INVERSION = 2e-3
 #: Pixels [mm] of a microscope and of a survey of the whole body, with room on both sides.
 SPACING = (1e-3, 100.0)
 #: T. Old headers of one vendor give gauss.
@@ -32,6 +34,10 @@ def find_absurdity(series: Series) -> str:
     extremes = {(f.minimum, f.maximum) for image in series.images for f in image.frames}
     if extremes and all(least is not None and least == largest for least, largest in extremes):
         return "Each image holds one value in all of its pixels: there is no signal"
+    times = [f.inversion_time for image in series.images for f in image.frames if f.inversion_time is not None]
+    shortest = min(times, default=0.0)
+    if series.description.is_inversion and 0 < shortest < SHORTEST_INVERSION:
+        return f"Inversion Time (0018,0082) is {shortest:g} s: shorter than the pulse"
     serials = {image.serial for image in series.images}
     if len(serials) > 1:
         return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
