@@ -1,46 +1,19 @@
 """Every file that a person writes is validated, and every complaint can be acted on."""
 
-import shutil
 import time
 from pathlib import Path
 
 import pytest
+from written_trial import REPOSITORY, add_site, complaint, make_trial, replace
 
 from isocenter import layout
-from isocenter.documents import read_document, read_rows
 from isocenter.errors import ConfigError
 from isocenter.settings import load_settings
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def trial(tmp_path):
-    """The repository's own config with one site made from the template."""
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    add_site(tmp_path, "siteA")
-    return tmp_path
-
-
-def add_site(root: Path, name: str) -> Path:
-    folder = root / "sites" / name
-    shutil.copytree(REPOSITORY / "sites" / "_template", folder)
-    replace(folder / "site.yaml", "site: template", f"site: {name}")
-    return folder
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert old in text, f"{old!r} is not in {path.name}"
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def complaint(root: Path) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load_settings(root)
-    for line in str(caught.value).splitlines():
-        assert "where: " in line, line
-    return str(caught.value)
+    return make_trial(tmp_path)
 
 
 def test_the_repositorys_own_files_are_valid(trial):
@@ -67,18 +40,6 @@ def test_it_is_quick(trial):
         load_settings(trial)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.5
-
-
-def test_a_thigh_needs_a_model_of_water_and_fat(trial):
-    replace(trial / "config/biomarkers.yaml", "  suffix: IRT1\n", "  suffix: IRT1\n  regions: thigh\n")
-    text = complaint(trial)
-    assert "A thigh cannot be found in the fit of T1" in text
-    assert "pdff_complex" in text
-
-
-def test_an_erosion_is_by_voxels_or_by_millimeters(trial):
-    replace(trial / "config/biomarkers.yaml", "  suffix: IRT1\n", "  suffix: IRT1\n  erosion: { voxels: 1, mm: 2 }\n")
-    assert "T1.erosion" in complaint(trial)
 
 
 def test_regions_of_the_brain_have_defaults_that_the_step_shares(trial):
@@ -320,114 +281,12 @@ def test_a_session_names_a_known_participant(trial):
     assert "unknown participant" in complaint(trial)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\xff\xfe\x00",
-        b"trial: \xe9",
-        b"- a list",
-        b"text",
-        b"a: " + b"[" * 60 + b"]" * 60,
-        b"{a: b",
-        b"%",
-        b"\x00",
-    ],
-    ids=["empty", "binary", "latin", "list", "scalar", "deep", "broken", "directive", "nul"],
-)
-def test_odd_bytes_are_an_error_with_a_place(tmp_path, content):
-    path = tmp_path / "config.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"where: config\.yaml"):
-        read_document(path, "config", name="config.yaml")
-
-
-def test_a_table_may_have_a_byte_order_mark_and_windows_lines(tmp_path):
-    path = tmp_path / "participants.tsv"
-    path.write_bytes("\ufeffparticipant_id\tkind\tsource_id\r\nT01\ttraveler\tA B\r\n\r\n".encode())
-    rows = read_rows(path, "participants")
-    assert rows == [{"participant_id": "T01", "kind": "traveler", "source_id": "A B", "comment": ""}]
-
-
-def test_a_huge_file_is_refused(tmp_path):
-    path = tmp_path / "config.yaml"
-    path.write_bytes(b"# " + b"x" * 3_000_000)
-    with pytest.raises(ConfigError, match="too large"):
-        read_document(path, "config")
-
-
-def test_a_label_with_a_line_break_is_refused(tmp_path):
-    path = tmp_path / "site.yaml"
-    path.write_text('site: "siteA\\n"\nsource: dicom\nscanners: [{id: a, field_strength: 3}]\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="key site"):
-        read_document(path, "site")
-
-
-LENDING = """
-{name}:
-  title: A helper
-  suffix: MEGRE
-  model: t2star_multi_echo
-  parameter: T2star
-  map: {name}map
-  unit: "{unit}"
-  plausible_range: [0.001, 2]
-  align: none
-  rois: [white_matter]
-  calibration: none
-  uses_maps: {uses}
-"""
-
-
-def add_blocks(trial, *blocks):
-    """Blocks that use one another's maps, selected beside T1 and T2."""
-    path = trial / "config/biomarkers.yaml"
-    path.write_text(path.read_text() + "".join(LENDING.format(name=n, unit=u, uses=m) for n, u, m in blocks))
-    names = ", ".join(name for name, *_ in blocks)
-    replace(trial / layout.CONFIG, "[T1, T2]", f"[T1, T2, {names}]")
-    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
-    for site in (trial / "sites").glob("*/site.yaml"):
-        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
-
-
-def test_a_block_may_use_another_blocks_map(trial):
-    add_blocks(trial, ("B1a", "1", "{}"), ("Star", "s", "{B1: B1a, T1: T1}"))
-    assert load_settings(trial).biomarkers["Star"]["uses_maps"] == {"B1": "B1a", "T1": "T1"}
-
-
-@pytest.mark.parametrize(
-    ("uses", "words"),
-    [
-        ("{B1: Nobody}", "is not known"),
-        ("{B1: ADC}", "is not selected"),
-        ("{B1: T1}", "cannot use the map of T1 as its B1"),
-        ("{B1: Star}", "in a circle"),
-    ],
-)
-def test_a_map_that_cannot_be_lent_is_refused(trial, uses, words):
-    add_blocks(trial, ("Star", "1", uses))
-    assert words in complaint(trial)
-
-
-def test_a_circle_of_maps_is_shown(trial):
-    add_blocks(trial, ("A", "s", "{T1: B}"), ("B", "s", "{T1: C}"), ("C", "s", "{T1: A}"))
-    assert "found: A -> B -> C -> A" in complaint(trial)
-
-
 def test_a_rule_of_a_site_names_a_known_kind_of_series(trial):
     path = trial / "sites/siteA/site.yaml"
     path.write_text(path.read_text() + 'series:\n  - {name: "*afi*", suffix: TB1AFI}\n  - {name: x, suffix: none}\n')
     assert load_settings(trial).site("siteA")["series"][0]["suffix"] == "TB1AFI"
     replace(path, "suffix: TB1AFI", "suffix: TB1AFJ")
     assert "A rule names an unknown kind of series" in complaint(trial)
-
-
-def test_only_a_model_whose_options_describe_pulses_lets_a_phantom_choose_them(trial):
-    path = trial / "config/biomarkers.yaml"
-    assert load_settings(trial).biomarkers["T2"]["pulses"] == "phantom"
-    assert load_settings(trial).biomarkers["T1"]["pulses"] == "none"
-    replace(path, "  model: t2_extended_phase_graph\n", "  model: t2_multi_echo\n")
-    assert "A phantom cannot choose the pulses of T2" in complaint(trial)
 
 
 def test_a_file_of_vial_regions_is_named_for_a_scan_of_a_phantom(trial):
@@ -440,45 +299,3 @@ def test_a_file_of_vial_regions_is_named_for_a_scan_of_a_phantom(trial):
         (folder / name).write_text("vial\tx\ty\tz\n")
         assert f"found: {name}" in complaint(trial)
         (folder / name).unlink()
-
-
-FIELD = """
-B0:
-  title: Field offset
-  suffix: MEGRE
-  model: b0_dual_echo
-  signal: complex
-  parameter: B0
-  map: B0map
-  unit: Hz
-  plausible_range: [-1000, 1000]
-  align: none
-  rois: [white_matter]
-  calibration: none
-"""
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("", "", ""),
-        ("distortion: B0", "distortion: T1", "no selected map of B0"),
-        ("distortion: B0", "distortion: Bo", "no selected map of B0"),
-        ("align: none # trace", "align: deformable # trace", "aligned in any way but deformable"),
-        ("  suffix: dwi", "  suffix: MESE", "magnitudes of echo-planar series"),
-    ],
-)
-def test_only_echo_planar_series_are_corrected_by_a_map_of_b0(trial, old, new, words):
-    path = trial / "config/biomarkers.yaml"
-    path.write_text(path.read_text() + FIELD)
-    replace(path, "  model: adc_monoexponential\n", "  model: adc_monoexponential\n  distortion: B0\n")
-    replace(trial / layout.CONFIG, "[T1, T2]", "[T1, T2, ADC, B0]")
-    replace(trial / layout.CONFIG, "brain_relaxometry.yaml", "brain_heart_thigh.yaml")
-    for site in (trial / "sites").glob("*/site.yaml"):
-        site.write_text(site.read_text().replace("brain_relaxometry", "brain_heart_thigh"))
-    if old:
-        replace(path, old, new)
-        assert words in complaint(trial)
-    else:
-        blocks = load_settings(trial).biomarkers
-        assert (blocks["ADC"]["distortion"], blocks["T1"]["distortion"]) == ("B0", "none")
