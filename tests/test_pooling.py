@@ -16,7 +16,7 @@ from isocenter.settings import find_sites, load_settings
 from isocenter.trial_digests import site_digests, withhold_identifiers
 from isocenter.verify_command import verify
 
-CONFIG = "trial: x\n"
+CONFIG = "trial: x\nbiomarkers: [T1]\nfiles: {protocol: config/protocol.yaml}\nsites: [siteA, siteB]\n"
 PEOPLE = "participant_id\tkind\tsource_id\nT01\ttraveler\tMRN-4711\n"
 
 
@@ -136,7 +136,7 @@ def test_what_was_lost_here_is_brought_again(origin, here):
 @pytest.mark.parametrize("change", ["config", "code", "environment"])
 def test_sites_that_were_made_with_something_else_are_refused(origin, here, change, monkeypatch):
     if change == "config":
-        (here / layout.CONFIG).write_text("trial: y\n")
+        (here / layout.CONFIG).write_text(CONFIG.replace("trial: x", "trial: y"))
     elif change == "code":
         monkeypatch.setattr(trial_digests, "code_tree_digest", lambda: "0" * 64)
     else:
@@ -209,6 +209,17 @@ def test_one_site_has_one_origin(origin, here, tmp_path):
     run_site(here, "siteA")
     with pytest.raises(ConfigError, match="has results here that were not taken in"):
         pooling.find_origins(here, [origin])
+
+
+def test_a_site_that_the_trial_does_not_list_is_refused(here, tmp_path):
+    with pytest.raises(ConfigError, match=r"siteC is none of this trial.*expected: siteA, siteB"):
+        pooling.find_origins(here, [run_site(tmp_path / "c", "siteC")])
+
+
+def test_a_pool_is_no_origin(origin, here, tmp_path):
+    take_in(here, origin)
+    with pytest.raises(ConfigError, match="were run elsewhere and taken in"):
+        pooling.find_origins(write_folder(tmp_path / "other"), [here])
 
 
 def test_another_template_is_refused(origin, here, tmp_path):

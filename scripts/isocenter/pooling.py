@@ -5,16 +5,18 @@ for the record and for every other file, and what was edited, cut short or added
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isocenter import audit, layout
+from isocenter.documents import read_document
 from isocenter.errors import AuditError, ConfigError, explain
 from isocenter.holder import find_holder
 from isocenter.io.nifti import write_bytes, write_json
-from isocenter.manifest import Manifest, read_manifest, take_snapshot
+from isocenter.manifest import Manifest, Snapshot, read_manifest, take_snapshot
 from isocenter.mend import find_damaged
 from isocenter.origins import TAKEN_IN, TRAIL, list_origins, name_trail
 from isocenter.plan import Plan
@@ -53,8 +55,12 @@ def find_origins(
         When results are not as a run wrote them.
     """
     found: dict[str, Origin] = {}
+    elsewhere = set(list_origins(directory))
+    listed = read_document(directory / layout.CONFIG, "config", name=layout.CONFIG)["sites"]
     for folder in folders:
-        for origin in _read_folder(folder):
+        origins = _read_folder(folder)
+        present = take_snapshot(folder)
+        for origin in origins:
             if origin.site in found:
                 raise ConfigError(
                     explain(
@@ -63,10 +69,16 @@ def find_origins(
                         remedy="name the one that counts",
                     )
                 )
-            if (
-                origin.site not in list_origins(directory)
-                and (directory / layout.fill(layout.SITE, site=origin.site)).exists()
-            ):
+            if listed is not None and origin.site not in listed:
+                raise ConfigError(
+                    explain(
+                        f"The site {origin.site} is none of this trial",
+                        where=f"{layout.CONFIG}, key sites",
+                        expected=", ".join(listed),
+                        remedy=f"leave {folder} out, or add the site to the list, here and where sites are run",
+                    )
+                )
+            if origin.site not in elsewhere and (directory / layout.fill(layout.SITE, site=origin.site)).exists():
                 raise ConfigError(
                     explain(
                         f"The site {origin.site} has results here that were not taken in",
@@ -76,7 +88,7 @@ def find_origins(
                 )
             on_progress(f"checking {origin.site}")
             check_record(directory, origin.directory, origin.site)
-            _check_files(origin)
+            _check_files(origin, present)
             found[origin.site] = origin
     _check_templates(directory, list(found.values()))
     return list(found.values())
@@ -137,6 +149,15 @@ def _read_folder(folder: Path) -> list[Origin]:
             start = f"{layout.fill(layout.SITE, site=site)}/"
             rows = {path: row for path, row in manifest.items() if path.startswith(start)}
             found.append(Origin(folder, site, rows, template))
+    if not found:
+        raise ConfigError(
+            explain(
+                "The sites of this folder were run elsewhere and taken in",
+                where=str(folder),
+                found=", ".join(sites),
+                remedy="name the folders in which they were run",
+            )
+        )
     return found
 
 
@@ -186,11 +207,11 @@ def _check_shared(here: Path, path: Path, site: str) -> dict[str, str]:
     return then
 
 
-def _check_files(origin: Origin) -> None:
-    """Every file of the site is as its run recorded it, and there is no other."""
+def _check_files(origin: Origin, present: Snapshot) -> None:
+    """Every file of the site is as its run recorded it, and there is no other. present : all results of its folder"""
     start = f"{layout.fill(layout.SITE, site=origin.site)}/"
-    present = {path for path in take_snapshot(origin.directory) if path.startswith(start)}
-    wrong = [f"{path}: not recorded by a run" for path in sorted(present - origin.rows.keys())]
+    extra = sorted(path for path in present.keys() - origin.rows.keys() if path.startswith(start))
+    wrong = [f"{path}: not recorded by a run" for path in extra]
     for path, row in {**origin.rows, **origin.template}.items():
         file = origin.directory / path
         if not file.is_file():
@@ -321,9 +342,11 @@ def _copy_results(directory: Path, origin: Origin) -> None:
     for folder in sorted((origin.directory / start).rglob("*")):
         if folder.is_dir():  # an empty one is a result, too
             (directory / folder.relative_to(origin.directory)).mkdir(parents=True, exist_ok=True)
-    for path in take_snapshot(directory):
-        if path.startswith(f"{start}/") and path not in origin.rows:
-            (directory / path).unlink()
+    for folder, _, names in os.walk(directory / start):
+        for name in names:
+            path = Path(folder, name)
+            if path.relative_to(directory).as_posix() not in origin.rows:
+                path.unlink()
     for path, row in {**origin.rows, **origin.template}.items():
         copy = directory / path
         if copy.is_file() and copy.stat().st_size == row.size and file_digest(copy) == row.sha256:
@@ -350,7 +373,8 @@ def check_complete(directory: Path) -> Plan:
         raise ConfigError(
             explain("There is no site to pool", where=str(directory / layout.SITES), remedy="name folders of sites")
         )
-    elsewhere = list_origins(directory)
+    elsewhere = set(list_origins(directory))
+    lost = find_damaged(directory, plan.sites)
     for site in plan.sites:
         record = directory / layout.fill(layout.SITE_RECORD, site=site)
         if site in elsewhere and record.is_file():  # decisions may have been made here since it came
@@ -358,7 +382,7 @@ def check_complete(directory: Path) -> Plan:
         else:
             check_record(directory, directory, site)
         missing = [path for path in plan.site_results(site) if not (directory / path).exists()]
-        damaged = [path for path in find_damaged(directory, [site]) if not path.startswith(f"{layout.TEMPLATE}/")]
+        damaged = [path for path in lost if path.startswith(f"{layout.fill(layout.SITE, site=site)}/")]
         if missing or damaged:
             raise AuditError(
                 explain(
