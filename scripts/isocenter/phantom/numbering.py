@@ -166,7 +166,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def rank(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, those of equal values their mean: scipy's, without the second that it takes to import."""
+    """Ranks from 1, those of equal values their mean: those of scipy.stats, which takes long to import."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[which]
 
