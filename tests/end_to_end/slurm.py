@@ -136,10 +136,6 @@ class Slurm:
         lines = path.read_text().splitlines() if path.is_file() else []
         return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 
-    def log(self) -> str:
-        """What the controller wrote of its doings."""
-        return (self.folder / "slurmctld.log").read_text(errors="replace")
-
     def control(self, *arguments: str) -> None:
         """Run scontrol."""
         self.ask("scontrol", *arguments)

@@ -2,21 +2,37 @@
 
 import contextlib
 import gzip
+import importlib
 import io
 import json
 import os
+import sys
+import types
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from isocenter.errors import ConfigError, MachineError, SidecarError, explain
 from isocenter.trouble import disk_trouble
 from isocenter.units import check_unit
 from isocenter.volume import ParameterMap, Series, Volume
+
+
+def _import_nibabel() -> types.ModuleType:
+    """Nibabel without pydicom, which it imports for extensions of NIfTI that nobody reads here: half of its start."""
+    if "pydicom" in sys.modules or "nibabel" in sys.modules:
+        return importlib.import_module("nibabel")
+    sys.modules["pydicom"] = None  # Python's own way to say that a module is not there
+    try:
+        return importlib.import_module("nibabel")
+    finally:
+        del sys.modules["pydicom"]
+
+
+nib = _import_nibabel()
 
 #: The largest number of a label, and how far from a whole number one may lie that went through a scaling.
 LARGEST_LABEL, LABEL_ROUNDING = 32_767, 0.01
