@@ -71,6 +71,7 @@ def follow(block: Block, trial: Path, home: Path) -> None:
         return
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": programs, "HOME": str(home), "PYTHONPATH": str(SCRIPTS)}
+    environment.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # fonts are looked for once a machine
     ended = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", block.text], cwd=trial, env=environment, capture_output=True, text=True,
         check=False, timeout=600,
