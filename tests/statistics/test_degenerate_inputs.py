@@ -214,3 +214,12 @@ def test_a_failed_roi_is_accounted_for():
     assert rows.loc["site4", counts].tolist() == [15, 0, 0, 0, 0]
     assert rows.loc["site2", "reason"] == "1 at fit: too noisy"
     assert rows.loc["site1", "reason"] == "1 not received"
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_values_without_squares_are_refused_with_their_rows(factor):
+    table = simulate_values(np.random.default_rng(3), subjects=3, sites=3)
+    table.loc[4, "value"] *= factor
+    with pytest.raises(TableError, match="rows 6"):
+        analyze_table(table)
+    assert np.isfinite(analyze_table(table.assign(value=table["value"] * 0 + 1e60))["descriptives"]["mean"]).all()

@@ -7,10 +7,10 @@ import pytest
 from scipy.optimize import minimize
 from trials import simulate_values
 
-from isocenter.statistics.components import estimate_components
+from isocenter.statistics.components import count_residual_df, estimate_components
 from isocenter.statistics.design import build_design
-from isocenter.statistics.deviance import RATIOS, BalancedCriterion, Criterion, find_balance
-from isocenter.statistics.reml import fit_reml
+from isocenter.statistics.deviance import RATIOS, BalancedCriterion, Criterion, find_balance, make_criterion
+from isocenter.statistics.reml import _descend, find_neighbor, fit_near, fit_reml
 
 
 def designs(count):
@@ -147,3 +147,43 @@ def test_sites_share_a_place_when_they_are_left_out():
     )
     found = fit_reml(design)
     assert found.deviance == pytest.approx(dense_deviance(design, found.variances), abs=1e-7)
+
+
+def test_a_site_less_is_the_design_and_the_fit_that_a_whole_search_makes():
+    """Cut out of the whole design against built anew; descents from the whole trial's answer against the search."""
+    descents = 0
+    for design in designs(40):
+        whole = fit_reml(design)
+        near = find_neighbor(design, whole)
+        for site in range(design.n_sites):
+            kept = design.levels("site") != site
+            less = design.leave_out_site(site)
+            labels = [design.levels(name)[kept] for name in ("subject", "site", "session")]
+            anew = build_design(design.values[kept], *labels, is_sorted=True)
+            for name in ("values", "session", "session_cell", "cell_subject", "cell_site"):
+                assert (getattr(less, name) == getattr(anew, name)).all()
+            assert (less.active, less.merged, less.additive_rank) == (anew.active, anew.merged, anew.additive_rank)
+            if near is None or count_residual_df(less) < 1 or not less.active:
+                continue
+            found, searched = fit_near(less, near), fit_reml(less)
+            assert found.is_converged
+            assert found.deviance == pytest.approx(searched.deviance, abs=1e-7)
+            for name, variance in searched.variances.items():
+                assert found.variances[name] == pytest.approx(
+                    variance, rel=1e-4, abs=1e-6 * sum(whole.variances.values())
+                )
+            free = np.array([k for k, name in enumerate(RATIOS) if name in less.active], int)
+            is_same = tuple(RATIOS[k] for k in free) == near.names and not find_balance(less)
+            descents += bool(is_same and _descend(make_criterion(less), near, free) is not None)
+    assert descents >= 5
+
+
+def test_balanced_trials_are_solved_by_their_mean_squares():
+    rng = np.random.default_rng(21)
+    for repeats in (1, 2):
+        table = simulate_values(rng, subjects=8, sites=6, repeats=repeats)
+        design = build_design(table["value"], table["participant_id"], table["site"], table["session"])
+        free = np.array([k for k, name in enumerate(RATIOS) if name in design.active], int)
+        ratio = BalancedCriterion(design).equate_squares(free)
+        assert ratio is not None
+        assert np.abs(BalancedCriterion(design).differentiate(ratio[None, :])[1][0, free]).max() < 1e-8

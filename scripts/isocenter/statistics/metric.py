@@ -26,6 +26,9 @@ PEOPLE = ("traveler", "volunteer", "patient")
 #: Stages and the columns that each judges: the value and its standard error.
 STAGES = {"raw": ("raw_value", "raw_stderr"), "calibrated": ("value", "stderr")}
 
+#: Fourth powers of values, which likelihoods and intervals need, stay finite and above zero up to here.
+LARGEST = 1e70
+
 _TEXT = ("kind", "scanner", "unit", "calibrated_flag")
 _NUMBERS = ("value", "raw_value", "stderr", "raw_stderr", "raw_stderr_noise", "field_strength")
 
@@ -192,9 +195,28 @@ def check_measurements(table: pd.DataFrame) -> pd.DataFrame:
         table[column] = _code_labels(table[column]) if is_given else _repeat_blank(len(table))
     for column in _NUMBERS:
         table[column] = _read_numbers(table, column) if column in table.columns else np.nan
+    _check_sizes(table)
     _check_names(table)
     check_duplicates(table)
     return table
+
+
+def _check_sizes(table: pd.DataFrame) -> None:
+    """Raise TableError naming the rows whose values have no squares in double precision."""
+    for column in ("value", "raw_value"):
+        size = table[column].abs().to_numpy(float)
+        beyond = (size > LARGEST) | ((size > 0) & (size < 1 / LARGEST))
+        if beyond.any():
+            rows = np.flatnonzero(beyond)[:5]
+            raise TableError(
+                explain(
+                    f"The column {column} holds values that cannot be computed with",
+                    where="rows " + ", ".join(str(i + 2) for i in rows),
+                    expected=f"zero, or sizes from {1 / LARGEST:g} to {LARGEST:g}",
+                    found=", ".join(f"{table[column].iloc[i]:g}" for i in rows),
+                    remedy="give the values in another unit, or leave these cells empty",
+                )
+            )
 
 
 def _check_names(table: pd.DataFrame) -> None:
