@@ -108,6 +108,8 @@ def test_a_row_says_how_its_voxels_lie_and_where_its_label_came_from(tmp_path):
         assert row[column] == pytest.approx(number, rel=1e-6), column
     assert row["raw_median"] == row["raw_value"]
     assert 0.5 * len(voxels) < row["n_effective"] <= len(voxels)
+    assert 0 < row["interior"] < 1
+    assert 0 < abs(row["lean"]) < 0.01 * row["raw_value"]
     assert (row["erosion"], row["transform_hash"]) == ("1 voxel", "0e1f")
 
 

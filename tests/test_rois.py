@@ -35,6 +35,22 @@ def test_median_and_counts():
     assert found.describe_flags() == "at_bound 0.0069; clipped 0.014"
 
 
+def test_a_region_that_leans_toward_what_lies_around_it_says_so():
+    """One slice of fluid between gray matter: by a voxel's box once more it loses 2/24 of the step at its two faces."""
+    layer = np.zeros(SHAPE, bool)
+    layer[:, :, 4] = True
+    value = np.where(layer, 4.0, 1.3)
+    value[0, 0, 4] = np.nan
+    flags = np.where(np.isnan(value), Flag.CLIPPED, Flag.OK).astype(np.uint8)
+    found = measure_region(make_map(value, 0.02, flags), layer)
+    assert found.lean == pytest.approx(-2 / 24 * 2.7)
+    assert found.interior == 0
+    assert found.describe_flags() == "clipped 0.0025; partial_volume 0.056"
+    whole = measure_region(make_map(value, 0.02, flags), np.ones(SHAPE, bool))
+    assert whole.interior == 1
+    assert "partial_volume" not in whole.flags
+
+
 def test_a_region_without_a_value_has_none():
     found = measure_region(make_map(1.0, 0.1, np.full(SHAPE, Flag.MASKED, np.uint8)), REGION)
     assert np.isnan(found.value)
