@@ -30,9 +30,9 @@ def ask(nist, rows, serial, quantity="T1", field=3.0, temperature=20.0):
 @pytest.mark.parametrize("field", [1.5, 3.0])
 @pytest.mark.parametrize("quantity", ["T1", "T2"])
 def test_the_right_number_is_never_doubted(nist, quantity, field):
-    """100 phantoms of each batch, read 1 degree too warm by their thermometer."""
+    """15 phantoms of each batch, read 1 degree too warm by their thermometer."""
     for serial in SERIALS.values():
-        for seed in range(100):
+        for seed in range(15):
             rows = scan(nist, quantity, serial, field, 20.0, seed)
             assert ask(nist, rows, serial, quantity, field, 21.0) is None
 
@@ -40,10 +40,9 @@ def test_the_right_number_is_never_doubted(nist, quantity, field):
 @pytest.mark.parametrize(("true", "said"), [("1", "2"), ("2", "1"), ("1", "2.5")])
 def test_a_number_of_another_batch_is_found_out(nist, true, said):
     """T1 at 3 T, where the batches differ least: four of five phantoms whose solutions are 1 % off their table."""
-    found = [ask(nist, scan(nist, "T1", SERIALS[true], 3.0, 20.0, seed), SERIALS[said]) for seed in range(100)]
+    found = [ask(nist, scan(nist, "T1", SERIALS[true], 3.0, 20.0, seed), SERIALS[said]) for seed in range(25)]
     told = [one for one in found if one is not None]
-    print(true, said, len(told))
-    assert len(told) >= 80
+    assert len(told) >= 20
     for one in told:
         assert one.own == said
         assert one.other == true or {one.other, true} == {"2", "2.5"}  # which share their nickel

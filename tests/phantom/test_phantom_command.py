@@ -214,7 +214,7 @@ def test_command_line(dicom, tmp_path):
     ("change", "error", "words"),
     [
         ({"phantom": "sistem"}, ConfigError, "diffusion, eurospin, own_solutions, pdff, system"),
-        ({"serial": "130-9"}, CalibrationError, "serial number belongs to no batch"),
+        ({"serial": "93"}, CalibrationError, "130-0042 to 130-0132 (batch 2)"),
         ({"temperature": 30.0}, CalibrationError, "16 to 26 degC"),
         ({"temperature": float("nan")}, ConfigError, "temperature is no number"),
         ({"phantom": "diffusion", "serial": "128-0155", "temperature": 0.0}, DicomError, "No series of the folder"),

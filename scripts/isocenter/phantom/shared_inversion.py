@@ -19,6 +19,8 @@ LEAST_VIALS = 6
 MOST_ERROR = 0.2
 #: Own efficiencies that a pulse can look like; a perfect one reads 1 at long T1 and up to 2 at the shortest.
 EFFICIENCIES = (-0.5, 3.0)
+#: How alike the slopes of T1 and amplitude may be: the condition of their normal equations, each of unit size.
+MOST_ALIKE = 1e10
 #: Samples beyond this many T1 tell nothing of T1 and may hold the fluid around a short vial, as in the model itself.
 WINDOW, LEAST_SAMPLES = 8.0, 5
 
@@ -90,13 +92,19 @@ def _shape(bound, efficiency: float, delay: float, used: np.ndarray):
 
 
 def _fit(shape, signal: np.ndarray, start: float) -> tuple[float, float, float]:
-    """T1, its standard error and the amplitude, by Gauss-Newton steps on log T1 from the fit alone."""
+    """T1, its standard error and the amplitude, by Gauss-Newton steps on log T1 from the fit alone.
+
+    NaN where no sample tells T1 from the amplitude.
+    """
+    nothing = (np.nan, np.nan, np.nan)
     log_t1 = np.log(start)
     for _ in range(30):
         base = shape(np.exp(log_t1))
         m0 = (base @ signal) / (base @ base)
         slope = m0 * (shape(np.exp(log_t1 + 1e-5)) - shape(np.exp(log_t1 - 1e-5))) / 2e-5
         design = np.column_stack([slope, base])
+        if not np.isfinite(design).all():
+            return nothing
         step = np.linalg.lstsq(design, signal - m0 * base, rcond=None)[0][0]
         log_t1 += float(np.clip(step, -0.2, 0.2))
         if abs(step) < 1e-9:
@@ -105,10 +113,9 @@ def _fit(shape, signal: np.ndarray, start: float) -> tuple[float, float, float]:
     m0 = (base @ signal) / (base @ base)
     freedom = max(len(signal) - 2, 1)
     variance = np.sum((signal - m0 * base) ** 2) / freedom
-    value = float(np.exp(log_t1))
-    normal = design.T @ design
-    # Where no sample tells T1 from the amplitude there is no value.
-    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
-        return np.nan, np.nan, np.nan
+    value, normal = float(np.exp(log_t1)), design.T @ design
+    size = np.sqrt(np.diag(normal))
+    if not (size > 0).all() or np.linalg.cond(normal / np.outer(size, size)) > MOST_ALIKE:
+        return nothing
     covariance = variance * np.linalg.inv(normal)
     return value, value * float(np.sqrt(covariance[0, 0])), float(m0)
