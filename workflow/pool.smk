@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version, validate
 
 from isocenter import layout
+from isocenter.demands import memory, runtime
 from isocenter.plan import Plan
 from isocenter.provenance import code_digest
 from isocenter.settings import load_settings

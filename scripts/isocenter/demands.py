@@ -57,6 +57,7 @@ DEMANDS = {
     "place_map": Demand(1000, 60, 60),
     "pool_measurements": Demand(1000, 20, 60),
     "pool_vials": Demand(700, 10, 20),
+    "record_site": Demand(700, 10, 20),
     "transfer_labels": Demand(1500, 60, 60),
 }
 

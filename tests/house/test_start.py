@@ -9,6 +9,9 @@ import pytest
 
 from house.source import SCRIPTS, steps
 
+#: Seconds are measured, and other work on the machine moves them: not in every run of the tests.
+pytestmark = pytest.mark.slow
+
 #: What these steps do needs ANTs, whose import takes as long by itself (tests/house/test_floors.py).
 REGISTERING = {"align_series", "correct_distortion", "place_map", "transfer_labels"}
 #: Seconds of one core until a step's first line.

@@ -12,6 +12,9 @@ rule record_site:
         f"{layout.LOGS}/record_site/{{site}}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory("record_site"),
+        runtime=runtime("record_site"),
     params:
         site=lambda wildcards: wildcards.site,
         digests=lambda wildcards: site_digests(Path.cwd(), wildcards.site),
