@@ -18,6 +18,7 @@ from isocenter.report.metric_extras import drift
 from isocenter.report.metrics import Metric
 from isocenter.report.overview import newest_first
 from isocenter.report.statistics_page import stability_table
+from isocenter.report.tabulate import Cell
 from make_report import make_report
 
 from .trial_tables import write_trial
@@ -206,3 +207,13 @@ def test_the_drift_figure_has_the_limits_of_the_protocol():
     assert "±12 %" in said
     assert "differ by 4 %" in said
     assert "Band" not in drift(Trial({}, {"control": rows}), Metric("T1", "wm")).shows
+
+
+def test_a_cell_escapes_all_that_it_holds():
+    cell = Cell("<b>&", 'x"y', 'a.html#"', "warn", "it's <i>")
+    assert cell.__html__() == (
+        '<td class=" s-warn word" data-sort="x&#34;y" title="it&#39;s &lt;i&gt;">'
+        '<span class="sym" aria-hidden="true">▲</span> <a href="a.html#&#34;">&lt;b&gt;&amp;</a></td>'
+    )
+    assert Cell("1.5", "1.5", is_number=True).__html__() == '<td class="num" data-sort="1.5">1.5</td>'
+    assert Cell("x" * 61).__html__().startswith('<td class="hash">')
