@@ -30,9 +30,9 @@ def ask(nist, rows, serial, quantity="T1", field=3.0, temperature=20.0):
 @pytest.mark.parametrize("field", [1.5, 3.0])
 @pytest.mark.parametrize("quantity", ["T1", "T2"])
 def test_the_right_number_is_never_doubted(nist, quantity, field):
-    """15 phantoms of each batch, read 1 degree too warm by their thermometer."""
+    """Six phantoms of each batch, read 1 degree too warm by their thermometer."""
     for serial in SERIALS.values():
-        for seed in range(15):
+        for seed in range(6):
             rows = scan(nist, quantity, serial, field, 20.0, seed)
             assert ask(nist, rows, serial, quantity, field, 21.0) is None
 
