@@ -48,7 +48,7 @@ format: $(VENV)/.ready  ## rewrite the sources in the house's format
 	$(BIN)/snakefmt workflow
 
 docs: $(VENV)/.ready  ## the documents as a site that opens from disk: docs/_build/index.html
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs docs/_build
 
 bench: $(VENV)/.ready  ## speed beside peers, in one run
 	$(BIN)/python -m benchmarks
