@@ -86,7 +86,7 @@ def list_written(directory: Path) -> list[Path]:
 def code_tree_digest() -> str:
     """SHA-256 over all code that a run uses: steps, package and rules."""
     workflow = SCRIPTS.parent / "workflow"
-    code = sorted([*SCRIPTS.rglob("*.py"), *workflow.rglob("*.smk")])
+    code = sorted([*SCRIPTS.rglob("*.py"), *workflow.rglob("*.smk"), workflow / "Snakefile"])
     return _digest_tree(SCRIPTS.parent, code)
 
 
