@@ -16,6 +16,8 @@ from isocenter.volume import Volume
 STILL = 0.2
 #: Fewer slices than this tell nothing of a motion through them.
 FEWEST_SLICES = 4
+#: Voxels of an image that its outermost centers may be away: rounding, and half a slice where there is one only.
+_AT, _THIN = 1e-6, 0.5
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def place_by_scanner(why: str) -> Placement:
 def regrid(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """(x, y, z) array: an image on another grid of the same scanner coordinates, linear; 0 outside of it.
 
-    The half voxel between the last centers and the border belongs to the image: of a single slice that is all there is.
+    A single slice reaches half its thickness to either side, which is all there is of it. Along other axes an image
+    ends at its last centers: repeated half a voxel further, it would draw a placement along thick slices.
     """
     voxel = np.linalg.inv(volume.affine) @ affine
     found = affine_transform(
@@ -57,7 +60,7 @@ def regrid(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> n
         order=1,
         mode="nearest",
     )
-    return np.where(_is_within(volume, shape, affine, 0.5), found, 0.0)
+    return np.where(_is_within(volume, shape, affine, _THIN), found, 0.0)
 
 
 def place_scan(
@@ -122,15 +125,16 @@ def place_scan(
 
 def is_covered(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """(x, y, z) booleans: the voxels of a grid that lie within another image's outermost centers."""
-    return _is_within(volume, shape, affine, 1e-6)
+    return _is_within(volume, shape, affine, _AT)
 
 
-def _is_within(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray, margin: float) -> np.ndarray:
-    """The same, up to a margin [voxels of the image] beyond the outermost centers."""
+def _is_within(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray, single: float) -> np.ndarray:
+    """The same; along axes of one voxel up to `single` [voxels] beside its center."""
     voxel = np.linalg.inv(volume.affine) @ affine
     index = np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij", sparse=True)
     inside = np.ones(shape, dtype=bool)
     for axis, n in enumerate(volume.data.shape):
         place = sum(voxel[axis, j] * index[j] for j in range(3)) + voxel[axis, 3]
+        margin = single if n == 1 else _AT
         inside &= (place >= -margin) & (place <= n - 1 + margin)
     return inside
