@@ -40,8 +40,7 @@ RUN = """
 import sys
 from pathlib import Path
 from isocenter import runner
-runner.SNAKEFILE = Path("Snakefile").resolve()
-outcome = runner.run_workflow(Path.cwd(), cores=1)
+outcome = runner.run_workflow(Path.cwd(), cores=1, snakefile=Path("Snakefile").resolve())
 print(outcome.returncode, [failure.reason for failure in outcome.failures])
 """
 
