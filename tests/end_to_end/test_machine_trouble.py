@@ -79,6 +79,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_o
     assert_same_and_recorded(directory, expected)
 
 
+@pytest.mark.slow
 def test_a_site_that_goes_away_in_the_middle_stops_no_other(copy_of_small, start):
     directory = copy_of_small.directory
     expected = tables(directory)
@@ -103,6 +104,7 @@ def test_a_site_that_goes_away_in_the_middle_stops_no_other(copy_of_small, start
     assert read_unsettled(directory) == {}
 
 
+@pytest.mark.slow
 def test_times_of_another_year_neither_loop_nor_hide_a_change(copy_of_small):
     """Inputs of next year and of 1970, results of a clock that was ahead; then a change under an old date."""
     directory = copy_of_small.directory
