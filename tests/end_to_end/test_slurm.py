@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from end_to_end.conftest import Trial
@@ -33,12 +35,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(find_obstacle()), reason
 
 
 @pytest.fixture
-def slurm(tmp_path):
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    cluster = Slurm(folder, cores=2, memory=12_000)
-    yield cluster
-    cluster.close()
+def slurm():
+    # Not in tmp_path: its parents are closed to others, and munged takes no socket there.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+        cluster = Slurm(Path(folder), cores=2, memory=12_000)
+        yield cluster
+        cluster.close()
 
 
 @pytest.fixture
