@@ -4,7 +4,7 @@ from isocenter.figures.palette import INK, MUTED, VERDICTS
 from isocenter.figures.svg import Chart
 
 #: where boxes end and where branches begin [px]
-_RIGHT, _BRANCH = 330, 384
+_RIGHT, _BRANCH = 278, 340
 
 
 def draw_flow(stages: list[dict], alt: str) -> str:
