@@ -16,6 +16,12 @@ from isocenter.io.outcome import Exclusion, take_unsettled
 from isocenter.trouble import find_trouble, raise_trouble
 
 
+@pytest.fixture(autouse=True)
+def nothing_unsettled():
+    """What tests before this one left in the same process is none of its reasons."""
+    take_unsettled()
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 256 KiB of its own."""
