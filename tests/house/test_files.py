@@ -55,6 +55,17 @@ def test_files_are_one_idea():
     assert not long
 
 
+def test_all_tests_can_be_collected_at_once():
+    """Where a folder is no package, pytest tells its files apart by their names alone."""
+    alone = [
+        path.name
+        for path in tracked_files()
+        if path.name.startswith("test_") and path.suffix == ".py" and not (path.parent / "__init__.py").exists()
+    ]
+    assert len(alone) > 100
+    assert sorted(alone) == sorted(set(alone))
+
+
 def test_warnings_are_not_silenced_for_everyone():
     silencer = re.compile(r"warnings\.(?:filterwarnings|simplefilter)\(")
     for path in tracked_files():
