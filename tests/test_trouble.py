@@ -87,6 +87,15 @@ def test_ordinary_mistakes_are_still_the_datas(tmp_path):
         assert Exclusion.from_error("fit", error).reason
 
 
+def test_what_to_do_stands_in_its_own_column():
+    row = Exclusion.from_error(
+        "fit", SidecarError("A sidecar has no EchoTime; where: a.json; what to do: send it again")
+    )
+    assert row == Exclusion("fit", "A sidecar has no EchoTime; where: a.json", "Send it again")
+    row = Exclusion.from_error("fit", SidecarError("one; what to do: mend it\ntwo; what to do: mend that"))
+    assert row.reason == "one; what to do: mend it\ntwo; what to do: mend that"  # each has its own
+
+
 def test_want_of_memory_is_a_row_at_a_scan_and_an_error_elsewhere():
     error = MemoryError("Unable to allocate 9.00 GiB")
     row = Exclusion.from_error("fit", error)

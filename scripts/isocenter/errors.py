@@ -72,3 +72,14 @@ def explain(what: str, *, where: str = "", expected: str = "", found: object = "
         if text:
             parts.append(f"{label}: {text}")
     return "; ".join(parts)
+
+
+def part_remedy(message: str) -> tuple[str, str]:
+    """What an error says and, as a sentence of its own, what to do about it ("" where it does not say).
+
+    Several complaints, a line each, stay together: each has its own remedy.
+    """
+    if "\n" in message:
+        return message, ""
+    reason, _, remedy = message.partition("; what to do: ")
+    return reason, remedy[:1].upper() + remedy[1:]

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from isocenter.errors import part_remedy
 from isocenter.trouble import MAKE_ROOM
 from isocenter.unsettled import JobFailure, read_failure
 
@@ -14,7 +15,6 @@ _RAISED = re.compile(r'^(?!CalledProcessError)(\w+) in file ".*", line \d+:$')
 _JOB = re.compile(r"^    jobid: (\d+)")
 _FINISHED = re.compile(r"^Finished jobid: (\d+) ")
 _LOG = re.compile(r"^    log: (.*?)(?: \(check log file.*)?$")
-_REMEDY = "; what to do: "
 #: What stands in a job's log before the reason of its failure.
 _ERROR = "ERROR "
 LOOK = "Read the job's own log; isocenter run tries it again"
@@ -91,8 +91,8 @@ def explain_job(failure: JobFailure, directory: Path) -> tuple[str, str]:
         return f"The step failed unexpectedly: {reason.splitlines()[-1]}", _BUG
     if reason.startswith("OSError: [Errno 28]"):  # Snakemake's own words, before the job began
         return f"The disk is full; found: {reason.removeprefix('OSError: ')}", MAKE_ROOM[:1].upper() + MAKE_ROOM[1:]
-    reason, _, remedy = reason.partition(_REMEDY)
-    return reason, remedy[:1].upper() + remedy[1:] or LOOK
+    reason, remedy = part_remedy(reason)
+    return reason, remedy or LOOK
 
 
 def _read_reason(log: Path | None) -> str:

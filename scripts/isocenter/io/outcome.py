@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isocenter.entities import EXCLUSION_COLUMNS, Flag
-from isocenter.errors import IsocenterError, OutOfMemoryError
+from isocenter.errors import IsocenterError, OutOfMemoryError, part_remedy
 from isocenter.io.nifti import write_map
 from isocenter.trouble import find_trouble
 from isocenter.volume import ParameterMap
@@ -63,10 +63,10 @@ class Exclusion:
         log.warning("%s", "".join(traceback.format_exception(error)))
         if trouble is not None:
             note_unsettled(str(trouble))
-            reason, _, action = str(trouble).partition("; what to do: ")
-            return cls(stage, reason, action[:1].upper() + action[1:])
+            return cls(stage, *part_remedy(str(trouble)))
         if isinstance(error, IsocenterError):
-            return cls(stage, str(error), "Mend the input that the reason names, then run again")
+            reason, remedy = part_remedy(str(error))
+            return cls(stage, reason, remedy or "Mend the input that the reason names, then run again")
         return cls(
             stage,
             f"The step failed unexpectedly: {type(error).__name__}: {error}",

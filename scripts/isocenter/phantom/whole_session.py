@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.calibration import Calibration
+from isocenter.errors import IsocenterError
 from isocenter.phantom.complex_images import measure_complex
 from isocenter.phantom.echo_trains import known_t1, measure_echo_trains
 from isocenter.phantom.hand_regions import DrawnVials
@@ -21,6 +22,7 @@ from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
+from isocenter.trouble import raise_trouble
 from isocenter.volume import Series, Volume
 
 #: Columns of a session's table beyond those of ``vials.tsv``: both estimates of each vial, how they were made, and
@@ -132,7 +134,9 @@ def measure_session(
                 if method.is_primary:
                     primary_done[method.quantity] = method.key
             except Exception as error:  # one method that fails must not stop the others
-                result.problems.append((f"{method.title}, {one.suffix} run {one.run}", str(error)))
+                raise_trouble(error)  # want of disk or memory is no fault of the phantom's
+                why = str(error) if isinstance(error, IsocenterError) else f"{type(error).__name__}: {error}"
+                result.problems.append((f"{method.title}, {one.suffix} run {one.run}", why))
     on_progress("calibrating")
     if result.results:
         result.table = pd.concat([_tabulate(r, phantom, conditions, result) for r in result.results], ignore_index=True)
