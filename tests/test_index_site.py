@@ -81,7 +81,7 @@ def test_missing_source_is_a_row_and_stops_no_other_site(tmp_path):
     site = make_site(tmp_path)
     site.dicom.rmdir()
     assert len(site.take_in()) == 0
-    assert "what to do: put the DICOM there" in site.exclusions()["reason"].iloc[0]
+    assert site.exclusions()["action"].iloc[0].startswith("Put the DICOM there")
 
 
 def test_unknown_way_with_dates(tmp_path):
