@@ -20,7 +20,7 @@ from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import estimate_scale
 from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Nodes on a level this far apart, and so many levels.
 _SPACING, _LEVELS = 0.28, 14
@@ -252,7 +252,7 @@ def start_planar(
                 theta[v, j] = nodes[0, j]
 
 
-@vector_kernel
+@lean_vector_kernel
 def find_highest(heights, levels):
     """The node of the level with the highest top, and where that is, in nodes from it."""
     size = heights.size // levels
@@ -270,7 +270,7 @@ def find_highest(heights, levels):
     return best, shift
 
 
-@vector_kernel
+@lean_vector_kernel
 def find_worst(y, level, flat, heights, unit, leverage, s):
     """The sample without which node s fits best."""
     worst, off = 0, -1.0
@@ -282,7 +282,7 @@ def find_worst(y, level, flat, heights, unit, leverage, s):
     return worst
 
 
-@vector_kernel
+@lean_vector_kernel
 def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     """Write the heights of the five nodes around s without a sample; returns what the constant leaves of the others."""
     free = 1.0 - flat[worst] ** 2
@@ -293,7 +293,7 @@ def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     return total - level * level - own * own * free
 
 
-@vector_kernel
+@lean_vector_kernel
 def interpolate_top(heights, s):
     """Where the quartic through five heights around node s has its top, in nodes from s, and its height there."""
     a, b, c, d, e = heights[s - 2], heights[s - 1], heights[s], heights[s + 1], heights[s + 2]

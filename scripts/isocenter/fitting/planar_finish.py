@@ -9,7 +9,7 @@ from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
-from isocenter.models.compiled import kernel, vector_kernel
+from isocenter.models.compiled import kernel, lean_kernel, lean_vector_kernel
 
 _OK = int(Flag.OK)
 #: M-estimates from several starts are told apart by a wider biweight: a sample that is thrown out counts as one that is
@@ -68,7 +68,7 @@ def make_room(z, n):
     return np.empty(n), np.ones(n), np.empty(n), np.empty((3, n)), np.empty((3, n)), make_small(z)
 
 
-@kernel
+@lean_kernel
 def settle_one(evaluate, problem, y, scale, kind, solution, room):
     """Move `solution` to the M-estimate (or least squares) of y (n,): whether it is finite, and has converged."""
     weight, ones, signed, curves, work, small = room
@@ -83,7 +83,7 @@ def settle_one(evaluate, problem, y, scale, kind, solution, room):
     return settle(evaluate, problem, y, signed, ones, weight, solution, scale, kind)
 
 
-@kernel
+@lean_kernel
 def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room):
     """Write the best of the M-estimates from all starts (k, 2); returns whether one was reached."""
     lowest = np.inf
@@ -112,7 +112,7 @@ def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room
     return lowest < np.inf
 
 
-@vector_kernel
+@lean_vector_kernel
 def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
     """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch.
 

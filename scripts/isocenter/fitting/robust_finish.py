@@ -9,10 +9,10 @@ is taken anew until the end lies next to it.
 import numpy as np
 
 from isocenter.fitting.lanes import LANES, spread
-from isocenter.fitting.line_finish import cover_lanes, report_lanes
+from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
 from isocenter.fitting.robust_start import GROUP, look_along, stand_off
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 _MOST_EXPANSIONS = 25
 _MOST_TURNS = 8
@@ -79,7 +79,7 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
                     f2[i, lane] = rows2[lane - start, i]
 
 
-@vector_kernel
+@lean_vector_kernel
 def weigh_lanes(r, kind, weight, slope, loss):
     """Write the weights of residuals r (LANES,) [scales] and the slopes of their influence; adds to their loss.
 
@@ -155,7 +155,7 @@ def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums, loss
                 sums[15, lane] += p * constant
 
 
-@vector_kernel
+@lean_vector_kernel
 def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
     """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found.
 
@@ -289,7 +289,7 @@ def finish_robust(
     number, level = np.zeros(LANES), np.zeros(LANES)
     wide = np.ones(LANES)
     found = np.zeros((14, LANES))
-    covered = np.zeros((7, LANES))
+    covered, rows = np.zeros((7, LANES)), make_rows(q, values.shape[1])
     spread_r, weight, slope = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
@@ -374,7 +374,7 @@ def finish_robust(
             freedom[v] = int(found[3, lane]) - 1 - q
         report_lanes(
             report, first, count, u, c, c_g, covered, found[13], done, moving, has_constant, bounds, visible, is_hard,
-            constants, values, errors, flag, rms,
+            constants, values, errors, flag, rms, rows,
         )  # fmt: skip
 
 

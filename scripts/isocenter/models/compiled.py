@@ -56,14 +56,17 @@ def _kept(function: Callable) -> Iterator[None]:
         numba.config.CACHE_DIR = before
 
 
+#: What a sum may be reordered by; NaN and infinity keep their meaning.
+_REORDERED = {"reassoc", "contract", "arcp", "nsz"}
+
+
 def kernel(function: Callable) -> Callable:
     """Compile with numba on first use.
 
     ``error_model="numpy"``: a division by zero gives inf or NaN in one voxel instead of an abort of the volume.
     ``nogil``: blocks of voxels run side by side in plain threads.
     """
-    with _kept(function):
-        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    return _compile(function)
 
 
 def vector_kernel(function: Callable) -> Callable:
@@ -72,10 +75,27 @@ def vector_kernel(function: Callable) -> Callable:
     What is reordered is fixed when it is compiled: results stay the same to the bit on one machine. NaN and
     infinity keep their meaning.
     """
+    return _compile(function, fastmath=_REORDERED)
+
+
+def lean_kernel(function: Callable) -> Callable:
+    """Like `kernel`, for functions that make no array and call none that returns one.
+
+    Numba counts references to every array that a function is given, by atomic instructions that cost as much as ten
+    samples each. A function that only borrows arrays needs none of that. One that makes an array itself is refused
+    when it is compiled; an array that it gets back from a call would never be freed (`tests/fitting/test_lean.py`).
+    """
+    return _compile(function, _nrt=False)
+
+
+def lean_vector_kernel(function: Callable) -> Callable:
+    """`vector_kernel` and `lean_kernel` in one."""
+    return _compile(function, _nrt=False, fastmath=_REORDERED)
+
+
+def _compile(function: Callable, **options: Any) -> Callable:
     with _kept(function):
-        return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})(
-            function
-        )
+        return numba.njit(cache=True, error_model="numpy", nogil=True, **options)(function)
 
 
 class Pointer:
