@@ -103,7 +103,19 @@ def guess_tops(nodes, heights, at, count, u):
             if bend * middle < 0.0:
                 x -= (d1 + x * (d2 + x * (0.5 * d3 + x * d4 / 6.0))) / bend
                 x = min(max(x, -0.7), 0.7)
-        u[lane] += x * (nodes[s + 1] - nodes[s])
+        u[lane] = between(nodes, s, x)
+
+
+@lean_vector_kernel
+def between(nodes, s, x):
+    """Where x nodes beyond node s lies: on the cubic, or the parabola, through those around; they need not be even."""
+    below, here, above = nodes[s - 1], nodes[s], nodes[s + 1]
+    u = here + 0.5 * x * (above - below + x * (above + below - 2.0 * here))
+    if 1 < s < nodes.size - 2:
+        # The mean of the cubics through the two next on either side.
+        third = 0.5 * (nodes[s + 2] - nodes[s - 2]) - (above - below)
+        u += x * (x * x - 1.0) * third / 6.0
+    return u
 
 
 @lean_vector_kernel

@@ -15,8 +15,8 @@ _NO_SIGNAL = int(Flag.NO_SIGNAL)
 
 _MOST_STEPS = 40
 _MOST_CELLS = 100
-#: Newton has converged when it moves by less than this share of half a cell.
-SETTLED = 1e-9
+#: Newton has converged when it moves by less than this share of half a cell: the next step would be its square.
+SETTLED = 1e-5
 #: A polynomial is trusted a little beyond its cell, so that a top on the border is found in either.
 BEYOND = 1.03
 LEAST_SIGNIFICANCE = 3.0
@@ -89,15 +89,23 @@ def ascend(direction, lower, width, y, u, sums):
 
 
 @lean_vector_kernel
-def scan(y, unit, heights):
-    """Write h (k,) at every node, of samples y (m,) and directions (m, k)."""
+def scan_two(y, unit, heights):
+    """Write h (2, k) at every node, of the samples y (2, m) of two voxels and directions (m, k).
+
+    Directions that do not stay in the cache are read once for both.
+    """
     k = unit.shape[1]
+    one, other = heights[0], heights[1]
     for s in range(k):
-        heights[s] = 0.0
-    for i in range(0, y.size, 4):
-        a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
+        one[s] = 0.0
+        other[s] = 0.0
+    for i in range(0, y.shape[1], 4):
+        a, b, c, e = y[0, i], y[0, i + 1], y[0, i + 2], y[0, i + 3]
+        p, q, r, t = y[1, i], y[1, i + 1], y[1, i + 2], y[1, i + 3]
         for s in range(k):
-            heights[s] += a * unit[i, s] + b * unit[i + 1, s] + c * unit[i + 2, s] + e * unit[i + 3, s]
+            u, v, w, x = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
+            one[s] += a * u + b * v + c * w + e * x
+            other[s] += p * u + q * v + r * w + t * x
 
 
 @lean_vector_kernel

@@ -86,7 +86,7 @@ def finish_plain(
     """
     room = (
         np.empty(signal.shape[1]), np.zeros(direction.shape[1]), np.empty(8), np.zeros(LANES, np.int64),
-        np.ones((19, LANES)), np.zeros((7, LANES)), make_rows(2 if has_constant else 1, values.shape[1]),
+        np.ones((19, LANES)), np.zeros((7, LANES)), make_rows(2 if has_constant else 1),
     )  # fmt: skip
     _finish_voxels(
         report, coefficients, direction, scalars, lower, width, moving, g, has_constant, is_magnitude, bounds, visible,
@@ -193,9 +193,9 @@ def cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, gg, has_constant, covere
 
 
 @vector_kernel
-def make_rows(q, r):
-    """Scratch of `report_lanes` for q amplitudes and r reported parameters."""
-    return np.empty((1 + q, 1 + q)), np.empty(q), np.empty(1), np.empty(r), np.empty(r)
+def make_rows(q):
+    """Scratch of `report_lanes` for q amplitudes."""
+    return np.zeros((LANES, 1 + q, 1 + q)), np.zeros((LANES, q)), np.zeros((LANES, 1)), np.zeros(LANES, np.int64)
 
 
 @lean_vector_kernel
@@ -205,28 +205,31 @@ def report_lanes(
 ):  # fmt: skip
     """Write values, standard errors, flag and root mean square residual of the voxels from `first` on.
 
-    covered : see `cover_lanes`; left : (LANES,) the root mean squares; rows : of `make_rows`; done : (LANES,) 1 where the search converged
+    report : of the models' `Report.rows`; covered : see `cover_lanes`; left : (LANES,) the root mean squares
+    done : (LANES,) 1 where the search converged; rows : of `make_rows`
     """
     m, k = 1 + moving, 2 - moving
-    covariance, amplitudes, parameter, own_values, own_errors = rows
+    covariance, amplitudes, parameter, codes = rows
+    for lane in range(count):
+        parameter[lane, 0] = u[lane]
+        amplitudes[lane, moving] = c[lane]
+        own = covariance[lane]
+        own[0, 0] = covered[0, lane]
+        own[0, m] = own[m, 0] = covered[1, lane]
+        own[m, m] = covered[2, lane]
+        if has_constant:
+            amplitudes[lane, 1 - moving] = c_g[lane]
+            own[0, k] = own[k, 0] = covered[3, lane]
+            own[m, k] = own[k, m] = covered[4, lane]
+            own[k, k] = covered[5, lane]
+    report(first, count, parameter, amplitudes, constants, covariance, values, errors, codes)
     for lane in range(count):
         v = first + lane
         rms[v] = left[lane]
         strength = covered[6, lane]
-        if not strength >= 0.0:
-            flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+        if strength >= 0.0:
+            flag[v] = judge(codes[lane], u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)
             continue
-        parameter[0] = u[lane]
-        amplitudes[moving] = c[lane]
-        covariance[0, 0] = covered[0, lane]
-        covariance[0, m] = covariance[m, 0] = covered[1, lane]
-        covariance[m, m] = covered[2, lane]
-        if has_constant:
-            amplitudes[1 - moving] = c_g[lane]
-            covariance[0, k] = covariance[k, 0] = covered[3, lane]
-            covariance[m, k] = covariance[k, m] = covered[4, lane]
-            covariance[k, k] = covered[5, lane]
-        code = report(parameter, amplitudes, constants, covariance, own_values, own_errors)
-        for i in range(own_values.size):
-            values[v, i], errors[v, i] = own_values[i], own_errors[i]
-        flag[v] = judge(code, u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)
+        flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+        for i in range(values.shape[1]):
+            values[v, i] = errors[v, i] = np.nan

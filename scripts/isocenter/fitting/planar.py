@@ -12,7 +12,7 @@ import numpy as np
 from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.climb import climb
 from isocenter.fitting.direct import Direct
-from isocenter.fitting.line import scan
+from isocenter.fitting.line import scan_two
 from isocenter.fitting.planar_finish import finish_planar
 from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.problem import evaluate_at, make_solution, predict_sample
@@ -123,31 +123,48 @@ def start_planar(
     A robust start leaves out the sample without which the node fits best: see `robust_start`. Which side is the better
     one the fit without that sample cannot tell, so all optima are noted for `finish_planar`: starts (v, k, 2).
     """
+    m, count = laid[1].shape
+    n, q = signal.shape[1], problem.grid_basis.shape[0]
+    room = (
+        np.empty((2, count)), np.zeros((2, m)), np.empty(levels), np.empty(levels, np.int64), np.empty(levels),
+        np.empty(count), np.empty(count), np.empty(n), np.empty(n), np.empty((q, q)), np.empty(5), np.empty(2),
+        np.empty(64), np.empty((3, 8)),
+    )  # fmt: skip
+    solution = make_solution(2, q, n)
+    _start_voxels(
+        evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts,
+        solution, room,
+    )  # fmt: skip
+
+
+@lean_vector_kernel
+def _start_voxels(
+    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts,
+    solution, room,
+):  # fmt: skip
+    """As `start_planar`; solution, room : scratch."""
     nodes, unit, leverage = laid
     n = signal.shape[1]
     count = unit.shape[1]
-    heights = np.empty(count)
-    padded = np.zeros(unit.shape[0])
     size = count // levels
     p, q = 2, problem.grid_basis.shape[0]
-    solution = make_solution(p, q, n)
-    best_cost, best_node, best_shift = np.empty(levels), np.empty(levels, np.int64), np.empty(levels)
-    cost = np.empty(count)
-    most = np.empty(count)
-    weight = np.empty(n)
-    absolute = np.empty(n)
-    gram_inverse = np.empty((q, q))
-    near, place, sums, rows = np.empty(5), np.empty(2), np.empty(64), np.empty((3, 8))
+    (
+        both_heights, both, best_cost, best_node, best_shift, cost, most, weight, absolute, gram_inverse, near, place,
+        sums, rows,
+    ) = room  # fmt: skip
     has_directions = direction.size > 0
     lower = problem.lower
     for v in range(signal.shape[0]):
-        y = signal[v]
+        if v % 2 == 0:
+            for own in range(min(signal.shape[0] - v, 2)):
+                for i in range(n):
+                    both[own, i] = signal[v + own, i]
+            scan_two(both, unit, both_heights)
+        y, padded, heights = signal[v], both[v % 2], both_heights[v % 2]
         total, level = 0.0, 0.0
         for i in range(n):
             total += y[i] * y[i]
             level += y[i] * flat[i]
-            padded[i] = y[i]
-        scan(padded, unit, heights)
         if is_robust:
             for s in range(count):
                 cost[s] = 0.0

@@ -31,11 +31,23 @@ def finish_planar(
     """
     n = signal.shape[1]
     p, q = 2, problem.grid_basis.shape[0]
-    solution, trial = make_solution(p, q, n), make_solution(p, q, n)
-    room = make_room(p + q, n)
+    scratch = np.empty((p + q, p + q)), np.empty((p + q, p + q)), np.zeros(n + -n % 4), make_notes(sides)
+    _finish_voxels(
+        evaluate, report, problem, direction, sides, signal, theta, starts, scale, sigma, kind, values, errors, flag,
+        rms, outliers, freedom, make_solution(p, q, n), make_solution(p, q, n), make_room(p + q, n), scratch,
+    )  # fmt: skip
+
+
+@lean_kernel
+def _finish_voxels(
+    evaluate, report, problem, direction, sides, signal, theta, starts, scale, sigma, kind, values, errors, flag, rms,
+    outliers, freedom, solution, trial, room, scratch,
+):  # fmt: skip
+    """As `finish_planar`; the last four are scratch."""
+    n = signal.shape[1]
+    p = 2
     weight, work = room[0], room[4]
-    normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
-    notes, padded = make_notes(sides), np.zeros(n + -n % 4)
+    normal, covariance, padded, notes = scratch
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):

@@ -289,7 +289,7 @@ def finish_robust(
     number, level = np.zeros(LANES), np.zeros(LANES)
     wide = np.ones(LANES)
     found = np.zeros((14, LANES))
-    covered, rows = np.zeros((7, LANES)), make_rows(q, values.shape[1])
+    covered, rows = np.zeros((7, LANES)), make_rows(q)
     spread_r, weight, slope = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
