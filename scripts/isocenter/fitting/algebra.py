@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 
-@lean_vector_kernel
+@vector_kernel
 def invert(matrix, inverse):
     """Write the inverse of a symmetric positive definite (m, m) matrix; False when it is numerically singular.
 
@@ -25,13 +25,6 @@ def invert(matrix, inverse):
         inverse[0, 0], inverse[1, 1] = d / det, a / det
         inverse[0, 1] = inverse[1, 0] = -b / det
         return True
-    return _invert_many(matrix, inverse)
-
-
-@vector_kernel
-def _invert_many(matrix, inverse):
-    """`invert` of three unknowns and more."""
-    m = matrix.shape[0]
     scale = np.empty(m)
     for i in range(m):
         if not matrix[i, i] > 0.0:
@@ -67,7 +60,7 @@ def _invert_many(matrix, inverse):
     return True
 
 
-@lean_vector_kernel
+@vector_kernel
 def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
     """Weighted least squares of y on a few basis functions: the sum of squares, infinite when singular.
 
@@ -108,8 +101,23 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
         amplitudes[0] = (d * b0 - h * b1) / det
         amplitudes[1] = (a * b1 - h * b0) / det
     else:
-        if not _solve_many(basis, weight, y, amplitudes, gram_inverse):
+        gram = np.zeros((q, q))
+        right = np.zeros(q)
+        for i in range(n):
+            for k in range(q):
+                u = weight[i] * basis[k, i]
+                right[k] += u * y[i]
+                for m in range(k + 1):
+                    gram[k, m] += u * basis[m, i]
+        for k in range(q):
+            for m in range(k):
+                gram[m, k] = gram[k, m]
+        if not invert(gram, gram_inverse):
             return np.inf
+        for k in range(q):
+            amplitudes[k] = 0.0
+            for m in range(q):
+                amplitudes[k] += gram_inverse[k, m] * right[m]
     cost = 0.0
     if q == 1:
         c = amplitudes[0]
@@ -123,27 +131,3 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
             r -= amplitudes[k] * basis[k, i]
         cost += weight[i] * r * r
     return cost
-
-
-@vector_kernel
-def _solve_many(basis, weight, y, amplitudes, gram_inverse):
-    """Write the amplitudes of three basis functions and more; False when they cannot be told apart."""
-    q, n = basis.shape
-    gram = np.zeros((q, q))
-    right = np.zeros(q)
-    for i in range(n):
-        for k in range(q):
-            u = weight[i] * basis[k, i]
-            right[k] += u * y[i]
-            for m in range(k + 1):
-                gram[k, m] += u * basis[m, i]
-    for k in range(q):
-        for m in range(k):
-            gram[m, k] = gram[k, m]
-    if not invert(gram, gram_inverse):
-        return False
-    for k in range(q):
-        amplitudes[k] = 0.0
-        for m in range(q):
-            amplitudes[k] += gram_inverse[k, m] * right[m]
-    return True

@@ -14,7 +14,7 @@ import numpy as np
 
 from isocenter.fitting.climb import climb, collect_cell, differentiate
 from isocenter.fitting.sides import ARC, BEND, GAIN, HEIGHT, LEVEL, PLACE, SLOPE, TILT, make_scratch, scan_sides
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: An optimum whose standard error is below the first many steps is narrow, above the second every other node will do:
 #: a normal distribution is summed to 0.2 % by nodes that are 1.7 standard deviations apart.
@@ -39,7 +39,7 @@ def make_notes(sides):
     return found, scratch, np.empty(64), np.empty((3, 8)), np.empty((10, even + odd + 1)), np.empty(2)
 
 
-@lean_vector_kernel
+@vector_kernel
 def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom, covariance, notes):
     """Put the variances that hold both sides on the diagonal of the covariance (2 + q, 2 + q) of an optimum.
 
@@ -80,7 +80,7 @@ def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom
             covariance[j, i] *= wide / own
 
 
-@lean_vector_kernel
+@vector_kernel
 def _find_top(height):
     top = 0.0
     for k in range(height.size):
@@ -88,7 +88,7 @@ def _find_top(height):
     return top
 
 
-@lean_vector_kernel
+@vector_kernel
 def _note_nodes(sides, nodes, found, top, noise, theta, amplitudes, parts, kept):
     """Add weight, distances and spreads of nodes that are likely enough to those kept; returns their number."""
     variance, freedom, mean, n = noise
@@ -119,7 +119,7 @@ def _note_nodes(sides, nodes, found, top, noise, theta, amplitudes, parts, kept)
     return kept
 
 
-@lean_vector_kernel
+@vector_kernel
 def _weigh(chi, first, count, freedom, weight):
     """Write likelihoods at differences of chi squared, whatever the variance is: Student's (1 + chi / f)^(-f / 2)."""
     if freedom == np.inf:
@@ -140,7 +140,7 @@ def _weigh(chi, first, count, freedom, weight):
             left //= 2
 
 
-@lean_vector_kernel
+@vector_kernel
 def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes):
     """As `_note_nodes`, of the optimum that was found and of those on other sides, each by its own curvature."""
     found, _, sums, rows, parts, place = notes
@@ -187,7 +187,7 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom
     return kept
 
 
-@lean_vector_kernel
+@vector_kernel
 def _look(direction, y, place, sums, rows):
     """The height at a place in halves of cells, its second derivatives and their determinant."""
     i = min(int(0.5 * place[0]), direction.shape[0] - 1)
@@ -197,7 +197,7 @@ def _look(direction, y, place, sums, rows):
     return abs(h), hss, htt, hss * htt - hst * hst
 
 
-@lean_vector_kernel
+@vector_kernel
 def _student(freedom):
     """The 97.5 % point of Student's t to 0.1 % from 4 degrees of freedom on (Abramowitz and Stegun 1964, 26.7.5)."""
     z, a = _NORMAL, 1.0 / freedom
@@ -205,7 +205,7 @@ def _student(freedom):
     return z + a * ((z**3 + z) / 4.0 + a * ((5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0 + a * third / 384.0))
 
 
-@lean_vector_kernel
+@vector_kernel
 def _reach(weight, distance, spread, count, student):
     """Half the width of the interval about 0 that holds 95 % of distributions (count,) of Student's width."""
     total, square, high = 0.0, 0.0, 0.0
@@ -231,7 +231,7 @@ def _reach(weight, distance, spread, count, student):
     return middle
 
 
-@lean_vector_kernel
+@vector_kernel
 def _measure(weight, distance, spread, count, reach):
     """What normal distributions (count,) hold between -reach and reach, by weight."""
     held = 0.0

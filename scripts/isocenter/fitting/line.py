@@ -89,23 +89,15 @@ def ascend(direction, lower, width, y, u, sums):
 
 
 @lean_vector_kernel
-def scan_two(y, unit, heights):
-    """Write h (2, k) at every node, of the samples y (2, m) of two voxels and directions (m, k).
-
-    Directions that do not stay in the cache are read once for both.
-    """
+def scan(y, unit, heights):
+    """Write h (k,) at every node, of samples y (m,) and directions (m, k)."""
     k = unit.shape[1]
-    one, other = heights[0], heights[1]
     for s in range(k):
-        one[s] = 0.0
-        other[s] = 0.0
-    for i in range(0, y.shape[1], 4):
-        a, b, c, e = y[0, i], y[0, i + 1], y[0, i + 2], y[0, i + 3]
-        p, q, r, t = y[1, i], y[1, i + 1], y[1, i + 2], y[1, i + 3]
+        heights[s] = 0.0
+    for i in range(0, y.size, 4):
+        a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
         for s in range(k):
-            u, v, w, x = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
-            one[s] += a * u + b * v + c * w + e * x
-            other[s] += p * u + q * v + r * w + t * x
+            heights[s] += a * unit[i, s] + b * unit[i + 1, s] + c * unit[i + 2, s] + e * unit[i + 3, s]
 
 
 @lean_vector_kernel

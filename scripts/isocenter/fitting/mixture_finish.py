@@ -21,7 +21,7 @@ from isocenter.fitting.mixture_lanes import (
 )  # fmt: skip
 from isocenter.fitting.passes import _LEAST_SIGNIFICANCE, check_range
 from isocenter.fitting.problem import make_solution
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _OK = int(Flag.OK)
 _SINGULAR = int(Flag.SINGULAR)
@@ -36,7 +36,7 @@ MADE = 9
 _LEAST_PIVOT = 1e-14
 
 
-@lean_vector_kernel
+@vector_kernel
 def invert_lanes(room, made):
     """Write the inverse normal matrix of (decay, share, amplitude) in each lane, the amplitude being there."""
     for k in range(LANES):
@@ -62,7 +62,7 @@ def invert_lanes(room, made):
         made[C22 + k] = second * per * x2 * x2
 
 
-@lean_vector_kernel
+@vector_kernel
 def measure_squares(mixture, samples, room, made):
     """Write the amplitude of each lane, and its sum of squared residuals, without the cancellation of a difference."""
     for k in range(LANES):
@@ -127,14 +127,14 @@ def finish_mixture(report, problem, mixture, signal, theta, sigma, values, error
             flag[v] = found
 
 
-@lean_vector_kernel
+@vector_kernel
 def is_plain(mixture, theta):
     """Whether theta (2,) lies within all bounds and where it can be seen."""
     plain = mixture.plain
     return plain[0, 0] < theta[0] < plain[0, 1] and plain[1, 0] < theta[1] < plain[1, 1]
 
 
-@lean_vector_kernel
+@vector_kernel
 def write_covariance(made, lane, variance, covariance):
     """Write the covariance (3, 3) of decay, share and amplitude of one lane."""
     covariance[0, 0] = variance * made[C00 + lane]

@@ -7,7 +7,7 @@ bit whatever it is computed beside.
 
 import numpy as np
 
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Lanes of a block, and where in the flat `room` of a block each row begins.
 LANES = 32
@@ -35,7 +35,7 @@ _NOTHING, _ROUNDING = 1e-27, 1e-15
 _PART = 1.0 / 128.0
 
 
-@lean_vector_kernel
+@vector_kernel
 def exponential(x):
     """exp(x) for -32 < x < 8 to 2e-14, in operations that vector registers have."""
     z = x * _PART
@@ -59,7 +59,7 @@ def exponential(x):
     return e * e
 
 
-@lean_vector_kernel
+@vector_kernel
 def look(mixture, samples, room):
     """Write the sums of each lane at its decay and share; samples : (n, LANES)."""
     for k in range(Y, LAST_DECAY):
@@ -97,7 +97,7 @@ def look(mixture, samples, room):
             room[SS + k] += ee * slope * slope
 
 
-@lean_vector_kernel
+@vector_kernel
 def step(lower, upper, tolerance, room):
     """Move each running lane by one step of Newton's method, or part of the way back where the last went too far.
 
@@ -166,7 +166,7 @@ def step(lower, upper, tolerance, room):
         room[STEPS + k] = steps
 
 
-@lean_vector_kernel
+@vector_kernel
 def enter(signal, task, voxel, decay, share, dropped, samples, room, lane):
     """Put the next task into a lane."""
     n = samples.shape[0]

@@ -36,7 +36,7 @@ from isocenter.fitting.mixture_lanes import (
 from isocenter.fitting.passes import _LEAST_SIGNIFICANCE, check_range
 from isocenter.fitting.problem import make_solution
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _OK = int(Flag.OK)
 _SINGULAR = int(Flag.SINGULAR)
@@ -64,7 +64,7 @@ _EXACT = 1e-9
 _INVERSETUKEY = 1.0 / TUKEY**2
 
 
-@lean_vector_kernel
+@vector_kernel
 def look_robust(mixture, is_tukey, samples, room):
     """Write cost, gradient and second derivatives of each lane; samples : (n, LANES), over the scale."""
     for k in range(COST, ROBUST_ROWS * LANES):
@@ -111,7 +111,7 @@ def look_robust(mixture, is_tukey, samples, room):
             room[WAA + k] += w * h * h
 
 
-@lean_vector_kernel
+@vector_kernel
 def _solve(dd, ds, da, ss, sa, aa, gd, gs, ga):
     """The solution of a symmetric 3 by 3 system, and whether its matrix is clearly positive."""
     is_positive = (dd > 0.0) & (ss > 0.0) & (aa > 0.0)
@@ -134,7 +134,7 @@ def _solve(dd, ds, da, ss, sa, aa, gd, gs, ga):
     return p * x, q * y, r * z, is_solved
 
 
-@lean_vector_kernel
+@vector_kernel
 def step_robust(lower, upper, room):
     """Move each running lane by one step, or part of the way back where the last went too far."""
     low_d, low_s, high_d, high_s = lower[0], lower[1], upper[0], upper[1]
@@ -221,7 +221,7 @@ def settle(mixture, is_tukey, signal, scale, theta, amplitude, is_settled):
         step_robust(mixture.lower, mixture.upper, room)
 
 
-@lean_vector_kernel
+@vector_kernel
 def start_amplitude(mixture, y, decay, share, curve):
     """The amplitude without the sample that stands off the most."""
     along, size = 0.0, 0.0
@@ -239,7 +239,7 @@ def start_amplitude(mixture, y, decay, share, curve):
     return (along - y[worst] * curve[worst]) / max(size - curve[worst] * curve[worst], 1e-300)
 
 
-@lean_vector_kernel
+@vector_kernel
 def weigh_lanes(mixture, is_tukey, samples, room, made, weights):
     """Write the sums over samples that still weigh something, and what the variance is made of."""
     for k in range(LANES):

@@ -4,7 +4,7 @@ import numpy as np
 
 from isocenter.fitting.mixture import GROUP, LEVELS
 from isocenter.fitting.mixture_lanes import climb
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Tops from which an optimum is sought.
 CANDIDATES = 2
@@ -57,7 +57,7 @@ def start_mixture(mixture, signal, theta, is_settled):
         is_settled[v] &= mixture.lower[1] < theta[v, 1] < mixture.upper[1]
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_mirror(mixture, decay):
     """What a share and its image on the other side add up to."""
     k = 0
@@ -66,7 +66,7 @@ def find_mirror(mixture, decay):
     return mixture.mirror[k]
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_image(mixture, decay, share):
     """Where on the other side to look for an optimum; NaN where that is outside of the box."""
     mirror = find_mirror(mixture, decay)
@@ -76,14 +76,14 @@ def find_image(mixture, decay, share):
     return min(max(image, low), high) if low - _OUTSIDE < image < high + _OUTSIDE else np.nan
 
 
-@lean_vector_kernel
+@vector_kernel
 def is_one_side(mixture, decay, share, other):
     """Whether two shares lie on one side of where both sides meet."""
     mirror = find_mirror(mixture, decay)
     return (2.0 * share - mirror) * (2.0 * other - mirror) > 0.0
 
 
-@lean_vector_kernel
+@vector_kernel
 def choose(tasks, voxel, decay, share, cost, theta, least, is_settled):
     """Write the better of what was and of what the tasks found; one that led nowhere leaves the voxel unsettled."""
     for task in range(tasks):
@@ -140,7 +140,7 @@ def scan(mixture, signal, voxel, decay, share, is_alone):
     return tasks
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_tops(height, top, edge):
     """The two highest tops over the levels, -1 where there is only one; heights (m LEVELS,) of all nodes.
 
@@ -166,7 +166,7 @@ def find_tops(height, top, edge):
     return first, second
 
 
-@lean_vector_kernel
+@vector_kernel
 def project(unit, y, height):
     """Write the part of y (n filled up,) that lies along the unit vectors unit (n filled up, nodes)."""
     for i in range(0, y.size, GROUP):

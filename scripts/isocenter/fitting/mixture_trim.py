@@ -6,7 +6,7 @@ from isocenter.fitting.mixture import LEVELS
 from isocenter.fitting.mixture_lanes import climb, exponential
 from isocenter.fitting.mixture_scan import find_image, find_tops, project
 from isocenter.fitting.robust import estimate_scale
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Starts that are followed of one voxel, at most: of six samples each left out, on both sides.
 _MOST_CANDIDATES = 12
@@ -58,7 +58,7 @@ def start_trimmed(mixture, signal, theta, scale, is_settled):
         scale[v] = estimate_scale(absolute, n, 3)
 
 
-@lean_vector_kernel
+@vector_kernel
 def _choose(tasks, voxel, dropped, decay, share, cost, theta, least, without):
     """Write the better of what was and of what the tasks found."""
     for task in range(tasks):

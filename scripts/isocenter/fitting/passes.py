@@ -12,7 +12,7 @@ from isocenter.fitting.problem import evaluate_at, make_solution, own_constants,
 from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import OUTLIER_WEIGHT, SPARE, estimate_scale, slope_of_influence, weigh
 from isocenter.fitting.search import search
-from isocenter.models.compiled import kernel, lean_kernel
+from isocenter.models.compiled import kernel
 
 _OK = int(Flag.OK)
 _AT_BOUND = int(Flag.AT_BOUND)
@@ -125,7 +125,7 @@ def finish_voxels(
         flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
 
 
-@lean_kernel
+@kernel
 def check_solution(report, problem, solution, is_converged, covariance, values, errors):
     """Write the reported parameters and their errors (r,); returns the flag."""
     flag = report(solution.theta, solution.amplitudes, problem.constants, covariance, values, errors)
@@ -265,7 +265,7 @@ def _estimate_covariance(signed, usable, solution, scale, sigma, kind, covarianc
     return np.sqrt(squares / count), off / count, freedom, is_regular
 
 
-@lean_kernel
+@kernel
 def check_range(problem, solution, is_converged):
     """The flag of a solution: bounds come before visibility, visibility before convergence."""
     theta = solution.theta

@@ -8,7 +8,7 @@ conj(b_j) b_k and of conj(b_j) z, weighed by products of the two exponents, w of
 import numpy as np
 
 from isocenter.fitting.mixture_lanes import LANES, LOST, RUNNING, SETTLED, exponential
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Where a lane is, was, and how far along it is; LIMIT is what it must come below.
 TURN, SIZE, LAST_TURN, LAST_SIZE = 0 * LANES, 1 * LANES, 2 * LANES, 3 * LANES
@@ -35,7 +35,7 @@ _CIRCLE, _CIRCLE_REST = 6.28318530717958623, 2.4492935982947064e-16
 _PER_CIRCLE = 1.0 / _CIRCLE
 
 
-@lean_vector_kernel
+@vector_kernel
 def turn(angle):
     """Cosine and sine to 1e-14, in operations that vector registers have."""
     turns = np.floor(angle * _PER_CIRCLE + 0.5)
@@ -60,7 +60,7 @@ def turn(angle):
     return 1.0 - 2.0 * s * s, 2.0 * s * c
 
 
-@lean_vector_kernel
+@vector_kernel
 def look_lanes(phasor, real, imaginary, room):
     """Write the sums of each lane; real, imaginary : (n, LANES), the samples."""
     for k in range(G, ROWS * LANES):
@@ -126,7 +126,7 @@ def look_lanes(phasor, real, imaginary, room):
             room[ZKK + _D + k] += xx * z3
 
 
-@lean_vector_kernel
+@vector_kernel
 def step_lanes(lower, upper, reach, tolerance, room):
     """Move each running lane by one step of Newton's method, or part of the way back where the last went too far."""
     low0, low1, high0, high1 = lower[0], lower[1], upper[0], upper[1]
@@ -209,7 +209,7 @@ def step_lanes(lower, upper, reach, tolerance, room):
         room[STEPS + k] = steps
 
 
-@lean_vector_kernel
+@vector_kernel
 def taken(a, d, hr, hi, t0r, t0i, t1r, t1i, u0r, u0i, u1r, u1i):
     """Real part of t' adj(G) u for the Gram matrix G = [[a, h], [h', d]]."""
     x0r, x0i = d * u0r - hr * u1r + hi * u1i, d * u0i - hr * u1i - hi * u1r

@@ -13,7 +13,7 @@ from isocenter.fitting.phasor_scan import stand_off
 from isocenter.fitting.phasor_steps import look, make_view
 from isocenter.fitting.problem import make_solution
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY, slope_of_influence, weigh
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _OK = int(Flag.OK)
 _SINGULAR = int(Flag.SINGULAR)
@@ -28,7 +28,7 @@ _LONGEST = 0.5
 _EXACT = 1e-9
 
 
-@lean_vector_kernel
+@vector_kernel
 def lose(u, kind):
     """What a residual of `u` scales costs."""
     u = abs(u)
@@ -38,7 +38,7 @@ def lose(u, kind):
     return 0.5 * u * u if u <= HUBER else HUBER * (u - 0.5 * HUBER)
 
 
-@lean_vector_kernel
+@vector_kernel
 def differentiate(phasor, point, first):
     """Write the slopes of all samples by all coordinates, first (p + 4, n) complex, and the basis: its last rows.
 
@@ -62,7 +62,7 @@ def differentiate(phasor, point, first):
             first[j, i] = exponents[j, i] * f
 
 
-@lean_vector_kernel
+@vector_kernel
 def look_robust(phasor, y, scale, kind, point, first, gradient, bend, plain):
     """Write minus the gradient (m,) and the second derivatives (m, m) of the M-estimate, exact and reweighted.
 
@@ -107,7 +107,7 @@ def look_robust(phasor, y, scale, kind, point, first, gradient, bend, plain):
     return cost
 
 
-@lean_vector_kernel
+@vector_kernel
 def descend_robust(phasor, y, scale, kind, point, last, step, first, gradient, bend, plain, inverse):
     """Move the point (m,) to the nearest optimum; whether it was reached inside of the bounds."""
     p, m = phasor.exponents.shape[0], point.size
@@ -200,7 +200,7 @@ def finish_phasor_robust(
             flag[v] = check_range(problem, solution, True)
 
 
-@lean_vector_kernel
+@vector_kernel
 def sum_up(phasor, y, scale, kind, point, first, normal):
     """Write the normal matrix (m, m) of the parts that weigh something.
 

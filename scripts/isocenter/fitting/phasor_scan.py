@@ -9,7 +9,7 @@ from isocenter.fitting.levels import _COARSE, _HOPELESS, _MOST_CANDIDATES
 from isocenter.fitting.phasor import GROUP
 from isocenter.fitting.phasor_steps import descend, look, make_view, square_of
 from isocenter.fitting.robust import estimate_scale
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Fraction of the sum of squares: to rank optima.
 _ROUGH = 1e-4
@@ -17,7 +17,7 @@ _ROUGH = 1e-4
 _MOST_SWAPS = 4
 
 
-@lean_vector_kernel
+@vector_kernel
 def profile(phasor, y, first, last, explained, weights, low, node):
     """Write for levels first...last - 1 the least sum of squares over that of y (L,) and its inner node (L,).
 
@@ -82,7 +82,7 @@ def profile(phasor, y, first, last, explained, weights, low, node):
     return total
 
 
-@lean_vector_kernel
+@vector_kernel
 def profile_without_one(phasor, y, first, last, room, low, node):
     """As `profile`, without the real or imaginary part that fits the least at each node.
 
@@ -141,7 +141,7 @@ def profile_without_one(phasor, y, first, last, room, low, node):
     return total
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_valleys(low, total, first, last, valley, bottom):
     """How many valleys the profile (L,) has on levels first...last - 1.
 
@@ -240,7 +240,7 @@ def start_phasor(phasor, signal, nodes, is_robust, theta, scale, is_settled):
                     scale[v] = estimate_scale(absolute, 2 * n, p + 4)
 
 
-@lean_vector_kernel
+@vector_kernel
 def stand_off(phasor, y, view, without):
     """The part without which the fit that is seen would be the best."""
     n = y.size

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isocenter.fitting.algebra import invert
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _MOST_STEPS = 40
 #: No step turns or dims a sample by more than this [rad].
@@ -52,13 +52,13 @@ def make_view(p, n):
     )  # fmt: skip
 
 
-@lean_vector_kernel
+@vector_kernel
 def square_of(z):
     """|z|^2."""
     return z.real * z.real + z.imag * z.imag
 
 
-@lean_vector_kernel
+@vector_kernel
 def look(phasor, y, theta, left_out, view):
     """Fill the view at theta (p,) of samples y (n,) complex; the sum of squares, infinite when singular.
 
@@ -173,7 +173,7 @@ def look(phasor, y, theta, left_out, view):
     return cost
 
 
-@lean_vector_kernel
+@vector_kernel
 def _taken(table, j, m, a, d, h):
     """Real part of t_j' adj(G) t_m for the Gram matrix G = [[a, h], [h', d]]."""
     t0 = d * table[0, m] - h * table[1, m]
@@ -181,13 +181,13 @@ def _taken(table, j, m, a, d, h):
     return (table[0, j].conjugate() * t0).real + (table[1, j].conjugate() * t1).real
 
 
-@lean_vector_kernel
+@vector_kernel
 def _at(table, j, b0, b1, a, d, h):
     """The product b adj(G) t_j for a row b of the basis."""
     return b0 * (d * table[0, j] - h * table[1, j]) + b1 * (a * table[1, j] - h.conjugate() * table[0, j])
 
 
-@lean_vector_kernel
+@vector_kernel
 def descend(phasor, y, theta, left_out, total, tolerance, limit, view, room):
     """Move theta (p,) to the optimum: the sum of squares there, and whether it was reached inside of the bounds.
 

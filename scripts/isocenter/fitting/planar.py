@@ -12,7 +12,7 @@ import numpy as np
 from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.climb import climb
 from isocenter.fitting.direct import Direct
-from isocenter.fitting.line import scan_two
+from isocenter.fitting.line import scan
 from isocenter.fitting.planar_finish import finish_planar
 from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.problem import evaluate_at, make_solution, predict_sample
@@ -20,7 +20,7 @@ from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import estimate_scale
 from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Nodes on a level this far apart, and so many levels.
 _SPACING, _LEVELS = 0.28, 14
@@ -123,48 +123,31 @@ def start_planar(
     A robust start leaves out the sample without which the node fits best: see `robust_start`. Which side is the better
     one the fit without that sample cannot tell, so all optima are noted for `finish_planar`: starts (v, k, 2).
     """
-    m, count = laid[1].shape
-    n, q = signal.shape[1], problem.grid_basis.shape[0]
-    room = (
-        np.empty((2, count)), np.zeros((2, m)), np.empty(levels), np.empty(levels, np.int64), np.empty(levels),
-        np.empty(count), np.empty(count), np.empty(n), np.empty(n), np.empty((q, q)), np.empty(5), np.empty(2),
-        np.empty(64), np.empty((3, 8)),
-    )  # fmt: skip
-    solution = make_solution(2, q, n)
-    _start_voxels(
-        evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts,
-        solution, room,
-    )  # fmt: skip
-
-
-@lean_vector_kernel
-def _start_voxels(
-    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts,
-    solution, room,
-):  # fmt: skip
-    """As `start_planar`; solution, room : scratch."""
     nodes, unit, leverage = laid
     n = signal.shape[1]
     count = unit.shape[1]
+    heights = np.empty(count)
+    padded = np.zeros(unit.shape[0])
     size = count // levels
     p, q = 2, problem.grid_basis.shape[0]
-    (
-        both_heights, both, best_cost, best_node, best_shift, cost, most, weight, absolute, gram_inverse, near, place,
-        sums, rows,
-    ) = room  # fmt: skip
+    solution = make_solution(p, q, n)
+    best_cost, best_node, best_shift = np.empty(levels), np.empty(levels, np.int64), np.empty(levels)
+    cost = np.empty(count)
+    most = np.empty(count)
+    weight = np.empty(n)
+    absolute = np.empty(n)
+    gram_inverse = np.empty((q, q))
+    near, place, sums, rows = np.empty(5), np.empty(2), np.empty(64), np.empty((3, 8))
     has_directions = direction.size > 0
     lower = problem.lower
     for v in range(signal.shape[0]):
-        if v % 2 == 0:
-            for own in range(min(signal.shape[0] - v, 2)):
-                for i in range(n):
-                    both[own, i] = signal[v + own, i]
-            scan_two(both, unit, both_heights)
-        y, padded, heights = signal[v], both[v % 2], both_heights[v % 2]
+        y = signal[v]
         total, level = 0.0, 0.0
         for i in range(n):
             total += y[i] * y[i]
             level += y[i] * flat[i]
+            padded[i] = y[i]
+        scan(padded, unit, heights)
         if is_robust:
             for s in range(count):
                 cost[s] = 0.0
@@ -269,7 +252,7 @@ def _start_voxels(
                 theta[v, j] = nodes[0, j]
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_highest(heights, levels):
     """The node of the level with the highest top, and where that is, in nodes from it."""
     size = heights.size // levels
@@ -287,7 +270,7 @@ def find_highest(heights, levels):
     return best, shift
 
 
-@lean_vector_kernel
+@vector_kernel
 def find_worst(y, level, flat, heights, unit, leverage, s):
     """The sample without which node s fits best."""
     worst, off = 0, -1.0
@@ -299,7 +282,7 @@ def find_worst(y, level, flat, heights, unit, leverage, s):
     return worst
 
 
-@lean_vector_kernel
+@vector_kernel
 def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     """Write the heights of the five nodes around s without a sample; returns what the constant leaves of the others."""
     free = 1.0 - flat[worst] ** 2
@@ -310,7 +293,7 @@ def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     return total - level * level - own * own * free
 
 
-@lean_vector_kernel
+@vector_kernel
 def interpolate_top(heights, s):
     """Where the quartic through five heights around node s has its top, in nodes from s, and its height there."""
     a, b, c, d, e = heights[s - 2], heights[s - 1], heights[s], heights[s + 1], heights[s + 2]

@@ -9,7 +9,7 @@ from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
-from isocenter.models.compiled import kernel, lean_kernel, lean_vector_kernel
+from isocenter.models.compiled import kernel, vector_kernel
 
 _OK = int(Flag.OK)
 #: M-estimates from several starts are told apart by a wider biweight: a sample that is thrown out counts as one that is
@@ -31,23 +31,11 @@ def finish_planar(
     """
     n = signal.shape[1]
     p, q = 2, problem.grid_basis.shape[0]
-    scratch = np.empty((p + q, p + q)), np.empty((p + q, p + q)), np.zeros(n + -n % 4), make_notes(sides)
-    _finish_voxels(
-        evaluate, report, problem, direction, sides, signal, theta, starts, scale, sigma, kind, values, errors, flag,
-        rms, outliers, freedom, make_solution(p, q, n), make_solution(p, q, n), make_room(p + q, n), scratch,
-    )  # fmt: skip
-
-
-@lean_kernel
-def _finish_voxels(
-    evaluate, report, problem, direction, sides, signal, theta, starts, scale, sigma, kind, values, errors, flag, rms,
-    outliers, freedom, solution, trial, room, scratch,
-):  # fmt: skip
-    """As `finish_planar`; the last four are scratch."""
-    n = signal.shape[1]
-    p = 2
+    solution, trial = make_solution(p, q, n), make_solution(p, q, n)
+    room = make_room(p + q, n)
     weight, work = room[0], room[4]
-    normal, covariance, padded, notes = scratch
+    normal, covariance = np.empty((p + q, p + q)), np.empty((p + q, p + q))
+    notes, padded = make_notes(sides), np.zeros(n + -n % 4)
     for v in range(signal.shape[0]):
         y = signal[v]
         for j in range(p):
@@ -80,7 +68,7 @@ def make_room(z, n):
     return np.empty(n), np.ones(n), np.empty(n), np.empty((3, n)), np.empty((3, n)), make_small(z)
 
 
-@lean_kernel
+@kernel
 def settle_one(evaluate, problem, y, scale, kind, solution, room):
     """Move `solution` to the M-estimate (or least squares) of y (n,): whether it is finite, and has converged."""
     weight, ones, signed, curves, work, small = room
@@ -95,7 +83,7 @@ def settle_one(evaluate, problem, y, scale, kind, solution, room):
     return settle(evaluate, problem, y, signed, ones, weight, solution, scale, kind)
 
 
-@lean_kernel
+@kernel
 def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room):
     """Write the best of the M-estimates from all starts (k, 2); returns whether one was reached."""
     lowest = np.inf
@@ -124,7 +112,7 @@ def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room
     return lowest < np.inf
 
 
-@lean_vector_kernel
+@vector_kernel
 def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
     """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch.
 

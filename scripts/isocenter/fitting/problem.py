@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isocenter.fitting.plane import expand_plane
-from isocenter.models.compiled import kernel, lean_kernel
+from isocenter.models.compiled import kernel
 
 
 class Problem(NamedTuple):
@@ -70,7 +70,7 @@ def own_constants(problem):
     )
 
 
-@lean_kernel
+@kernel
 def evaluate_at(evaluate, problem, theta, solution):
     """Write the solution's basis and slope at theta (p,): from the plane where there is one."""
     if problem.plane.size > 0:
@@ -79,7 +79,7 @@ def evaluate_at(evaluate, problem, theta, solution):
         evaluate(theta, problem.design, problem.constants, solution.basis, solution.slope)
 
 
-@lean_kernel
+@kernel
 def copy_solution(target, source):
     """Overwrite one solution with another; loops, since array assignment compiles slowly."""
     p, q, n = source.slope.shape
@@ -94,7 +94,7 @@ def copy_solution(target, source):
             target.basis[k, i] = source.basis[k, i]
 
 
-@lean_kernel
+@kernel
 def predict_sample(solution, i):
     """The signal of sample i."""
     f = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from isocenter.fitting.algebra import invert, solve_amplitudes
 from isocenter.fitting.problem import copy_solution, evaluate_at, make_solution
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _STEP_TOLERANCE = 1e-11
 _LEAST_DAMPING = 1e-12
@@ -101,7 +101,7 @@ def refine(evaluate, problem, y, weight, solution, tolerance, most_steps):
     return cost, False
 
 
-@lean_vector_kernel
+@vector_kernel
 def _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient, scratch, dots):
     """Write the reduced Jacobian (p, n), its normal matrix, and minus the gradient of half the sum of squares."""
     p, q, n = solution.slope.shape

@@ -16,7 +16,7 @@ from isocenter.fitting.algebra import invert
 from isocenter.fitting.passes import check_range, measure_strength
 from isocenter.fitting.problem import make_solution, own_constants, predict_sample
 from isocenter.fitting.refinement import refine
-from isocenter.models.compiled import kernel, lean_kernel
+from isocenter.models.compiled import kernel
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -50,7 +50,7 @@ def tabulate_information() -> np.ndarray:
     return mean - a**2
 
 
-@lean_kernel
+@kernel
 def bessel_ratio(x):
     """I1(x) / I0(x) for x >= 0, to 1e-9: by recurrence downward, far out by the asymptotic series."""
     if x > 30.0:
@@ -160,7 +160,7 @@ def maximize_voxels(
             flag[v] = check_range(problem, solution, is_converged)
 
 
-@lean_kernel
+@kernel
 def _look_up(information, size):
     """The information at a signal of `size` times the noise."""
     x = size / _STEP

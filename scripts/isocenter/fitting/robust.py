@@ -6,7 +6,7 @@ iteratively reweighted least squares goes to the nearest optimum with the scale 
 doi 10.1002/9780470434697).
 """
 
-from isocenter.models.compiled import lean_kernel, lean_vector_kernel
+from isocenter.models.compiled import kernel, vector_kernel
 
 #: The number by which kernels know the option ``robust``.
 KINDS = {None: 0, "tukey": 1, "huber": 2}
@@ -21,7 +21,7 @@ HUBER = 1.345
 OUTLIER_WEIGHT = 0.5
 
 
-@lean_kernel
+@kernel
 def weigh(u, kind):
     """The weight of a residual of `u` scales."""
     u = abs(u)
@@ -34,7 +34,7 @@ def weigh(u, kind):
     return 1.0
 
 
-@lean_kernel
+@kernel
 def slope_of_influence(u, kind):
     """The derivative of u times its weight."""
     u = abs(u)
@@ -48,7 +48,7 @@ def slope_of_influence(u, kind):
     return 1.0
 
 
-@lean_vector_kernel
+@vector_kernel
 def weigh_all(residual, scale, kind, weight, bend):
     """Write weights and slopes of influence (n,) of residuals (n,); returns what the M-estimate makes least.
 
@@ -79,7 +79,7 @@ def weigh_all(residual, scale, kind, weight, bend):
     return total
 
 
-@lean_vector_kernel
+@vector_kernel
 def estimate_scale(absolute, count, parameters):
     """A robust standard deviation from the first `count` absolute residuals.
 

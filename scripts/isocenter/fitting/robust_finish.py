@@ -12,7 +12,7 @@ from isocenter.fitting.lanes import LANES, spread
 from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
 from isocenter.fitting.robust_start import GROUP, look_along, stand_off
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _MOST_EXPANSIONS = 25
 _MOST_TURNS = 8
@@ -79,7 +79,7 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
                     f2[i, lane] = rows2[lane - start, i]
 
 
-@lean_vector_kernel
+@vector_kernel
 def weigh_lanes(r, kind, weight, slope, loss):
     """Write the weights of residuals r (LANES,) [scales] and the slopes of their influence; adds to their loss.
 
@@ -155,7 +155,7 @@ def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums, loss
                 sums[15, lane] += p * constant
 
 
-@lean_vector_kernel
+@vector_kernel
 def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
     """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from isocenter.fitting.lanes import LANES, enter_cells, scan_lanes, sort_lanes, spread
 from isocenter.fitting.line import BEYOND
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Splits of the signs that are tried, and times that the sample left out may change.
 _MOST_CANDIDATES = 3
@@ -95,7 +95,7 @@ def start_robust(
                     scale[v] = 1.4826 * (0.5 * residual[low, lane] + 0.5 * residual[high, lane])
 
 
-@lean_vector_kernel
+@vector_kernel
 def _turn(x, unit, heights):
     """Change the sign of a sample x (LANES,), whose row of the directions is unit (k,), in it and in all heights."""
     for s in range(unit.size):
@@ -106,7 +106,7 @@ def _turn(x, unit, heights):
         x[lane] = -x[lane]
 
 
-@lean_vector_kernel
+@vector_kernel
 def _project(z, along, level, residual):
     """Write z (m, LANES) without its part along the constant basis function of length 1 (m,)."""
     for lane in range(LANES):

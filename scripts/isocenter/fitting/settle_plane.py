@@ -10,7 +10,7 @@ import numpy as np
 from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.plane import expand_plane_twice
 from isocenter.fitting.robust import weigh_all
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 _MOST_TURNS = 60
 #: The longest step, in cells.
@@ -30,7 +30,7 @@ def make_small(z):
     return squares[0], squares[1], squares[2], rows[0], rows[1], rows[2], rows[3], np.zeros(2, np.bool_)
 
 
-@lean_vector_kernel
+@vector_kernel
 def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small):
     """Move `solution` from its theta to the M-estimate of y (n,); returns whether it was reached.
 
@@ -146,7 +146,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
     return False
 
 
-@lean_vector_kernel
+@vector_kernel
 def _shift(s, t, solution, curves):
     """Basis and slope after a short step (s, t), by their Taylor series."""
     f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
@@ -186,7 +186,7 @@ def _start_amplitudes(y, weight, is_trimmed, solution):
     return np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse))
 
 
-@lean_vector_kernel
+@vector_kernel
 def accumulate(weight, c, f, f0, f1, q, matrix):
     """Write the lower half of the normal matrix of both coordinates and the amplitudes."""
     a00, a10, a11, a20, a21, a22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -210,7 +210,7 @@ def accumulate(weight, c, f, f0, f1, q, matrix):
         matrix[3, 0], matrix[3, 1], matrix[3, 2], matrix[3, 3] = c * a30, c * a31, a32, a33
 
 
-@lean_vector_kernel
+@vector_kernel
 def fix(matrix, gradient, is_fixed, own, right):
     """Copy a matrix (its lower half) and the gradient without the coordinates that stay where they are."""
     for j in range(gradient.size):
@@ -227,7 +227,7 @@ def fix(matrix, gradient, is_fixed, own, right):
                 own[m, j] = 0.0
 
 
-@lean_vector_kernel
+@vector_kernel
 def solve_positive(matrix, right, solution):
     """Solve matrix (m, m) times solution = right; False when it is not positive definite.
 

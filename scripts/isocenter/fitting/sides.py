@@ -11,7 +11,7 @@ import numpy as np
 
 from isocenter.fitting.directions import TERMS
 from isocenter.fitting.line import BEYOND
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import vector_kernel
 
 #: Fewest nodes; there is one more than an even number of them, so that every other one covers the range too.
 _FEWEST = 5
@@ -117,7 +117,7 @@ def make_scratch(k):
     return np.empty((TERMS, k)), np.empty((8, k)), np.empty(k)
 
 
-@lean_vector_kernel
+@vector_kernel
 def scan_sides(nodes, y, x, found, scratch):
     """Write of the best fit to y (m,) on each node: height, place (in cells from the end) and the extras there.
 
@@ -145,7 +145,7 @@ def scan_sides(nodes, y, x, found, scratch):
                     found[row, k] = other[row, k]
 
 
-@lean_vector_kernel
+@vector_kernel
 def _scan_cell(nodes, c, y, t, found, sums):
     """As `scan_sides`, in one cell from t (k,), in halves of a cell from its middle."""
     width = nodes.at.size
@@ -203,7 +203,7 @@ def _climb_all(sums, t, height):
             t[k] = min(max(z + step, -1.5), 1.5)
 
 
-@lean_vector_kernel
+@vector_kernel
 def _expand(c, t, out):
     """Write polynomials with coefficients (TERMS, k) at t (k,)."""
     for k in range(t.size):
@@ -217,7 +217,7 @@ def _expand(c, t, out):
         out[k] = f * z + c[0, k]
 
 
-@lean_vector_kernel
+@vector_kernel
 def _slope(c, t, out):
     """Write their slopes, across a whole cell."""
     for k in range(t.size):

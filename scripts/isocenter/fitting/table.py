@@ -129,6 +129,8 @@ def _thin(nodes: np.ndarray, e: np.ndarray) -> np.ndarray:
     if nodes.size < 5:
         return nodes
     way = np.linalg.norm(np.diff(e, axis=0), axis=1)
+    if not way.max() > 0.0:
+        return nodes
     way = np.hypot(way, 0.25 * way.max())
     along = np.append(0.0, np.cumsum(way))
     count = int(along[-1] / way.max()) + 2
