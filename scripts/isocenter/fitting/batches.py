@@ -19,7 +19,7 @@ from isocenter.fitting.plane import build_plane
 from isocenter.fitting.table import build_table
 from isocenter.fitting.tabulated import Tabulated
 from isocenter.models.base import Bound
-from isocenter.models.compiled import kernel, vector_kernel
+from isocenter.models.compiled import lean_kernel, lean_vector_kernel
 
 #: Voxels per batch: so many that handing them out is no share of the work. Results do not depend on it.
 _BATCH = 8192
@@ -272,7 +272,7 @@ def _take(value: Any, voxels: np.ndarray) -> Any:
     return value[voxels] if np.ndim(value) else value
 
 
-@vector_kernel
+@lean_vector_kernel
 def are_plain(y, limit):
     """Whether all samples y (v, n) are finite, none is 0 and all lie below the limit: nothing is left to count."""
     special = 0
@@ -283,7 +283,7 @@ def are_plain(y, limit):
     return special == 0
 
 
-@vector_kernel
+@lean_vector_kernel
 def count_usable(y, limit, count, signals, clips):
     """Write for each voxel of y (v, n) how many samples can be used, are finite and not 0, and are clipped (v,)."""
     for v in range(y.shape[0]):
@@ -296,7 +296,7 @@ def count_usable(y, limit, count, signals, clips):
         count[v], signals[v], clips[v] = usable, seen, clipped
 
 
-@kernel
+@lean_kernel
 def keep_rows(voxels, ok, values, errors, flag, rms, outliers, freedom, all_values, all_errors, all_rest):
     """Write what was found in fitted voxels into the arrays over all; NaN for values that are not `ok`."""
     all_flag, all_rms, all_outliers, all_freedom = all_rest

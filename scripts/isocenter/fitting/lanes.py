@@ -5,14 +5,14 @@ neighbors. Lanes without a voxel hold zeros, whose results nobody reads.
 """
 
 from isocenter.fitting.line import BEYOND, SETTLED
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel
 
 LANES = 64
 
 _MOST_STEPS = 8
 
 
-@vector_kernel
+@lean_vector_kernel
 def spread(signal, first, y):
     """Write the samples (v, n) of the voxels from `first` on into lanes y (m, LANES); returns how many there are."""
     n = signal.shape[1]
@@ -26,7 +26,7 @@ def spread(signal, first, y):
     return count
 
 
-@vector_kernel
+@lean_vector_kernel
 def scan_lanes(y, unit, heights):
     """Write h (k, LANES) at every node, of samples y (m, LANES) and directions (m, k)."""
     m, k = unit.shape
@@ -41,7 +41,7 @@ def scan_lanes(y, unit, heights):
                 h[lane] += a * y[i, lane] + b * y[i + 1, lane] + c * y[i + 2, lane] + d * y[i + 3, lane]
 
 
-@vector_kernel
+@lean_vector_kernel
 def find_tops(heights, best, at):
     """Write the largest |h| among the nodes (LANES,) and the number of its node, as a float."""
     for lane in range(LANES):
@@ -56,7 +56,7 @@ def find_tops(heights, best, at):
             best[lane] = h if is_higher else best[lane]
 
 
-@vector_kernel
+@lean_vector_kernel
 def turn_sign(x, unit, heights, best, at):
     """As `find_tops` after a sample x (LANES,), whose row of the directions is unit (k,), has changed its sign."""
     for lane in range(LANES):
@@ -74,7 +74,7 @@ def turn_sign(x, unit, heights, best, at):
             best[lane] = h if is_higher else best[lane]
 
 
-@vector_kernel
+@lean_vector_kernel
 def guess_tops(nodes, heights, at, count, u):
     """Write where the curve through the nodes around the highest one has its top (LANES,).
 
@@ -103,10 +103,22 @@ def guess_tops(nodes, heights, at, count, u):
             if bend * middle < 0.0:
                 x -= (d1 + x * (d2 + x * (0.5 * d3 + x * d4 / 6.0))) / bend
                 x = min(max(x, -0.7), 0.7)
-        u[lane] += x * (nodes[s + 1] - nodes[s])
+        u[lane] = between(nodes, s, x)
 
 
-@vector_kernel
+@lean_vector_kernel
+def between(nodes, s, x):
+    """Where x nodes beyond node s lies: on the cubic, or the parabola, through those around; they need not be even."""
+    below, here, above = nodes[s - 1], nodes[s], nodes[s + 1]
+    u = here + 0.5 * x * (above - below + x * (above + below - 2.0 * here))
+    if 1 < s < nodes.size - 2:
+        # The mean of the cubics through the two next on either side.
+        third = 0.5 * (nodes[s + 2] - nodes[s - 2]) - (above - below)
+        u += x * (x * x - 1.0) * third / 6.0
+    return u
+
+
+@lean_vector_kernel
 def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
     """Write for coordinates u (LANES,) their cells, the places t within, and the coefficients of h there (8, LANES).
 
@@ -147,7 +159,7 @@ def enter_cells(direction, lower, width, y, u, wanted, count, cell, t, sums):
         sums[4, lane], sums[5, lane], sums[6, lane], sums[7, lane] = a4, a5, a6, a7
 
 
-@vector_kernel
+@lean_vector_kernel
 def climb_lanes(sums, t, height, is_moving):
     """Newton's method to the top of |h| in every lane's cell: moves t, and writes h there.
 
@@ -192,7 +204,7 @@ def climb_lanes(sums, t, height, is_moving):
             break
 
 
-@vector_kernel
+@lean_vector_kernel
 def sort_lanes(x, n):
     """Sort the first n rows of x (m, LANES) in every lane: Batcher's merge exchange, the same steps for all."""
     first = 1

@@ -5,7 +5,7 @@ h is a polynomial of which Newton's method finds the top. Exponentials are compu
 """
 
 from isocenter.entities import Flag
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel
 
 _OK = int(Flag.OK)
 _AT_BOUND = int(Flag.AT_BOUND)
@@ -15,14 +15,14 @@ _NO_SIGNAL = int(Flag.NO_SIGNAL)
 
 _MOST_STEPS = 40
 _MOST_CELLS = 100
-#: Newton has converged when it moves by less than this share of half a cell.
-SETTLED = 1e-9
+#: Newton has converged when it moves by less than this share of half a cell: the next step would be its square.
+SETTLED = 1e-5
 #: A polynomial is trusted a little beyond its cell, so that a top on the border is found in either.
 BEYOND = 1.03
 LEAST_SIGNIFICANCE = 3.0
 
 
-@vector_kernel
+@lean_vector_kernel
 def collect(cell, y, sums):
     """Write the 8 coefficients of h in a cell (m, 8) for samples y (m,)."""
     for d in range(8):
@@ -33,7 +33,7 @@ def collect(cell, y, sums):
             sums[d] += a * cell[i, d] + b * cell[i + 1, d] + c * cell[i + 2, d] + e * cell[i + 3, d]
 
 
-@vector_kernel
+@lean_vector_kernel
 def ascend(direction, lower, width, y, u, sums):
     """From u to the next top of |h|: its coordinate, h there, and whether it was reached."""
     cells = direction.shape[0]
@@ -88,7 +88,7 @@ def ascend(direction, lower, width, y, u, sums):
     return lower + width * (c + 0.5 * (t + 1.0)), h, is_reached
 
 
-@vector_kernel
+@lean_vector_kernel
 def scan(y, unit, heights):
     """Write h (k,) at every node, of samples y (m,) and directions (m, k)."""
     k = unit.shape[1]
@@ -100,7 +100,7 @@ def scan(y, unit, heights):
             heights[s] += a * unit[i, s] + b * unit[i + 1, s] + c * unit[i + 2, s] + e * unit[i + 3, s]
 
 
-@vector_kernel
+@lean_vector_kernel
 def judge(flag, u, strength, is_converged, bounds, visible, is_hard):
     """The flag of a solution: significance first, then bounds before visibility before convergence."""
     if strength < LEAST_SIGNIFICANCE:

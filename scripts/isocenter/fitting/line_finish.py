@@ -5,14 +5,14 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.fitting.lanes import LANES
 from isocenter.fitting.line import ascend, judge
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 _SINGULAR = int(Flag.SINGULAR)
 _OUT_OF_RANGE = int(Flag.OUT_OF_RANGE)
 _MOST_TURNS = 4
 
 
-@vector_kernel
+@lean_vector_kernel
 def look_up(scalars, lower, width, u, lane, places):
     """Write what the table knows at u into a lane: |f| and its slope, |de/du|^2, f.g and its slope."""
     cell, t, length, slope, turn, fg, hg = places
@@ -31,7 +31,7 @@ def look_up(scalars, lower, width, u, lane, places):
     fg[lane], hg[lane] = d, d1 * 2.0 / width
 
 
-@vector_kernel
+@lean_vector_kernel
 def predict(terms, t, c, c_g, g, x):
     """Write the fitted signal x (n,) from the polynomials of a cell, terms (8, n)."""
     for i in range(x.size):
@@ -45,7 +45,7 @@ def predict(terms, t, c, c_g, g, x):
         x[i] = c * z + c_g * g[i]
 
 
-@vector_kernel
+@lean_vector_kernel
 def _mend_signs(
     table, coefficients, scalars, magnitude, u, g, gg, has_constant, lane, places, c, c_g, x, own, sums,
 ):  # fmt: skip
@@ -84,6 +84,23 @@ def finish_plain(
 
     moving : the number of f among the amplitudes that `report` expects; height, level : see `start_plain`
     """
+    room = (
+        np.empty(signal.shape[1]), np.zeros(direction.shape[1]), np.empty(8), np.zeros(LANES, np.int64),
+        np.ones((19, LANES)), np.zeros((7, LANES)), make_rows(2 if has_constant else 1),
+    )  # fmt: skip
+    _finish_voxels(
+        report, coefficients, direction, scalars, lower, width, moving, g, has_constant, is_magnitude, bounds, visible,
+        is_hard, constants, signal, theta, negative, is_converged, height, level, sigma, values, errors, flag, rms,
+        freedom, room,
+    )  # fmt: skip
+
+
+@lean_vector_kernel
+def _finish_voxels(
+    report, coefficients, direction, scalars, lower, width, moving, g, has_constant, is_magnitude, bounds, visible,
+    is_hard, constants, signal, theta, negative, is_converged, height, level, sigma, values, errors, flag, rms, freedom,
+    room,
+):  # fmt: skip
     total, n = signal.shape
     q = 2 if has_constant else 1
     free = n - 1 - q
@@ -91,16 +108,13 @@ def finish_plain(
     for i in range(n):
         gg += g[i] * g[i]
     gg = gg if has_constant else 1.0
-    x = np.empty(n)
+    x, own, sums, cell, lanes, covered, rows = room
     table = direction, lower, width
-    own, sums = np.zeros(direction.shape[1]), np.empty(8)
-    cell, t = np.zeros(LANES, np.int64), np.zeros(LANES)
-    length, slope, turn, fg, hg = (np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES), np.ones(LANES))
+    t, length, slope, turn, fg, hg = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    h, yg, c, c_g, u, done = lanes[6], lanes[7], lanes[8], lanes[9], lanes[10], lanes[11]
+    a, b, d, gap, whole = lanes[12], lanes[13], lanes[14], lanes[15], lanes[16]
+    squares, variance = lanes[17], lanes[18]
     places = cell, t, length, slope, turn, fg, hg
-    h, yg, c, c_g = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    a, b, d, gap, whole = (np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES))
-    squares, variance, u, done = np.ones(LANES), np.ones(LANES), np.zeros(LANES), np.zeros(LANES)
-    covered = np.zeros((7, LANES))
     for first in range(0, total, LANES):
         count = min(total - first, LANES)
         for lane in range(count):
@@ -145,11 +159,11 @@ def finish_plain(
             u[lane], done[lane] = theta[v, 0], 1.0 if is_converged[v] else 0.0
         report_lanes(
             report, first, count, u, c, c_g, covered, squares, done, moving, has_constant, bounds, visible, is_hard,
-            constants, values, errors, flag, rms,
+            constants, values, errors, flag, rms, rows,
         )  # fmt: skip
 
 
-@vector_kernel
+@lean_vector_kernel
 def cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, gg, has_constant, covered):
     """Write the covariance of the coordinate and the amplitudes of every lane.
 
@@ -179,36 +193,43 @@ def cover_lanes(variance, c, c_g, a, b, d, gap, fg, hg, gg, has_constant, covere
 
 
 @vector_kernel
+def make_rows(q):
+    """Scratch of `report_lanes` for q amplitudes."""
+    return np.zeros((LANES, 1 + q, 1 + q)), np.zeros((LANES, q)), np.zeros((LANES, 1)), np.zeros(LANES, np.int64)
+
+
+@lean_vector_kernel
 def report_lanes(
     report, first, count, u, c, c_g, covered, left, done, moving, has_constant, bounds, visible, is_hard, constants,
-    values, errors, flag, rms,
+    values, errors, flag, rms, rows,
 ):  # fmt: skip
     """Write values, standard errors, flag and root mean square residual of the voxels from `first` on.
 
-    covered : see `cover_lanes`; left : (LANES,) the root mean squares; done : (LANES,) 1 where the search converged
+    report : of the models' `Report.rows`; covered : see `cover_lanes`; left : (LANES,) the root mean squares
+    done : (LANES,) 1 where the search converged; rows : of `make_rows`
     """
-    q = 2 if has_constant else 1
     m, k = 1 + moving, 2 - moving
-    covariance, amplitudes, parameter = np.empty((1 + q, 1 + q)), np.empty(q), np.empty(1)
-    own_values, own_errors = np.empty(values.shape[1]), np.empty(values.shape[1])
+    covariance, amplitudes, parameter, codes = rows
+    for lane in range(count):
+        parameter[lane, 0] = u[lane]
+        amplitudes[lane, moving] = c[lane]
+        own = covariance[lane]
+        own[0, 0] = covered[0, lane]
+        own[0, m] = own[m, 0] = covered[1, lane]
+        own[m, m] = covered[2, lane]
+        if has_constant:
+            amplitudes[lane, 1 - moving] = c_g[lane]
+            own[0, k] = own[k, 0] = covered[3, lane]
+            own[m, k] = own[k, m] = covered[4, lane]
+            own[k, k] = covered[5, lane]
+    report(first, count, parameter, amplitudes, constants, covariance, values, errors, codes)
     for lane in range(count):
         v = first + lane
         rms[v] = left[lane]
         strength = covered[6, lane]
-        if not strength >= 0.0:
-            flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+        if strength >= 0.0:
+            flag[v] = judge(codes[lane], u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)
             continue
-        parameter[0] = u[lane]
-        amplitudes[moving] = c[lane]
-        covariance[0, 0] = covered[0, lane]
-        covariance[0, m] = covariance[m, 0] = covered[1, lane]
-        covariance[m, m] = covered[2, lane]
-        if has_constant:
-            amplitudes[1 - moving] = c_g[lane]
-            covariance[0, k] = covariance[k, 0] = covered[3, lane]
-            covariance[m, k] = covariance[k, m] = covered[4, lane]
-            covariance[k, k] = covered[5, lane]
-        code = report(parameter, amplitudes, constants, covariance, own_values, own_errors)
-        for i in range(own_values.size):
-            values[v, i], errors[v, i] = own_values[i], own_errors[i]
-        flag[v] = judge(code, u[lane], strength, done[lane] > 0.0, bounds, visible, is_hard)
+        flag[v] = _SINGULAR if visible[0] <= u[lane] <= visible[1] else _OUT_OF_RANGE
+        for i in range(values.shape[1]):
+            values[v, i] = errors[v, i] = np.nan

@@ -16,7 +16,7 @@ from isocenter.fitting.lanes import (
     turn_sign,
 )
 from isocenter.fitting.line import BEYOND, ascend
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: A voxel whose optimum explains less than this of its sum of squares is too noisy for what holds to first order.
 _CLEAR = 0.95
@@ -31,19 +31,37 @@ def start_plain(
     signal : (v, n); theta (v, 1), negative (v,), is_converged (v,), and what the optimum is made of, y.e in height (v,)
     and y.g/|g| in level (v,), are written
     """
-    total, n = signal.shape
-    q, m, k = unit.shape
-    table = direction, lower, width
-    y, signed, heights = np.zeros((m, LANES)), np.zeros((m, LANES)), np.empty((k, LANES))
-    best, at, flat = np.empty(LANES), np.empty(LANES), np.zeros(LANES)
-    score, chosen, squares = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    u, h, done = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    place = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES))
-    waiting, queued = np.zeros((LANES, 2), np.int64), 0
-    rest = (
-        np.zeros((m, LANES)), np.empty((k, LANES)), np.empty(LANES), np.empty(LANES), np.zeros(LANES), np.empty(LANES),
-        np.empty(LANES), np.empty(LANES), (np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES))),
+    _, m, k = unit.shape
+    rest = _make_room(m, k)
+    scores = np.empty(LANES), np.empty(LANES), np.empty(LANES), np.zeros((m, LANES)), np.zeros((LANES, 2), np.int64)
+    _start_voxels(
+        direction, lower, width, nodes, unit, is_magnitude, signal, theta, negative, is_converged, height, level,
+        _make_room(m, k), rest, scores,
     )  # fmt: skip
+
+
+@vector_kernel
+def _make_room(m, k):
+    """Scratch for a search of the tops in all lanes, with m samples and k nodes."""
+    place = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros((8, LANES)), np.zeros(m), np.empty(8)
+    return (
+        np.zeros((m, LANES)), np.empty((k, LANES)), np.empty(LANES), np.empty(LANES), np.zeros(LANES), np.empty(LANES),
+        np.empty(LANES), np.empty(LANES), place,
+    )  # fmt: skip
+
+
+@lean_vector_kernel
+def _start_voxels(
+    direction, lower, width, nodes, unit, is_magnitude, signal, theta, negative, is_converged, height, level, room,
+    rest, scores,
+):  # fmt: skip
+    """As `start_plain`; room, rest : of `_make_room`, the second for `_try_splits`."""
+    total, n = signal.shape
+    q = unit.shape[0]
+    table = direction, lower, width
+    signed, heights, best, at, flat, u, h, done, place = room
+    score, chosen, squares, y, waiting = scores
+    queued = 0
     found = theta, negative, is_converged, height, level
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
@@ -106,14 +124,14 @@ def start_plain(
         _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
 
 
-@vector_kernel
+@lean_vector_kernel
 def is_hopeless(direction, unit, signed, j, lane, place, h, flat):
     """Whether turning the sign of sample j cannot explain more than the optimum of a lane does.
 
     To first order the explained sum of squares grows by 4 y^2 leverage - 4 y f, with f the fitted value of the sample
     and the leverage that of all parameters; the leverage is taken three times, for what is beyond the first order.
     """
-    cell, t, sums = place
+    cell, t, sums, _, _ = place
     x, c = t[lane], cell[lane]
     bend, h1, h0 = 0.0, 0.0, sums[7, lane]
     e, e1 = direction[c, j, 7], 0.0
@@ -129,7 +147,7 @@ def is_hopeless(direction, unit, signed, j, lane, place, h, flat):
     return sample * (h * e + flat * along) > 3.0 * sample * sample * leverage
 
 
-@vector_kernel
+@lean_vector_kernel
 def _try_splits(table, nodes, unit, signal, waiting, queued, rest, found):
     """Fit voxels with another split of their signs, and keep what explains more.
 
@@ -154,7 +172,7 @@ def _try_splits(table, nodes, unit, signal, waiting, queued, rest, found):
             height[v], level[v] = h[lane], flat[lane]
 
 
-@vector_kernel
+@lean_vector_kernel
 def sum_level(y, unit, flat):
     """Write y.g/|g| (LANES,), of samples y (m, LANES) and g/|g| in unit (m, k)."""
     for lane in range(LANES):
@@ -165,19 +183,18 @@ def sum_level(y, unit, flat):
             flat[lane] += x * y[i, lane]
 
 
-@vector_kernel
+@lean_vector_kernel
 def _reach_tops(table, nodes, heights, at, y, count, place, u, h, done):
     """Write the coordinates u of the tops of |h| next to the nodes `at`, h there, and whether they were reached.
 
     done : (LANES,), 1 within the cell that `place` tells, 2 beyond it, 0 not at all
     """
     direction, lower, width = table
-    cell, t, sums = place
+    cell, t, sums, own, own_sums = place
     guess_tops(nodes, heights, at, count, u)
     done[:] = 1.0
     enter_cells(direction, lower, width, y, u, done, count, cell, t, sums)
     climb_lanes(sums, t, h, done)
-    own, own_sums = np.empty(y.shape[0]), np.empty(8)
     for lane in range(count):
         x = cell[lane] + 0.5 * (t[lane] + 1.0)
         if done[lane] == 0.0 and abs(t[lane]) <= BEYOND and 0.0 <= x <= direction.shape[0]:

@@ -9,7 +9,7 @@ is taken anew until the end lies next to it.
 import numpy as np
 
 from isocenter.fitting.lanes import LANES, spread
-from isocenter.fitting.line_finish import cover_lanes, report_lanes
+from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
 from isocenter.fitting.robust_start import GROUP, look_along, stand_off
 from isocenter.models.compiled import vector_kernel
@@ -289,7 +289,7 @@ def finish_robust(
     number, level = np.zeros(LANES), np.zeros(LANES)
     wide = np.ones(LANES)
     found = np.zeros((14, LANES))
-    covered = np.zeros((7, LANES))
+    covered, rows = np.zeros((7, LANES)), make_rows(q)
     spread_r, weight, slope = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
@@ -374,7 +374,7 @@ def finish_robust(
             freedom[v] = int(found[3, lane]) - 1 - q
         report_lanes(
             report, first, count, u, c, c_g, covered, found[13], done, moving, has_constant, bounds, visible, is_hard,
-            constants, values, errors, flag, rms,
+            constants, values, errors, flag, rms, rows,
         )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class Table:
     moving : the number of f among the model's amplitudes; constant : (n,) g, zeros where there is none
     nodes : (k,) coordinates of starts; unit : (q, m, k) e (and g over its length) at each
     leverage : (m, k) 1 / (1 - h)
+    few : (j,) coordinates of starts of plain fits, see `_thin`; few_unit : (q, m, j) as unit
     """
 
     coefficients: np.ndarray
@@ -48,6 +49,8 @@ class Table:
     nodes: np.ndarray
     unit: np.ndarray
     leverage: np.ndarray
+    few: np.ndarray
+    few_unit: np.ndarray
 
 
 def build_table(separable: Separable) -> Table | None:
@@ -89,9 +92,9 @@ def build_table(separable: Separable) -> Table | None:
     # Starts where the model's own grid lies: beyond, all coordinates look alike.
     first, last = separable.grid.min(), separable.grid.max()
     nodes = np.linspace(first, last, min(len(separable.grid), int((last - first) / _SPACING) + 2))
-    e, _ = _project(*(a[:, moving] for a in _sample(evaluate, separable, nodes)), constant)
-    size = np.linalg.norm(constant)
-    units = np.stack([e.T, np.tile(constant[:, np.newaxis] / size, nodes.size)]) if size else e.T[np.newaxis]
+    units = _lay(evaluate, separable, nodes, moving, constant)
+    few = _thin(nodes, units[0].T)
+    few_units = _lay(evaluate, separable, few, moving, constant)
     free = 1.0 - np.sum(units**2, axis=0)
     leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
     return Table(
@@ -105,7 +108,33 @@ def build_table(separable: Separable) -> Table | None:
         nodes=nodes,
         unit=np.ascontiguousarray(np.pad(units, ((0, 0), (0, -n % 4), (0, 0)))),
         leverage=np.ascontiguousarray(np.pad(leverage, ((0, -n % 4), (0, 0)))),
+        few=few,
+        few_unit=np.ascontiguousarray(np.pad(few_units, ((0, 0), (0, -n % 4), (0, 0)))),
     )
+
+
+def _lay(evaluate: Any, separable: Separable, nodes: np.ndarray, moving: int, constant: np.ndarray) -> np.ndarray:
+    """(q, n, k): e at each of the nodes (k,) and, where there is one, the constant basis function over its length."""
+    e, _ = _project(*(a[:, moving] for a in _sample(evaluate, separable, nodes)), constant)
+    size = np.linalg.norm(constant)
+    return np.stack([e.T, np.tile(constant[:, np.newaxis] / size, nodes.size)]) if size else e.T[np.newaxis]
+
+
+def _thin(nodes: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Nodes (j,) over the range of others (k,) with directions e (k, n): as far apart where e moves the most.
+
+    Elsewhere they are up to four times as far apart, so that e moves by about as much from each to the next: where a
+    decay is over before the first echo, or hardly begun at the last, nodes side by side tell the same.
+    """
+    if nodes.size < 5:
+        return nodes
+    way = np.linalg.norm(np.diff(e, axis=0), axis=1)
+    if not way.max() > 0.0:
+        return nodes
+    way = np.hypot(way, 0.25 * way.max())
+    along = np.append(0.0, np.cumsum(way))
+    count = int(along[-1] / way.max()) + 2
+    return np.interp(np.linspace(0.0, along[-1], count), along, nodes)
 
 
 def _project(f: np.ndarray, slope: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ class Tabulated(Direct):
     def __init__(self, separable: Separable, reported: int, table: Table):
         super().__init__(separable, reported)
         self.cells = (table.coefficients, table.lower, table.width)
-        self.table = table
+        self.table, self.report_rows = table, separable.report.rows
         self.has_constant = separable.amplitudes == 2
         self.bounds = np.array([separable.lower[0], separable.upper[0]])
 
@@ -45,7 +45,7 @@ class Tabulated(Direct):
                 )  # fmt: skip
             else:
                 start_plain(
-                    table.direction, table.lower, table.width, table.nodes, table.unit, is_magnitude, part.y,
+                    table.direction, table.lower, table.width, table.few, table.few_unit, is_magnitude, part.y,
                     part.theta, part.negative, part.converged, part.height, part.level,
                 )  # fmt: skip
             _put_back(work, rows, part, _STARTED)
@@ -61,13 +61,13 @@ class Tabulated(Direct):
                 super().finish(part, kind)
             elif kind:
                 finish_robust(
-                    self.report, self.cells, table.moving, table.constant, self.has_constant, separable.is_magnitude,
-                    *limits, separable.constants, part.y, part.theta, part.negative, part.scale, kind, part.values,
-                    part.errors, part.flag, part.rms, part.outliers, part.freedom,
+                    self.report_rows, self.cells, table.moving, table.constant, self.has_constant,
+                    separable.is_magnitude, *limits, separable.constants, part.y, part.theta, part.negative, part.scale,
+                    kind, part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
                 )  # fmt: skip
             else:
                 finish_plain(
-                    self.report, table.coefficients, table.direction, table.scalars, table.lower, table.width,
+                    self.report_rows, table.coefficients, table.direction, table.scalars, table.lower, table.width,
                     table.moving, table.constant, self.has_constant, separable.is_magnitude, *limits,
                     separable.constants, part.y, part.theta, part.negative, part.converged, part.height, part.level,
                     part.known, part.values, part.errors, part.flag, part.rms, part.freedom,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -56,14 +57,17 @@ def _kept(function: Callable) -> Iterator[None]:
         numba.config.CACHE_DIR = before
 
 
+#: What a sum may be reordered by; NaN and infinity keep their meaning.
+_REORDERED = {"reassoc", "contract", "arcp", "nsz"}
+
+
 def kernel(function: Callable) -> Callable:
     """Compile with numba on first use.
 
     ``error_model="numpy"``: a division by zero gives inf or NaN in one voxel instead of an abort of the volume.
     ``nogil``: blocks of voxels run side by side in plain threads.
     """
-    with _kept(function):
-        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    return _compile(function)
 
 
 def vector_kernel(function: Callable) -> Callable:
@@ -72,10 +76,28 @@ def vector_kernel(function: Callable) -> Callable:
     What is reordered is fixed when it is compiled: results stay the same to the bit on one machine. NaN and
     infinity keep their meaning.
     """
+    return _compile(function, fastmath=_REORDERED)
+
+
+def lean_kernel(function: Callable) -> Callable:
+    """Like `kernel`, for functions that make no array and call none that returns one.
+
+    Numba counts references to every array that a function is given, by atomic instructions that cost as much as ten
+    samples each. A function that only borrows arrays needs none of that. One that makes an array itself is refused
+    when it is compiled; an array that it gets back from a call would never be freed (`tests/fitting/test_lean.py`).
+    """
+    return _compile(function, counts=False)
+
+
+def lean_vector_kernel(function: Callable) -> Callable:
+    """`vector_kernel` and `lean_kernel` in one."""
+    return _compile(function, counts=False, fastmath=_REORDERED)
+
+
+def _compile(function: Callable, *, counts: bool = True, **options: Any) -> Callable:
     with _kept(function):
-        return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})(
-            function
-        )
+        # Said in either case: what is not said is taken over from the kernel that calls it first.
+        return numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=counts, **options)(function)
 
 
 class Pointer:
@@ -97,10 +119,41 @@ class Pointer:
             return numba.cfunc(self.signature, cache=True, error_model="numpy")(self.function)
 
 
+class Report(Pointer):
+    """What a model reports, of one voxel (`address`) or of many in one call (`rows`)."""
+
+    @cached_property
+    def rows(self) -> Any:
+        """The compiled `_report_rows` of this report."""
+        with _kept(self.function):
+            report = numba.njit(error_model="numpy", forceinline=True, _nrt=True)(self.function)
+            code = _report_rows.__code__.replace(
+                co_filename=self.function.__code__.co_filename,
+                co_firstlineno=self.function.__code__.co_firstlineno,
+                co_name=f"{self.function.__name__}_rows",
+            )
+            rows = FunctionType(code, {"report": report, "__name__": self.function.__module__})
+            rows.__qualname__ = code.co_name
+            return numba.cfunc(_ROWS, cache=True, error_model="numpy", _nrt=False)(rows)
+
+
+def _report_rows(first, count, theta, amplitudes, constants, covariance, values, errors, codes):
+    """A report of rows 0 to `count`, written from row `first` on: calling it voxel by voxel takes as long as its work.
+
+    A model's own function takes the place of `report`, and compiles into the loop.
+    """
+    for v in range(count):
+        codes[v] = report(theta[v], amplitudes[v], constants, covariance[v], values[first + v], errors[first + v])  # noqa: F821
+
+
 _VECTOR = types.float64[::1]
 _MATRIX = types.float64[:, ::1]
-_EVALUATION = types.void(_VECTOR, _MATRIX, _VECTOR, _MATRIX, types.float64[:, :, ::1])
+_CUBE = types.float64[:, :, ::1]
+_EVALUATION = types.void(_VECTOR, _MATRIX, _VECTOR, _MATRIX, _CUBE)
 _REPORT = types.int64(_VECTOR, _VECTOR, _VECTOR, _MATRIX, _VECTOR, _VECTOR)
+_ROWS = types.void(
+    types.int64, types.int64, _MATRIX, _MATRIX, _VECTOR, _CUBE, _MATRIX, _MATRIX, types.int64[::1]
+)  # fmt: skip
 
 
 def evaluation(function: Callable) -> Pointer:
@@ -108,6 +161,6 @@ def evaluation(function: Callable) -> Pointer:
     return Pointer(function, _EVALUATION)
 
 
-def reporting(function: Callable) -> Pointer:
+def reporting(function: Callable) -> Report:
     """Mark a model's report: (theta, amplitudes, constants, covariance, values out, errors out) -> Flag number."""
-    return Pointer(function, _REPORT)
+    return Report(function, _REPORT)

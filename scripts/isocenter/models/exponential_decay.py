@@ -12,7 +12,7 @@ import numpy as np
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, explain
 from isocenter.models.base import Bound, Model, Parameter, Separable, read_axis, read_options
-from isocenter.models.compiled import evaluation, kernel, reporting
+from isocenter.models.compiled import evaluation, lean_kernel, reporting
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -37,17 +37,18 @@ def evaluate_decay(theta, design, constants, basis, slope):
             slope[0, 1, i] = 0.0
 
 
-@kernel
-def judge_decay(rate, amplitudes, constants, covariance):
+@lean_kernel
+def judge_decay(rate, amplitude, first_step, variance):
     """The flag of a decay: no signal, or over within the first step of the series, where noise sets its rate.
 
     The signal after the first step, relative to the one before, is uncertain by the error of log T times the step over
-    T. A third is three standard errors from nothing at all.
+    T. A third is three standard errors from nothing at all. variance : of log T. Numbers instead of the arrays that
+    hold them: no reference is counted.
     """
-    if not amplitudes[0] > 0.0:
+    if not amplitude > 0.0:
         return _NO_SIGNAL
-    steps = constants[1] * rate
-    if steps > _FAR and covariance[0, 0] * steps * steps > _VAGUE * _VAGUE:
+    steps = first_step * rate
+    if steps > _FAR and variance * steps * steps > _VAGUE * _VAGUE:
         return _OUT_OF_RANGE
     return _OK
 
@@ -61,7 +62,7 @@ def report_decay(theta, amplitudes, constants, covariance, values, errors):
         values[1 + k] = amplitudes[k]
         errors[1 + k] = np.sqrt(covariance[1 + k, 1 + k])
     rate = values[0] if constants[0] < 0.0 else 1.0 / values[0]
-    return judge_decay(rate, amplitudes, constants, covariance)
+    return judge_decay(rate, amplitudes[0], constants[1], covariance[0, 0])
 
 
 OFFSET = Parameter("offset", "arbitrary", -np.inf, np.inf, "constant that does not decay")

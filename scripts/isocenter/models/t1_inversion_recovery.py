@@ -86,10 +86,7 @@ def report_recovery(theta, amplitudes, constants, covariance, values, errors):
     de = e * x if e > 0.0 else 0.0
     m0 = (a + b * e) / (1.0 - e)
     k = -b / m0 - 1.0
-    g_m0 = np.empty(3)
-    g_m0[0] = (a + b) / (1.0 - e) ** 2 * de
-    g_m0[1] = sign * e / (1.0 - e)
-    g_m0[2] = sign / (1.0 - e)
+    g_m0 = ((a + b) / (1.0 - e) ** 2 * de, sign * e / (1.0 - e), sign / (1.0 - e))
     var_t1 = covariance[0, 0]
     var_m0 = 0.0
     var_k = 0.0

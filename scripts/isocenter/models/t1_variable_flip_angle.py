@@ -27,7 +27,7 @@ from isocenter.entities import Flag
 from isocenter.errors import SidecarError, explain
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter, Separable, read_axis, read_options
-from isocenter.models.compiled import evaluation, kernel, reporting
+from isocenter.models.compiled import evaluation, lean_kernel, reporting
 
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
 _OK = int(Flag.OK)
@@ -38,7 +38,7 @@ _LONGEST_TR = 0.5
 _B1_RANGE = (0.2, 5.0)
 
 
-@kernel
+@lean_kernel
 def steady_state(x, versine):
     """(1 - E) / (1 - E cos a) and the slope of its logarithm by log T1; x = TR/T1, versine = 1 - cos a."""
     rest = -np.expm1(-x)
@@ -47,7 +47,7 @@ def steady_state(x, versine):
     return rest / below, -versine * e * x / (below * rest)
 
 
-@kernel
+@lean_kernel
 def reference_state(rate, constants):
     """The steady state at the reference angle, as signal over M0, and the slope of its logarithm by log T1."""
     sine, versine = constants[3], constants[4]

@@ -33,7 +33,7 @@ def report_star(theta, amplitudes, constants, covariance, values, errors):
     for k in range(amplitudes.size):
         values[2 + k] = amplitudes[k]
         errors[2 + k] = np.sqrt(covariance[1 + k, 1 + k])
-    return judge_decay(values[1], amplitudes, constants, covariance)
+    return judge_decay(values[1], amplitudes[0], constants[1], covariance[0, 0])
 
 
 @register
