@@ -21,8 +21,15 @@ def find_chi2(probability, df):
 
 def find_t(probability: float, df):
     """The Student t value below which `probability` lies; NaN where `df` is not positive."""
+    if isinstance(df, int) and isinstance(probability, float):
+        return _find_one_t(probability, df)
     df = np.asarray(df, float)
     return np.where(df > 0, special.stdtrit(np.where(df > 0, df, 1.0), probability), np.nan)[()]
+
+
+@lru_cache(maxsize=4096)
+def _find_one_t(probability: float, df: int) -> float:
+    return float(special.stdtrit(float(df), probability)) if df > 0 else np.nan
 
 
 def find_t_pvalue(t, df):
@@ -63,8 +70,15 @@ def spread_normals(count: int, dimensions: int, dimension: int) -> np.ndarray:
 
 def find_quantiles(sample: np.ndarray, probabilities: tuple[float, ...]) -> np.ndarray:
     """Quantiles of an (n,) sample, linear between order statistics as ``np.quantile`` has them, at less cost."""
-    place = np.asarray(probabilities) * (len(sample) - 1)
-    below = np.minimum(place.astype(int), max(len(sample) - 2, 0))
-    above = np.minimum(below + 1, len(sample) - 1)
-    ordered = np.partition(sample, np.unique([below, above]))
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    below, above, share, places = _place_quantiles(len(sample), probabilities)
+    ordered = np.partition(sample, places)
+    return ordered[below] + share * (ordered[above] - ordered[below])
+
+
+@lru_cache(maxsize=256)
+def _place_quantiles(count: int, probabilities: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    """Ranks on both sides of each quantile, its share of the way between them, and all ranks once."""
+    place = np.asarray(probabilities) * (count - 1)
+    below = np.minimum(place.astype(int), max(count - 2, 0))
+    above = np.minimum(below + 1, count - 1)
+    return below, above, place - below, np.unique([below, above])
