@@ -171,7 +171,7 @@ def _add_trends(result: Agreement, difference: np.ndarray, mean: np.ndarray) -> 
 
 def correlate_ranks(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Spearman's rank correlation and its two-sided p-value (t approximation); NaN for constant input."""
-    if not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if not len(x) or x.max() == x.min() or y.max() == y.min():
         return np.nan, np.nan
     rank_x, rank_y = rank_values(x), rank_values(y)
     a, b = rank_x - (len(x) + 1) / 2, rank_y - (len(x) + 1) / 2

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from isocenter.errors import TableError, explain
-from isocenter.statistics.quantiles import Z975, find_t
+from isocenter.statistics.quantiles import Z975, find_t, pick_ordered
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def fit_deming(x, y, *, variance_ratio: float = 1.0) -> Line:
     x, y = _pairs(x, y, 4)
     n = len(x)
     mx, my, *sums = _find_moments(x, y)
-    xx, yy, xy = map(np.float64, sums)
+    xx, yy, xy = map(np.float64, sums)  # zero over zero is no line, and no error
     sx, sy = n * mx, n * my
     slope, intercept = _deming_line(xx, yy, xy, mx, my, variance_ratio)
     # Leave-one-out sums of squares in closed form: removing point i takes n/(n−1)·d_i² away.
@@ -145,10 +145,10 @@ def _find_sd(values: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=1)
-def _lend_pairs(n: int) -> tuple[np.ndarray, ...]:
-    """Room for a number a pair, twice, and for a yes or no: fresh megabytes cost more than what is computed in them."""
+def _lend_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for a number and for a yes or no a pair: fresh megabytes cost more than what is computed in them."""
     count = n * (n - 1) // 2
-    return np.empty(count), np.empty(count), np.empty(count, bool)
+    return np.empty(count), np.empty(count, bool)
 
 
 @lru_cache(maxsize=16)
@@ -157,15 +157,21 @@ def _number_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(n, 1)
 
 
-def _subtract_pairs(values: np.ndarray, out: np.ndarray) -> None:
-    """Differences of all pairs of points, in an order and with signs that two columns share."""
-    n = len(values)
+def _divide_pairs(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    """The slopes of all pairs of points with different x, in no order.
+
+    Each point with the next one, the one after that, …, round a circle: every pair once, a few steps at a time, whose
+    numbers then stay near the processor.
+    """
+    n = len(x)
     half = (n - 1) // 2
-    # Each point's distance to the next one, the one after that, …, round a circle: every pair once.
-    ring = np.lib.stride_tricks.sliding_window_view(np.concatenate([values, values[:half]]), n)
-    np.subtract(ring[1:], values, out=out[: half * n].reshape(half, n))
+    ring_x, ring_y = (np.lib.stride_tricks.sliding_window_view(np.concatenate([v, v[:half]]), n)[1:] for v in (x, y))
+    steps = max(1, 16_384 // n)
+    for k in range(0, half, steps):
+        end = min(k + steps, half)
+        np.divide(ring_y[k:end] - y, ring_x[k:end] - x, out=out[k * n : end * n].reshape(-1, n))
     if n % 2 == 0:
-        np.subtract(values[n // 2 :], values[: n // 2], out=out[half * n :])
+        np.divide(y[n // 2 :] - y[: n // 2], x[n // 2 :] - x[: n // 2], out=out[half * n :])
 
 
 #: Up to so many points the numbers of their pairs are kept.
@@ -174,17 +180,12 @@ _MOST_NUMBERED = 200
 
 def _list_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The slope of each pair of points, identical points and slopes of −1 left out; good until the next call."""
-    if len(x) > _MOST_NUMBERED:
-        dx, dy, mask = _lend_pairs(len(x))
-        _subtract_pairs(x, dx)
-        _subtract_pairs(y, dy)
-        if dx.all():
-            slopes = np.divide(dy, dx, out=dy)
-            return slopes[~mask] if np.equal(slopes, -1.0, out=mask).any() else slopes
-        # A vertical rise has its sign from the order of the points, which the circle does not keep.
-        first, second = np.triu_indices(len(x), 1)
-    else:
-        first, second = _number_pairs(len(x))
+    if len(x) > _MOST_NUMBERED and np.diff(np.sort(x)).all():
+        slopes, mask = _lend_pairs(len(x))
+        _divide_pairs(x, y, slopes)
+        return slopes[~mask] if np.equal(slopes, -1.0, out=mask).any() else slopes
+    # A vertical rise has its sign from the order of the points, which a circle does not keep.
+    first, second = _number_pairs(len(x)) if len(x) <= _MOST_NUMBERED else np.triu_indices(len(x), 1)
     dx, dy = x[second] - x[first], y[second] - y[first]
     if not dx.all():
         keep = (dx != 0) | (dy != 0)
@@ -195,32 +196,6 @@ def _list_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         slopes = dy / dx
     left_out = slopes == -1
     return slopes[~left_out] if left_out.any() else slopes
-
-
-#: Fewer numbers are put in order at once.
-_FEW = 20_000
-
-
-def pick_ordered(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """The values at (k,) ranks of an (n,) array's order, which may be left in any order.
-
-    Of many, a sample says between which two limits the ranks lie; what is below is counted, what is between is put in
-    order. Where the sample was wrong, all are.
-    """
-    low, high = int(ranks.min()), int(ranks.max())
-    if len(values) >= _FEW:
-        sample = np.sort(values[:: len(values) // 2000])
-        # Some five standard errors of a share beside the ranks.
-        margin = 2.5 / math.sqrt(len(sample))
-        ends = np.array([low / len(values) - margin, high / len(values) + margin]) * len(sample)
-        first, last = (int(end) for end in np.clip(ends, 0, len(sample) - 1))
-        lower, upper = sample[first], sample[last]
-        between = values[(values >= lower) & (values <= upper)]
-        below = int(np.count_nonzero(values < lower))
-        if below <= low and high < below + len(between):
-            values, ranks = between, ranks - below
-    values.partition(sorted(set(ranks.tolist())))
-    return values[ranks]
 
 
 def fit_passing_bablok(x, y) -> Line:
@@ -238,7 +213,8 @@ def fit_passing_bablok(x, y) -> Line:
     width = Z975 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first = round((count - width) / 2)
     ranks = np.array([(count - 1) // 2, count // 2, first - 1, count - first])
-    left, right, low, high = pick_ordered(slopes, np.clip(ranks + offset, 0, count - 1)).tolist()
+    ranks = np.clip(ranks + offset, 0, count - 1)
+    left, right, low, high = pick_ordered(slopes, tuple(ranks.tolist())).tolist()
     slope = (left + right) / 2
     return Line(slope, low, high, *(_find_median(y - s * x) for s in (slope, high, low)))
 
@@ -248,5 +224,5 @@ def _find_median(values: np.ndarray) -> float:
     if not math.isfinite(float(values.sum())):
         return float(np.median(values))
     middle = len(values) // 2
-    values.partition((middle - 1, middle) if len(values) % 2 == 0 else middle)
-    return float(values[middle - 1] + values[middle]) / 2 if len(values) % 2 == 0 else float(values[middle])
+    values.partition(middle)
+    return float(values[middle] if len(values) % 2 else (values[:middle].max() + values[middle]) / 2)

@@ -341,17 +341,22 @@ class BalancedCriterion:
 
         None where one is not, or where strata and components differ in number.
         """
-        if len(self.squares) != len(free) + 1:
+        solve = self.design.remember(("equated", tuple(free)), lambda: self._invert_expectations(free))
+        if solve is None:
             return None
-        expected = np.concatenate([np.ones((len(self.squares), 1)), self.sizes[:, free]], axis=1)
-        if self.design.remember("rank of strata", lambda: np.linalg.matrix_rank(expected)) < len(expected):
-            return None
-        variances = np.linalg.solve(expected, self.squares / self.freedom)
+        variances = solve @ (self.squares / self.freedom)
         if not (variances > 0).all():
             return None
         ratio = np.zeros(4)
         ratio[free] = variances[1:] / variances[0]
         return ratio
+
+    def _invert_expectations(self, free: np.ndarray) -> np.ndarray | None:
+        """Mean squares to variances, where strata and components are as many and tell each other apart."""
+        if len(self.squares) != len(free) + 1:
+            return None
+        expected = np.concatenate([np.ones((len(self.squares), 1)), self.sizes[:, free]], axis=1)
+        return None if np.linalg.matrix_rank(expected) < len(expected) else np.linalg.inv(expected)
 
     def evaluate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (of values in their own unit) and residual variance (scaled units) at (b, 4) ratios."""

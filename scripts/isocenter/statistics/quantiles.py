@@ -70,15 +70,35 @@ def spread_normals(count: int, dimensions: int, dimension: int) -> np.ndarray:
 
 def find_quantiles(sample: np.ndarray, probabilities: tuple[float, ...]) -> np.ndarray:
     """Quantiles of an (n,) sample, linear between order statistics as ``np.quantile`` has them, at less cost."""
-    below, above, share, places = _place_quantiles(len(sample), probabilities)
-    ordered = np.partition(sample, places)
-    return ordered[below] + share * (ordered[above] - ordered[below])
+    below, above, share = _place_quantiles(len(sample), probabilities)
+    ordered = pick_ordered(sample.copy(), below + above)
+    low, high = ordered[: len(below)], ordered[len(below) :]
+    return low + share * (high - low)
 
 
 @lru_cache(maxsize=256)
-def _place_quantiles(count: int, probabilities: tuple[float, ...]) -> tuple[np.ndarray, ...]:
-    """Ranks on both sides of each quantile, its share of the way between them, and all ranks once."""
+def _place_quantiles(
+    count: int, probabilities: tuple[float, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:
+    """Ranks on both sides of each quantile, and its share of the way between them."""
     place = np.asarray(probabilities) * (count - 1)
     below = np.minimum(place.astype(int), max(count - 2, 0))
     above = np.minimum(below + 1, count - 1)
-    return below, above, place - below, np.unique([below, above])
+    return tuple(below.tolist()), tuple(above.tolist()), place - below
+
+
+def pick_ordered(values: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
+    """The values at the ranks of an (n,) array's order; the array is left in another order.
+
+    One rank after the other, each in the part that the ones before leave: NumPy finds one in a fraction of the time
+    that it takes for several at once.
+    """
+    first, *rest = sorted(set(ranks))
+    values.partition(first)
+    if rest:
+        *inner, last = rest
+        values[first + 1 :].partition(last - first - 1)
+        for rank in inner:
+            values[first + 1 : last].partition(rank - first - 1)
+            first = rank
+    return values[list(ranks)]
