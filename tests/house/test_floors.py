@@ -57,6 +57,7 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
+    "snakemake_executor_plugin_slurm": ("isocenter.warm",),
     "typer": (
         "isocenter.audit_cli",
         "isocenter.cli",
