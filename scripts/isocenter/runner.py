@@ -199,7 +199,7 @@ def _run_snakemake(
                 on_progress(Progress(earlier + done, earlier + total, text, seconds, *now))
         except KeyboardInterrupt:
             if not warm:
-                _call_back_jobs(process)
+                _call_back_jobs(process, log_file)
             # At once: files are written whole or not at all, and the next run goes on with what is missing.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -229,11 +229,11 @@ def _open_log(path: Path) -> Iterator[IO[str]]:
             file.close()
 
 
-def _call_back_jobs(process: subprocess.Popen) -> None:
+def _call_back_jobs(process: subprocess.Popen, log_file: IO[str]) -> None:
     """Let Snakemake call its jobs back from the cluster, where they would go on; killed here, it could not."""
     process.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.communicate(timeout=PATIENCE)
+    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt, OSError):
+        log_file.write(process.communicate(timeout=PATIENCE)[0])
 
 
 def _processor_time() -> float:
