@@ -1,5 +1,6 @@
 """A job in a warm fork sees and does what a job in a fresh interpreter does."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -87,3 +88,14 @@ def test_a_job_dies_with_its_client(tmp_path, environment):
 def test_without_a_server_a_job_runs_plainly(tmp_path):
     environment = os.environ | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": str(tmp_path / "nobody")}
     assert run_job(tmp_path, environment, "print('plain')").stdout == "plain\n"
+
+
+def test_slurms_executor_has_what_we_take_jobs_back_by():
+    """`launch.take_all_back` hangs on undocumented names; that it works is for ``make test-slurm``."""
+    import snakemake_executor_plugin_slurm as plugin
+
+    text = inspect.getsource(plugin.Executor)
+    assert "self._job_submission_executor = ThreadPoolExecutor(" in text
+    assert "self._job_submission_executor.submit(self.run_job, job)" in text
+    assert '"run_uuid": self.run_uuid' in text
+    assert "--job-name {safe_quote(params.run_uuid)}" in inspect.getsource(plugin.submit_string)

@@ -23,6 +23,7 @@ from isocenter.terminal import (
     show_fit,
     show_models,
     show_phantom,
+    show_planned,
 )
 from isocenter.trouble import find_trouble
 
@@ -278,8 +279,10 @@ def _simulate(directory: Path, *, seed: int, workers: int, full: bool) -> None:
 
 def _run(cores: int | None, options: list[str], sites: list[str] | None = None) -> int:
     from isocenter.live_view import follow_run
+    from isocenter.planned_jobs import DRY_OPTIONS
     from isocenter.recorded_run import run_recorded
 
+    is_dry = bool(DRY_OPTIONS & {*options})
     plan = _plan(sites)  # a mistake in a file that a person wrote is told before Snakemake starts
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
@@ -301,12 +304,14 @@ def _run(cores: int | None, options: list[str], sites: list[str] | None = None) 
             console.print(f"{why}: {', '.join(files[:5])}{more}", soft_wrap=True, highlight=False)
     if outcome.nothing_to_do and not outcome.returncode:
         console.print(f"Nothing to do: every result is up to date ({outcome.seconds:.0f} s)")
+    elif not outcome.returncode and is_dry:
+        show_planned(outcome.planned)
     elif not outcome.returncode:
         console.print(f"{outcome.n_jobs} jobs in {outcome.seconds:.0f} s")
     if outcome.returncode:
         explain_failure(outcome)
         return 2 if outcome.is_locked else 1
-    if not set(options) & {"-n", "--dry-run", "--dryrun"}:
+    if not is_dry:
         from isocenter.status_view import show_status
 
         show_status(_plan(sites), limit=12)

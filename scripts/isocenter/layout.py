@@ -110,6 +110,8 @@ R_SCRIPT = f"{TRIAL}/reproduce.R"
 REPORT = f"{RESULTS}/report/index.html"
 LOGS = f"{RESULTS}/logs"
 RUN_LOG = f"{LOGS}/run.log"
+#: Of a dry run, which leaves the log of the last run, or of one that goes on, alone.
+PLAN_LOG = f"{LOGS}/plan.log"
 
 # The audit trail --------------------------------------------------------------------------------------
 AUDIT = f"{RESULTS}/audit"

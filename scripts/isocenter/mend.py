@@ -46,39 +46,43 @@ def _folders_of(sites: Sequence[str]) -> tuple[str, ...]:
     return (f"{layout.TEMPLATE}/", *(f"{layout.fill(layout.SITE, site=site)}/" for site in sites))
 
 
-def clear_damaged(directory: Path, plan: Plan, damaged: list[str]) -> list[str]:
+def clear_damaged(directory: Path, plan: Plan, damaged: list[str], *, is_dry: bool = False) -> list[str]:
     """Delete what is left of damaged results; returns the products that a run must make again.
+
+    is_dry : delete nothing
 
     Only products that the plan still has: what belongs to a run that was left out since then is no product.
     """
+    delete = _keep if is_dry else _delete
     again: dict[str, None] = {}
     products = _list_products(plan) if damaged else set()
     for path in damaged:
         for product in _products_of(path):
             if product in products:
-                _delete(directory / product)
+                delete(directory / product)
                 again[product] = None
                 break
         else:
             if path.startswith(f"{layout.TEMPLATE}/"):
-                _delete(directory / layout.TEMPLATE)
+                delete(directory / layout.TEMPLATE)
                 again[layout.TEMPLATE] = None
             elif (site := _site_of_bids(path)) and site in plan.sites:
                 # Intake keeps what it has read; without its memory it converts the series again.
-                _delete(directory / layout.fill(layout.INTAKE_INDEX, site=site))
+                delete(directory / layout.fill(layout.INTAKE_INDEX, site=site))
                 scans = str(layout.fill(layout.SCANS, site=site))
-                _delete(directory / scans)
+                delete(directory / scans)
                 again[scans] = None
             elif path.startswith(f"{Path(layout.REPORT).parent}/"):
-                _delete(directory / layout.REPORT)
+                delete(directory / layout.REPORT)
                 again[layout.REPORT] = None
     return list(again)
 
 
-def clear_unsettled(directory: Path, plan: Plan, sites: Sequence[str] = ()) -> list[str]:
+def clear_unsettled(directory: Path, plan: Plan, sites: Sequence[str] = (), *, is_dry: bool = False) -> list[str]:
     """Delete results that held only until now (`isocenter.unsettled`); returns the products to make again.
 
     sites : look only at what belongs to these sites
+    is_dry : delete nothing
 
     The mark stays until the job has settled it; that of a result which is no longer planned goes.
     """
@@ -89,9 +93,9 @@ def clear_unsettled(directory: Path, plan: Plan, sites: Sequence[str] = ()) -> l
         if not any(path.startswith(_folders_of(sites)) for path in outputs):
             continue  # of a site that this run leaves alone
         mine = [path for path in outputs if path in products]
-        for path in mine:
+        for path in mine if not is_dry else ():
             _delete(directory / path)
-        if not mine:
+        if not mine and not is_dry:
             mark.unlink(missing_ok=True)
         again += mine
     return again
@@ -138,6 +142,10 @@ def _site_of_bids(path: str) -> str:
         if path.startswith(f"{layout.fill(layout.BIDS, site=part)}/"):
             return part
     return ""
+
+
+def _keep(path: Path) -> None:
+    """Delete nothing."""
 
 
 def _delete(path: Path) -> None:

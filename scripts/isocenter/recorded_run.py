@@ -15,12 +15,13 @@ from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, upda
 from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
 from isocenter.origins import check_run_here
 from isocenter.plan import Plan
+from isocenter.planned_jobs import DRY_OPTIONS
 from isocenter.runner import POOL, Outcome, Progress, run_workflow
 from isocenter.trial_digests import find_digests
 from isocenter.writable import check_writable
 
 #: Options of Snakemake with which a run writes no result.
-IDLE_OPTIONS = frozenset({"-n", "--dry-run", "--dryrun", "--unlock"})
+IDLE_OPTIONS = DRY_OPTIONS | {"--unlock"}
 
 
 def run_recorded(
@@ -45,6 +46,15 @@ def run_recorded(
         options = [*options, name_sites(sites)]
     targets = [str(layout.fill(layout.SITE_RECORD, site=site)) for site in sites]
     run = partial(run_workflow, directory, cores=cores, on_progress=on_progress)
+    if plan and DRY_OPTIONS & set(options):
+        again = clear_damaged(directory, plan, find_damaged(directory, sites), is_dry=True)
+        retried = clear_unsettled(directory, plan, sites, is_dry=True)
+        if more := list(dict.fromkeys([*again, *retried])):
+            targets = [*(targets or ["all"]), *more]
+            options = [*options, "--forcerun", *more]  # a run would have deleted them
+        outcome = run(options=[*targets, *options])
+        outcome.mended, outcome.retried = again, retried
+        return outcome
     if IDLE_OPTIONS & set(options):
         return run(options=[*targets, *options])
     check_unlocked(directory)

@@ -17,6 +17,7 @@ from typing import IO
 from isocenter import layout
 from isocenter.failures import Failures, JobFailure
 from isocenter.machine import usable_memory
+from isocenter.planned_jobs import DRY_OPTIONS, PlannedJobs
 from isocenter.profiles import find_remote
 from isocenter.threads import THREAD_VARIABLES
 from isocenter.trouble import disk_trouble
@@ -50,6 +51,7 @@ class Outcome:
     retried: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    planned: PlannedJobs = field(default_factory=PlannedJobs)
 
     @property
     def failed(self) -> list[str]:
@@ -105,7 +107,7 @@ def run_workflow(
     inherit: Sequence[int] = (),
     snakefile: Path = SNAKEFILE,
 ) -> Outcome:
-    """Run the workflow in a trial's folder; the whole log goes to ``results/logs/run.log``.
+    """Run the workflow in a trial's folder; the log goes to ``results/logs/run.log``, of a dry run to ``plan.log``.
 
     cores : jobs share them (default: all of the machine; on a cluster, what the profile says of one submission)
     options : of Snakemake. With ``--workflow-profile`` jobs may run elsewhere; without ``--resources`` jobs here share
@@ -123,9 +125,10 @@ def run_workflow(
         options = [*options, "--resources", f"mem_mb={memory}"] if memory else options
     command += [*(["--cores", str(cores)] if cores else []), *options]
     start, spent = time.monotonic(), _processor_time()
-    with _open_log(directory / layout.RUN_LOG) as log_file:
-        if profile is None:
-            outcome = _run_snakemake(command, log_file, start, on_progress, inherit, warm=True)
+    is_dry = bool(DRY_OPTIONS & {*options})
+    with _open_log(directory / (layout.PLAN_LOG if is_dry else layout.RUN_LOG)) as log_file:
+        if profile is None or is_dry:
+            outcome = _run_snakemake(command, log_file, start, on_progress, inherit, warm=not profile)
         else:
             outcome = _run_snakemake([*command, "--until", *FIRST], log_file, start, on_progress, inherit)
             if not outcome.is_locked:
@@ -176,6 +179,7 @@ def _run_snakemake(
                 line = line.rstrip()
                 outcome.tail = [*outcome.tail[-39:], line]
                 is_failure = failures.read_line(line)
+                outcome.planned.read_line(line)
                 if match := STEPS_DONE.search(line):
                     done, total = int(match[1]), int(match[2])
                 elif match := MESSAGE.match(line):
@@ -195,7 +199,7 @@ def _run_snakemake(
                 on_progress(Progress(earlier + done, earlier + total, text, seconds, *now))
         except KeyboardInterrupt:
             if not warm:
-                _call_back_jobs(process)
+                _call_back_jobs(process, log_file)
             # At once: files are written whole or not at all, and the next run goes on with what is missing.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -225,11 +229,11 @@ def _open_log(path: Path) -> Iterator[IO[str]]:
             file.close()
 
 
-def _call_back_jobs(process: subprocess.Popen) -> None:
+def _call_back_jobs(process: subprocess.Popen, log_file: IO[str]) -> None:
     """Let Snakemake call its jobs back from the cluster, where they would go on; killed here, it could not."""
     process.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.communicate(timeout=PATIENCE)
+    with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt, OSError):
+        log_file.write(process.communicate(timeout=PATIENCE)[0])
 
 
 def _processor_time() -> float:

@@ -7,6 +7,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from isocenter import layout
+
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
 errors = Console(stderr=True, markup=False)
@@ -37,6 +39,17 @@ def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)
+
+
+def show_planned(planned) -> None:
+    """What a run would do: jobs by rule, and why."""
+    show_rows(
+        "What would run",
+        ("rule", "jobs", "because"),
+        [(rule, count, "; ".join(planned.reasons.get(rule, ()))) for rule, count in planned.counts.items()],
+    )
+    more = "; the intake then decides what more" if "index_site" in planned.counts else ""
+    console.print(f"{len(planned)} jobs would run{more}; {layout.PLAN_LOG} names each", soft_wrap=True, highlight=False)
 
 
 def show_phantom(outcome) -> None:

@@ -14,6 +14,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 
 #: Where Debian's Slurm looks for its configuration.
 DEFAULT_CONFIG = Path("/etc/slurm/slurm.conf")
+LINKS = (DEFAULT_CONFIG, DEFAULT_CONFIG.with_name("cgroup.conf"))
 
 CONFIG = """\
 ClusterName=isocenter
@@ -32,9 +33,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
-# No control groups are needed: memory is reserved, not enforced.
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+{processes}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=1,sched_interval=2
@@ -46,6 +45,20 @@ ReturnToService=0
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} State=UNKNOWN
 PartitionName=work Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+#: No control groups are needed: memory is reserved, not enforced.
+RESERVE = """\
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none"""
+#: The kernel ends what takes more memory than its job asked for.
+ENFORCE = """\
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/none"""
+CGROUPS = """\
+CgroupPlugin=cgroup/v1
+ConstrainRAMSpace=yes
 """
 
 
@@ -61,6 +74,13 @@ def find_obstacle() -> str:
     return ""
 
 
+def find_obstacle_to_limits() -> str:
+    """Why memory cannot be enforced here; "" where it can. Slurm's second kind of control groups wants systemd."""
+    folders = [Path("/sys/fs/cgroup", name) for name in ("memory", "freezer")]
+    missing = [str(folder) for folder in folders if not os.access(folder / "cgroup.procs", os.W_OK)]
+    return f"{', '.join(missing)} cannot be written" if missing else ""
+
+
 def missing_programs() -> list[str]:
     """What is not installed of `PROGRAMS`."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
@@ -70,19 +90,24 @@ def missing_programs() -> list[str]:
 class Slurm:
     """The daemons of one node, started in a folder and stopped by `close`."""
 
-    def __init__(self, folder: Path, *, cores: int, memory: int):
+    def __init__(self, folder: Path, *, cores: int, memory: int, is_enforced: bool = False):
         self.folder = folder
         self.host = socket.gethostname().partition(".")[0]
         folder.chmod(0o755)  # munged wants a folder that nobody else may write to, and all may enter
         for name in ("state", "spool"):
             (folder / name).mkdir()
         (folder / "slurm.conf").write_text(
-            CONFIG.format(host=self.host, folder=folder, ports=_free_ports(2), cores=cores, memory=memory)
-        )
+            CONFIG.format(
+                host=self.host, folder=folder, ports=_free_ports(2), cores=cores, memory=memory,
+                processes=ENFORCE if is_enforced else RESERVE,
+            )
+        )  # fmt: skip
+        (folder / "cgroup.conf").write_text(CGROUPS if is_enforced else "")
         # Where every program of Slurm's looks: the executor keeps the variable SLURM_CONF from the jobs.
         DEFAULT_CONFIG.parent.mkdir(exist_ok=True)
-        DEFAULT_CONFIG.unlink(missing_ok=True)  # of one that was killed
-        DEFAULT_CONFIG.symlink_to(folder / "slurm.conf")
+        for path in LINKS:
+            path.unlink(missing_ok=True)  # of one that was killed
+            path.symlink_to(folder / path.name)
         (folder / "munge.key").write_bytes(os.urandom(1024))
         (folder / "munge.key").chmod(0o600)
         files = {name: folder / f"munge.{name}" for name in ("key", "socket", "pid", "log", "seed")}
@@ -168,7 +193,8 @@ class Slurm:
             if pid is not None:
                 os.kill(pid, signal.SIGTERM)
                 wait_for(lambda name=name: self.pid(name) is None, 60)
-        DEFAULT_CONFIG.unlink(missing_ok=True)
+        for path in LINKS:
+            path.unlink(missing_ok=True)
 
     def _start(self, *command: str) -> None:
         path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end.conftest import REPOSITORY, SMALL
+from end_to_end.running import call, finish
 
 from isocenter import layout
 
@@ -95,3 +96,24 @@ def test_editing_a_model_reruns_its_fits(small, own_code):
     maps = small.directory.glob("results/sites/*/derivatives/isocenter/sub-*/ses-*/anat/*_run-?_T1map.nii.gz")
     assert jobs["fit_map"] == len(list(maps))
     assert "index_site" not in jobs
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_would_run_and_touches_nothing(copy_of_small):
+    directory = copy_of_small.directory
+    assert finish(directory)  # recorded, so that the manifest knows the sizes
+    maps = directory.glob("results/sites/siteA/derivatives/isocenter/sub-T0?/ses-01/anat/*_run-1_T1map.nii.gz")
+    first, second = sorted(maps)[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
+    told = call(directory, "run", "--", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    counts = dict(re.findall(r"^│ (\w+) +│ (\d+)", told.stdout, re.MULTILINE))
+    assert counts["fit_map"] == "2", told.stdout
+    assert "index_site" not in counts
+    assert f"{sum(map(int, counts.values()))} jobs would run; {layout.PLAN_LOG} names each" in told.stdout
+    after = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
+    changed = {path for path in before | after if before.get(path) != after.get(path)}
+    assert {path.relative_to(directory).parts[0] for path in changed} <= {".snakemake", "results"}
+    assert {path for path in changed if "results" in path.parts} == {directory / layout.PLAN_LOG}

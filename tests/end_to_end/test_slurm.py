@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end.conftest import Trial
-from end_to_end.slurm import Slurm, children, find_obstacle, wait_for
+from end_to_end.slurm import Slurm, children, find_obstacle, find_obstacle_to_limits, wait_for
 
 from isocenter import layout
 from isocenter.holder import find_holder
@@ -35,10 +35,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(find_obstacle()), reason
 
 
 @pytest.fixture
-def slurm():
+def slurm(request):
     # Not in tmp_path: its parents are closed to others, and munged takes no socket there.
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
-        cluster = Slurm(Path(folder), cores=2, memory=12_000)
+        cluster = Slurm(Path(folder), cores=2, memory=12_000, is_enforced=getattr(request, "param", False))
         yield cluster
         cluster.close()
 
@@ -55,9 +55,9 @@ def trial(small, tmp_path) -> Trial:
 def start(slurm, trial):
     fronts = []
 
-    def begin() -> subprocess.Popen:
+    def begin(*options: str) -> subprocess.Popen:
         log = (trial.directory / f"front-{len(fronts)}.log").open("w")
-        front = subprocess.Popen(RUN, cwd=trial.directory, stdout=log, stderr=log)
+        front = subprocess.Popen([*RUN, *options], cwd=trial.directory, stdout=log, stderr=log)
         fronts.append(front)
         return front
 
@@ -136,3 +136,16 @@ def test_a_trial_through_slurm_on_a_bad_day_ends_as_on_one_machine(small, trial,
     assert len(expected) > 10
     assert verify(trial.directory).findings == []
     assert find_holder(trial.directory) is None
+
+
+@pytest.mark.skipif(bool(find_obstacle_to_limits()), reason=find_obstacle_to_limits())
+@pytest.mark.parametrize("slurm", [True], indirect=True, ids=["enforced"])
+def test_a_job_that_takes_more_memory_than_it_asked_for_is_sent_again_with_more(trial, slurm, start):
+    # Too little for the intake and the two Snakemakes above it; twice as much is enough.
+    options = ("--set-resources", "index_site:mem_mb=250*attempt", "--until", "index_site")
+    assert start(*options).wait(timeout=WHOLE) == 0, log_of(trial)[-5000:]
+    ended = [(job["JobState"], memory_of(job)) for job in slurm.ended() if memory_of(job) < 1000]
+    print(f"\n{ended}")
+    assert sorted(ended) == [("COMPLETED", 500.0)] * 2 + [("OUT_OF_MEMORY", 250.0)] * 2
+    for site in ("siteA", "siteB"):
+        assert (trial.directory / layout.fill(layout.SCANS, site=site)).is_file()

@@ -25,7 +25,7 @@ FLOORS = {
         "site_regions", "atlas", "warm", "audit", "manifest", "recorded_run", "verify_command", "trace_command",
         "trial_digests", "mend", "holder", "data_lock", "decisions", "audit_cli", "decision_cli", "terminal",
         "status_view", "cli", "phantom_sources", "export_selection", "export_bids", "export_dicom",
-        "export_cli", "site_draft", "site_cli", "unsettled", "failures", "writable", "clock",
+        "export_cli", "site_draft", "site_cli", "unsettled", "failures", "planned_jobs", "writable", "clock",
         "scan_status", "live_view", "failure_view", "origins", "pooling", "pool_cli",
         "costs", "threads", "demands", "machine", "profiles",
         "completion_cli", "command_manual", "model_manual",
@@ -57,6 +57,7 @@ DOORS = {
     "jsonschema": ("isocenter.schemas",),
     "yaml": ("isocenter.schemas", "isocenter.documents"),
     "snakemake": ("isocenter.runner", "isocenter.warm"),
+    "snakemake_executor_plugin_slurm": ("isocenter.warm",),
     "typer": (
         "isocenter.audit_cli",
         "isocenter.cli",

@@ -16,8 +16,6 @@ pytestmark = pytest.mark.slow
 REGISTERING = {"align_series", "correct_distortion", "place_map", "transfer_labels"}
 #: Seconds of one core until a step's first line.
 LIMIT = 1.0
-#: Missed: these load the fit engine, the search for the phantom and its pages, and are to get no slower.
-MISSED = {"measure_vials": 1.3, "make_phantom_page": 1.3}
 #: What every step begins with, and how long that takes where the limit was set and nothing else runs [s]. A machine
 #: that is slower, or shares its caches and cores with other work, may take longer in proportion.
 COMMON, COMMON_SECONDS = "import numpy, pandas, nibabel", 0.5
@@ -44,5 +42,5 @@ def slowness() -> float:
 @pytest.mark.parametrize("name", sorted({path.stem for path in steps()} - REGISTERING))
 def test_a_step_starts_in_a_second(name, slowness):
     found = seconds_of(str(SCRIPTS / f"{name}.py"), "--help")
-    limit = MISSED.get(name, LIMIT) * slowness
+    limit = LIMIT * slowness
     assert found <= limit, f"{found:.2f} s of one core before the first line, on a machine {slowness:.1f} times slow"

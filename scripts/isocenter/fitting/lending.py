@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from isocenter.entities import Flag
 from isocenter.errors import ConfigError, explain
@@ -35,6 +34,8 @@ def resample_map(lent: ParameterMap, shape: tuple[int, int, int], affine: np.nda
         NaN and flagged masked where there is no value. Standard errors are interpolated as the values are: neighbors
         share their noise, so nothing is gained by averaging them.
     """
+    from scipy.ndimage import map_coordinates  # slow to import, and most fits borrow no map
+
     if lent.value.shape == shape and np.allclose(lent.affine, affine, atol=_SAME_PLACE):
         return lent
     index = np.stack(np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij"))

@@ -21,7 +21,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from scipy.optimize import minimize_scalar
 
 from isocenter.errors import ConfigError, explain
 
@@ -173,6 +172,8 @@ def make_profile(
 
     def lost(share: float) -> float:
         return -float(weights @ (nominal * np.exp(-2j * np.pi * share * turns)).real)
+
+    from scipy.optimize import minimize_scalar  # slow to import, and every step that fits imports this module
 
     share = minimize_scalar(lost, bounds=(0.3, 0.7), method="bounded", options={"xatol": 1e-6}).x
     excited = (excite(b1) * np.exp(-2j * np.pi * share * turns)).real * weights / -lost(share)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.models.arterial_input import predict_population
@@ -346,6 +345,8 @@ def _interpolate(
     polynomial = np.zeros((4, knots.size))
     polynomial[0] = values
     if is_smooth:
+        from scipy.interpolate import PchipInterpolator  # a third of a second, which only these models need
+
         polynomial[:, :-1] = PchipInterpolator(knots, values).c[::-1]
     else:
         polynomial[1, :-1] = np.diff(values) / np.diff(knots)

@@ -1,7 +1,6 @@
 """An image on a grid of equal steps along its own axes: fine voxels are averaged, coarse ones interpolated."""
 
 import numpy as np
-from scipy import sparse
 
 
 def resample_evenly(data: np.ndarray, spacing: np.ndarray, grid: float) -> np.ndarray:
@@ -10,6 +9,8 @@ def resample_evenly(data: np.ndarray, spacing: np.ndarray, grid: float) -> np.nd
     Every new value is a mean with triangular weights as wide as the larger of the two steps, so that the noise of
     fine voxels falls and coarse ones are interpolated linearly.
     """
+    from scipy import sparse  # slow to import; steps that find no phantom import this module, too
+
     out = fill_gaps(data)
     for axis in range(data.ndim):
         n, step = data.shape[axis], float(spacing[axis])

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 
 #: Half the thickness of what is looked at around the edge [mm]: inside it and around it lies what is compared. Between
 #: them lies the wall, which may or may not show.
@@ -38,6 +38,8 @@ def score_round(images: np.ndarray, radius: float, grid: float, *, by_wall: bool
     (u, v) or (u, v, w) array
         Mean over the images.
     """
+    from scipy import fft  # slow to import; steps that find no phantom import this module, too
+
     size = images.shape[1:]
     shape, reach, n_in, n_around, f_inside, f_around = _spectra(radius, grid, size, by_wall)
     count = n_in + n_around
@@ -58,6 +60,8 @@ def score_round(images: np.ndarray, radius: float, grid: float, *, by_wall: bool
 @lru_cache(maxsize=16)
 def _spectra(radius: float, grid: float, size: tuple[int, ...], by_wall: bool = False):
     """The padded shape, the kernels' reach and weights, and the spectra of inside and around, for images of a size."""
+    from scipy import fft
+
     inside, around = (_wall_kernels if by_wall else _kernels)(radius, grid, len(size))
     shape = [fft.next_fast_len(s + inside.shape[0], real=True) for s in size]
     spectra = (fft.rfftn(kernel, shape) for kernel in (inside, around))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from isocenter import models
 from isocenter.entities import Flag
@@ -114,6 +113,8 @@ def _find_b1(acquisition: Mapping[str, Any], signal: np.ndarray, t1: float) -> f
     start = int(np.argmin([misfit(b1) for b1 in grid]))
     if start in (0, len(grid) - 1):
         return np.nan
+    from scipy.optimize import minimize_scalar  # slow to import
+
     return float(minimize_scalar(misfit, bounds=(grid[start - 1], grid[start + 1]), method="bounded").x)
 
 

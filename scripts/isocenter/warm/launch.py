@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,11 +30,30 @@ def end_with_front() -> None:
         die_with_parent(signal.SIGRTMIN)
 
 
+def take_all_back() -> None:
+    """Have Slurm's executor take back every job of its run when it is interrupted, and send no more.
+
+    By itself it takes back the jobs on its list, which is empty while it looks into the queue, and afterwards sends
+    what still waited to be sent.
+    """
+    from snakemake_executor_plugin_slurm import Executor
+
+    def cancel_jobs(self, active_jobs):
+        # Waits for what is being sent, which has no number yet, and drops the rest.
+        self._job_submission_executor.shutdown(cancel_futures=True)
+        clusters = ["--clusters=all"] if self._submitted_job_clusters else []
+        subprocess.run(["scancel", "--name", self.run_uuid, *clusters], check=False)  # the log has what it says
+
+    Executor.cancel_jobs = cancel_jobs
+
+
 def main() -> None:
     """Run ``launch.py SNAKEMAKE-ARGUMENTS…``."""
     end_with_front()
     if is_warm():
         sys.executable = str(Path(__file__).with_name("python"))
+    else:
+        take_all_back()
     from snakemake import cli
 
     start = cli.args_to_api
