@@ -1,5 +1,6 @@
 """``isocenter plan``: designs against the bound that each would give, as a table and a plot."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isocenter.errors import ConfigError, explain
+from isocenter.statistics.bounds import COEFFICIENTS
 
 #: So many designs go through simulation: the smallest that the formula lets pass, and their neighbors.
 MOST_SIMULATED = 6
@@ -29,15 +31,98 @@ class PlanOutcome:
     best: list[dict[str, Any]] = field(default_factory=list)
 
 
+#: A count beyond this is a slip of the hand; so many designs are enough to choose from; so many values are simulated.
+MOST_COUNTED, MOST_DESIGNS, MOST_VALUES = 10_000, 20_000, 1_000_000
+
+#: Squares of these and their sums stay finite and above zero.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+
+
 def read_counts(text: str, what: str) -> list[int]:
     """``3,5,8`` or ``3-6`` as numbers; ConfigError for anything else."""
-    found: list[int] = []
+    found: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(first) < 1:
-            raise ConfigError(explain(f"These are no numbers of {what}", expected="such as 3,5,8 or 3-6", found=text))
-        found += range(int(first), int(last or first) + 1)
-    return sorted(set(found))
+        match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= MOST_COUNTED:
+            raise ConfigError(
+                explain(
+                    f"These are no numbers of {what}",
+                    where=f"--{what}",
+                    expected=f"from 1 to {MOST_COUNTED}, such as 3,5,8 or 3-6",
+                    found=text,
+                    remedy="write whole numbers with commas, or a first and a last one with a dash",
+                )
+            )
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def read_sd(value: float, option: str) -> float:
+    """An assumed SD as a variance; ConfigError where it is none."""
+    if value != 0 and not _SMALLEST <= value <= _LARGEST:
+        raise ConfigError(
+            explain(
+                "This is no SD",
+                where=f"--{option}",
+                expected=f"0, or a number from {_SMALLEST:g} to {_LARGEST:g}",
+                found=f"{value:g}",
+                remedy="give the SD in the unit of the values, or in another unit",
+            )
+        )
+    return value**2
+
+
+def _check_request(coefficient: str, delta: float | None, simulate: int, missing: float, seed: int) -> None:
+    """Raise ConfigError naming the option that no plan can be made of."""
+    wrong = [
+        (coefficient not in COEFFICIENTS, "coefficient", ", ".join(COEFFICIENTS), coefficient),
+        (
+            delta is not None and not _SMALLEST <= delta <= _LARGEST,
+            "delta",
+            f"the change that matters, from {_SMALLEST:g} to {_LARGEST:g} in the unit of the SDs",
+            delta,
+        ),
+        (not 0 <= simulate <= MOST_COUNTED, "simulate", f"from 0 to {MOST_COUNTED} trials a design", simulate),
+        (not 0 <= missing <= 0.9, "missing", "a share of the runs from 0 to 0.9", missing),
+        (seed < 0, "seed", "0 or a larger whole number", seed),
+    ]
+    for is_wrong, option, expected, found in wrong:
+        if is_wrong:
+            raise ConfigError(
+                explain(
+                    "A plan cannot be made of this",
+                    where=f"--{option}",
+                    expected=expected,
+                    found=str(found),
+                    remedy=f"change --{option}",
+                )
+            )
+
+
+def _check_grid(grid: dict[str, list[int]], simulate: int, most: int) -> None:
+    """Raise ConfigError when the designs are too many, or too large to simulate."""
+    count = int(np.prod([len(numbers) for numbers in grid.values()], dtype=float))
+    if count > MOST_DESIGNS:
+        raise ConfigError(
+            explain(
+                "These are more designs than anyone chooses from",
+                where="--sites, --participants, --sessions, --repeats",
+                expected=f"at most {MOST_DESIGNS}",
+                found=str(count),
+                remedy="name fewer numbers",
+            )
+        )
+    if simulate and most > MOST_VALUES:
+        raise ConfigError(
+            explain(
+                "A design is too large to simulate",
+                where="--simulate",
+                expected=f"at most {MOST_VALUES} scans",
+                found=str(most),
+                remedy="plan by formula alone with --simulate 0, or look at smaller designs",
+            )
+        )
 
 
 def plan_designs(
@@ -57,7 +142,7 @@ def plan_designs(
     Raises
     ------
     ConfigError
-        When no design of the grid can estimate the coefficient, or the variances are all zero.
+        When an option is out of its range, no design of the grid can estimate the coefficient, or repeats never differ.
     """
     import pandas as pd
 
@@ -66,10 +151,18 @@ def plan_designs(
     from isocenter.io.tables import write_table
     from isocenter.statistics.planning import expect_bound, list_designs, simulate_bound
 
+    _check_request(coefficient, delta, simulate, missing, seed)
+    _check_grid(grid, 0, 0)
     change = np.nan if delta is None else float(delta)
     if not variances["residual"] > 0:
         raise ConfigError(
-            explain("Repeats that never differ need no plan", expected="a residual SD above 0", found="0")
+            explain(
+                "Repeats that never differ need no plan",
+                where="--residual",
+                expected="an SD above 0",
+                found="0",
+                remedy="give the SD of repeats, from a pilot or from publications",
+            )
         )
     designs = [expect_bound(plan, variances, coefficient, change, seed) for plan in list_designs(grid)]
     designs = sorted((d for d in designs if np.isfinite(d.bound)), key=lambda d: (d.n_scans, d.bound))
@@ -77,12 +170,18 @@ def plan_designs(
         raise ConfigError(
             explain(
                 f"No design of this grid can tell the {coefficient.replace('_', ' ')}",
-                expected="two repeats or sessions; three sites for reproducibility",
-                found=str(grid),
+                expected="two repeats for repeatability; two sessions for intermediate_precision; three sites and two "
+                "participants for reproducibility",
+                found="; ".join(
+                    f"{name[2:].replace('subject', 'participant')} {', '.join(map(str, counts[:8]))}"
+                    for name, counts in grid.items()
+                ),
+                remedy="look at larger designs, or plan another coefficient",
             )
         )
     enough = [d for d in designs if d.chance >= WANTED_CHANCE]
     chosen = (enough or sorted(designs, key=lambda d: d.bound))[:MOST_SIMULATED]
+    _check_grid(grid, simulate, max(d.n_scans for d in chosen))
     if simulate:
         done, total = 0, simulate * len(chosen)
 

@@ -69,13 +69,13 @@ def stats(
 
 def plan(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the table and the plot into.")],
-    residual: Annotated[float, typer.Option(min=0, help="SD of repeats in one session, in the values' unit.")],
+    residual: Annotated[float, typer.Option(help="SD of repeats in one session, in the values' unit.")],
     delta: Annotated[
-        float | None, typer.Option(min=0, help="The change that matters: the bound that is wanted, in the same unit.")
+        float | None, typer.Option(help="The change that matters: the bound that is wanted, in the same unit.")
     ] = None,
-    session: Annotated[float, typer.Option(min=0, help="SD between sessions at one site.")] = 0.0,
-    interaction: Annotated[float, typer.Option(min=0, help="SD of participant × site.")] = 0.0,
-    site: Annotated[float, typer.Option(min=0, help="SD between sites.")] = 0.0,
+    session: Annotated[float, typer.Option(help="SD between sessions at one site.")] = 0.0,
+    interaction: Annotated[float, typer.Option(help="SD of participant × site.")] = 0.0,
+    site: Annotated[float, typer.Option(help="SD between sites.")] = 0.0,
     coefficient: Annotated[
         str, typer.Option(help="reproducibility, intermediate_precision or repeatability.")
     ] = "reproducibility",
@@ -83,27 +83,27 @@ def plan(
     participants: Annotated[str, typer.Option(help="Numbers of traveling participants.")] = "5,10,20",
     sessions: Annotated[str, typer.Option(help="Numbers of sessions.")] = "1,2",
     repeats: Annotated[str, typer.Option(help="Numbers of repeats in a session.")] = "1,2",
-    simulate: Annotated[int, typer.Option(min=0, help="Simulated trials a design beside the formula; 0: none.")] = 200,
-    missing: Annotated[float, typer.Option(min=0, max=0.9, help="Share of runs that get lost, in simulation.")] = 0.0,
+    simulate: Annotated[int, typer.Option(help="Simulated trials a design beside the formula; 0: none.")] = 200,
+    missing: Annotated[float, typer.Option(help="Share of runs that get lost, in simulation.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
 ) -> None:
     """How many participants, sites, sessions and repeats a wanted bound needs: by formula, and by simulated trials."""
-    from isocenter.design_command import plan_designs, read_counts
+    from isocenter.design_command import plan_designs, read_counts, read_sd
 
+    variances = {
+        "residual": read_sd(residual, "residual"), "session": read_sd(session, "session"),
+        "subject:site": read_sd(interaction, "interaction"), "site": read_sd(site, "site"),
+    }  # fmt: skip
+    grid = {
+        "n_sites": read_counts(sites, "sites"), "n_subjects": read_counts(participants, "participants"),
+        "n_sessions": read_counts(sessions, "sessions"), "n_repeats": read_counts(repeats, "repeats"),
+    }  # fmt: skip
     with run_progress() as progress:
-        task = progress.add_task("designs", total=None)
+        task = progress.add_task("designs", total=None, visible=False)
         outcome = plan_designs(
-            out,
-            variances={
-                "residual": residual**2, "session": session**2, "subject:site": interaction**2, "site": site**2,
-            },
-            coefficient=coefficient, delta=delta,
-            grid={
-                "n_sites": read_counts(sites, "sites"), "n_subjects": read_counts(participants, "participants"),
-                "n_sessions": read_counts(sessions, "sessions"), "n_repeats": read_counts(repeats, "repeats"),
-            },
+            out, variances=variances, coefficient=coefficient, delta=delta, grid=grid,
             simulate=simulate, missing=missing, seed=seed,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
         )  # fmt: skip
     shown = Table(title=outcome.title, title_justify="left")
     for heading in ("design", "scans", "bound / true value", "upper 95 % bound", "chance to qualify"):

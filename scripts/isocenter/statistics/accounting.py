@@ -37,8 +37,7 @@ def account_runs(
     A run is *received* when it has a row of measurements or an exclusion after its data arrived; *usable* when its
     value is a number; *used* when it entered the analysis. Received runs that are not used are *excluded*.
     """
-    site_names = own["site"].cat.categories
-    site_codes = own["site"].cat.codes.to_numpy()
+    site_names, site_codes = own["site"].array.categories, own["site"].array.codes
     sites = {str(site_names[k]) for k in np.flatnonzero(np.bincount(site_codes, minlength=len(site_names)))}
     if "stratified_by_field_strength" not in metric.flags:
         sites |= set(planned or {})
@@ -48,7 +47,7 @@ def account_runs(
     used_names, used_codes = metric.names("site"), metric.codes("site")
     used = dict(zip(used_names, np.bincount(used_codes, minlength=len(used_names)).tolist(), strict=True))
     finite = np.isfinite(own["value"].to_numpy(float))
-    keys = code_groups(*(own[name].cat.codes.to_numpy(np.int64) for name in _RUN))
+    keys = code_groups(*(own[name].array.codes.astype(np.int64) for name in _RUN))
     rows = []
     for site in order_naturally(sites):
         inside = site_codes == (site_names.get_loc(site) if site in site_names else -1)

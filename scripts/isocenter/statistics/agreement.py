@@ -95,13 +95,19 @@ def find_iccs(subjects, raters, values) -> list[Icc]:
     TableError
         When a subject × rater pair has two values: which one counts is not for a library to guess.
     """
-    table = pd.DataFrame(
-        {"subject": np.asarray(subjects), "rater": np.asarray(raters), "value": np.asarray(values, float)}
+    values = np.asarray(values, float)
+    keep = np.isfinite(values)
+    values = values[keep]
+    (subject, subject_names), (rater, rater_names) = (
+        np.unique(np.asarray(labels)[keep], return_inverse=True)[::-1] for labels in (subjects, raters)
     )
-    table = table[np.isfinite(table["value"])]
-    twice = table[table.duplicated(["subject", "rater"], keep=False)]
-    if len(twice):
-        pairs = twice[["subject", "rater"]].drop_duplicates().head(5).astype(str).agg(" × ".join, axis=1)
+    place = subject * len(rater_names) + rater
+    count = np.bincount(place, minlength=len(subject_names) * len(rater_names))
+    if (count > 1).any():
+        pairs = [
+            f"{subject_names[i]} × {rater_names[j]}"
+            for i, j in (divmod(int(k), len(rater_names)) for k in np.flatnonzero(count > 1)[:5])
+        ]
         raise TableError(
             explain(
                 "An ICC needs one value per subject and rater",
@@ -111,13 +117,15 @@ def find_iccs(subjects, raters, values) -> list[Icc]:
                 remedy="choose one repeat, or use the ICC from components",
             )
         )
-    wide = table.pivot(index="subject", columns="rater", values="value")
-    complete = wide.dropna()
+    wide = np.full(len(count), np.nan)
+    wide[place] = values
+    wide = wide.reshape(len(subject_names), len(rater_names))
+    complete = wide[np.isfinite(wide).all(1)]
     n, k = complete.shape
     dropped = len(wide) - n
     if n < 2 or k < 2 or n * k < LEAST_VALUES:
         return _nothing(n, k, dropped, "too_few_complete_cases")
-    y = complete.to_numpy()
+    y = complete
     if np.ptp(y) == 0:
         return _nothing(n, k, dropped, "constant")
     if np.abs(y - y.mean(1, keepdims=True)).max() <= 1e-13 * np.abs(y).max():
@@ -170,11 +178,12 @@ def answer_from_mean_squares(y: np.ndarray) -> list[tuple[float, float, float]]:
     return singles + [tuple(k * value / (1 + (k - 1) * value) for value in single) for single in singles]
 
 
-def _ask_pingouin(complete: pd.DataFrame) -> list[tuple[float, float, float]]:
-    """(estimate, low, high) by form, at full precision."""
+def _ask_pingouin(complete: np.ndarray) -> list[tuple[float, float, float]]:
+    """(estimate, low, high) by form from an (n, k) array, at full precision."""
     import pingouin
 
-    long = complete.reset_index().melt(id_vars="subject", value_name="value", var_name="rater")
+    subject, rater = np.indices(complete.shape)
+    long = pd.DataFrame({"subject": subject.T.ravel(), "rater": rater.T.ravel(), "value": complete.T.ravel()})
     before = pingouin.options["round.column.CI95"]
     pingouin.options["round.column.CI95"] = None
     try:

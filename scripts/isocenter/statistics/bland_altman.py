@@ -12,7 +12,9 @@ Carkeet 2015, doi 10.1097/OPX.0000000000000513; Zou 2013, doi 10.1177/0962280211
 Weerahandi 1993, doi 10.1080/01621459.1993.10476355 (generalized intervals).
 """
 
+import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -83,18 +85,20 @@ def compare_pairs(difference, mean, *, limits: str = "exact", within: tuple[With
     """
     difference, mean = np.asarray(difference, float), np.asarray(mean, float)
     keep = np.isfinite(difference) & np.isfinite(mean)
-    difference, mean = difference[keep], mean[keep]
+    if not keep.all():
+        difference, mean = difference[keep], mean[keep]
     n = len(difference)
     result = Agreement(n=n)
     if n < 2:
         result.flags.append("too_few_pairs")
         return result
-    spread = float(difference.std(ddof=1))
-    result.bias = float(difference.mean())
-    half = float(find_t(0.975, n - 1)) * spread / np.sqrt(n)
+    result.bias = float(difference.sum()) / n
+    away = difference - result.bias
+    spread = math.sqrt(float(away @ away) / (n - 1))
+    half = float(find_t(0.975, n - 1)) * spread / math.sqrt(n)
     result.bias_low, result.bias_high = result.bias - half, result.bias + half
     parts = [(spread**2, n - 1), *((w.share * w.variance, w.df) for w in within if w.share > 0 and w.df > 0)]
-    result.sd = float(np.sqrt(sum(variance for variance, _ in parts)))
+    result.sd = math.sqrt(sum(variance for variance, _ in parts))
     result.loa_lower, result.loa_upper = result.bias - Z975 * result.sd, result.bias + Z975 * result.sd
     if result.sd <= 1e-13 * max(np.abs(mean).max(), np.abs(difference).max()):
         result.flags.append("zero_variance")
@@ -154,11 +158,12 @@ def _add_trends(result: Agreement, difference: np.ndarray, mean: np.ndarray) -> 
     """Proportional bias (slope of difference on mean) and heteroscedasticity (rank correlation)."""
     if result.n < MINIMUM_FOR_TREND or np.ptp(mean) == 0:
         return
-    x = mean - mean.mean()
-    result.slope = float((x * difference).sum() / (x**2).sum())
+    x = mean - mean.sum() / result.n
+    square = float(x @ x)
+    result.slope = float(x @ difference) / square
     residual = difference - result.bias - result.slope * x
     df = result.n - 2
-    stderr = np.sqrt((residual**2).sum() / df / (x**2).sum())
+    stderr = math.sqrt(float(residual @ residual) / df / square)
     if stderr > 0:
         result.slope_p = float(find_t_pvalue(result.slope / stderr, df))
     result.spread_rho, result.spread_p = correlate_ranks(np.abs(difference - result.bias), mean)
@@ -166,20 +171,27 @@ def _add_trends(result: Agreement, difference: np.ndarray, mean: np.ndarray) -> 
 
 def correlate_ranks(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Spearman's rank correlation and its two-sided p-value (t approximation); NaN for constant input."""
-    rank_x, rank_y = rank_values(x), rank_values(y)
-    if np.ptp(rank_x) == 0 or np.ptp(rank_y) == 0:
+    if not len(x) or x.max() == x.min() or y.max() == y.min():
         return np.nan, np.nan
-    rho = float(np.corrcoef(rank_x, rank_y)[0, 1])
+    rank_x, rank_y = rank_values(x), rank_values(y)
+    a, b = rank_x - (len(x) + 1) / 2, rank_y - (len(x) + 1) / 2
+    rho = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
     df = len(x) - 2
     if df < 1:
         return rho, np.nan
     if abs(rho) >= 1:
         return rho, 0.0
-    return rho, float(find_t_pvalue(rho * np.sqrt(df / (1 - rho**2)), df))
+    return rho, float(find_t_pvalue(rho * math.sqrt(df / (1 - rho**2)), df))
 
 
 def rank_values(x: np.ndarray) -> np.ndarray:
     """Ranks from 1, ties get their mean rank."""
+    order = np.argsort(x)
+    ordered = x[order]
+    if (ordered[1:] > ordered[:-1]).all():
+        ranks = np.empty(len(x))
+        ranks[order] = np.arange(1.0, len(x) + 1)
+        return ranks
     _, code, counts = np.unique(x, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[code]
@@ -208,21 +220,22 @@ class Repeats:
         """The same in another shape, one row a side say."""
         return Repeats(self.count.reshape(shape), self.mean.reshape(shape), self.squares.reshape(shape))
 
-    @property
+    @cached_property
     def within(self) -> "WithinPart":
         """What the means hide."""
-        df = int((self.count - 1).sum())
+        df = int(self.count.sum()) - len(self.count)
         if df == 0:
             return WithinPart(0.0, 0.0, 0)
-        return WithinPart(1.0 - float((1.0 / self.count).mean()), float(self.squares.sum()) / df, df)
+        return WithinPart(1.0 - float((1.0 / self.count).sum()) / len(self.count), float(self.squares.sum()) / df, df)
 
 
 def compare_repeats(first: Repeats, second: Repeats) -> Agreement:
     """Bias and limits of two sides with repeats; subjects without a value on one side are left out."""
     both = (first.count > 0) & (second.count > 0)
-    first, second = first.keep(both), second.keep(both)
     if not both.any():
         return Agreement(flags=["too_few_pairs"])
+    if not both.all():
+        first, second = first.keep(both), second.keep(both)
     within = (first.within, second.within)
     return compare_pairs(second.mean - first.mean, (first.mean + second.mean) / 2, within=within)
 

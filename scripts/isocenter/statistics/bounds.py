@@ -64,8 +64,17 @@ def _harmonic(counts: np.ndarray) -> float:
     return float(len(counts) / (1.0 / counts).sum())
 
 
-def rebuild_mean_squares(design: Design, variances: dict[str, float]) -> MeanSquares:
-    """Mean squares that a balanced design of harmonic sizes would show for these variances."""
+@dataclass(frozen=True)
+class _Strata:
+    """What mean squares owe to the design alone, in the order of :class:`MeanSquares`."""
+
+    names: tuple[str, ...]
+    df: np.ndarray
+    sizes: np.ndarray
+    parents: tuple[int, ...]
+
+
+def _list_strata(design: Design) -> _Strata:
     active = design.active
     per_session = _harmonic(design.values_per_session)
     sessions_per_cell = _harmonic(design.sessions_per_cell)
@@ -87,21 +96,23 @@ def rebuild_mean_squares(design: Design, variances: dict[str, float]) -> MeanSqu
         "subject": design.n_subjects - (1 if design.is_traveling or design.n_sites == 1 else design.n_sites),
     }
     names = tuple(n for n in (*_CHAIN, "site", "subject") if n in active or n == "residual")
-    values, parents = [], []
-    top = -1
+    parents, top = [], -1
     for k, name in enumerate(names):
         parents.append(top)
-        below = values[top] if top >= 0 else 0.0
-        values.append(below + sizes[name] * variances[name])
         if name in _CHAIN:
             top = k
-    return MeanSquares(
-        names,
-        np.array(values),
-        np.array([max(df[n], 1) for n in names], float),
-        np.array([sizes[n] for n in names]),
-        tuple(parents),
+    return _Strata(
+        names, np.array([max(df[n], 1) for n in names], float), np.array([sizes[n] for n in names]), tuple(parents)
     )
+
+
+def rebuild_mean_squares(design: Design, variances: dict[str, float]) -> MeanSquares:
+    """Mean squares that a balanced design of harmonic sizes would show for these variances."""
+    strata = design.remember("strata", lambda: _list_strata(design))
+    values: list[float] = []
+    for name, size, parent in zip(strata.names, strata.sizes.tolist(), strata.parents, strict=True):
+        values.append((values[parent] if parent >= 0 else 0.0) + size * variances[name])
+    return MeanSquares(strata.names, np.array(values), strata.df, strata.sizes, strata.parents)
 
 
 def bound_sum(weights, mean_squares, df, level: float, side: str) -> float:

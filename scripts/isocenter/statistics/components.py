@@ -96,12 +96,13 @@ def count_additive_rank(design: Design) -> int:
 
 
 def _find_residual_sd(design: Design) -> float:
+    if "session" in design.active:
+        return float(np.sqrt(design.session_squares.sum() / design.n))
     y = design.values - design.values.mean()
     if design.n > design.n_cells or "subject:site" in design.active:
-        # Groups of repeats: sessions where they are told apart, cells otherwise.
-        code = design.levels("session" if "session" in design.active else "subject:site")
-        count = design.values_per_session if "session" in design.active else design.values_per_cell
-        fitted = (np.bincount(code, y) / count)[code]
+        # Sessions are not told apart, so repeats are those of a cell.
+        code = design.levels("subject:site")
+        fitted = (np.bincount(code, y) / design.values_per_cell)[code]
     elif "subject" not in design.active:
         code = design.levels("site")
         fitted = (np.bincount(code, y) / np.bincount(code))[code]

@@ -4,8 +4,10 @@ The model is y = mean + subject + site + subject:site + session(subject:site) + 
 coincide with those of a finer one cannot be told from it and is merged into it; the design says which.
 """
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -40,6 +42,8 @@ class Design:
         Sites are fixed differences (two sites), not a component.
     additive_rank : int
         Rank of subjects plus sites without interaction.
+    shared : dict
+        What follows from the structure alone, computed once for all designs that have it (the metrics of a trial).
     """
 
     values: np.ndarray
@@ -53,6 +57,13 @@ class Design:
     merged: dict[str, str] = field(default_factory=dict)
     is_site_fixed: bool = False
     additive_rank: int = 0
+    shared: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def remember(self, name: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, computed once for the structure: it must not look at the values."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
 
     @property
     def n(self) -> int:
@@ -99,33 +110,62 @@ class Design:
         """The same design with other values in its sorted order."""
         return replace(self, values=np.asarray(values, float))
 
-    @cached_property
+    @property
     def values_per_session(self) -> np.ndarray:
         """(v,) measurements in each session."""
-        return np.bincount(self.session)
+        return self.remember("values_per_session", lambda: np.bincount(self.session))
 
-    @cached_property
+    @property
     def sessions_per_cell(self) -> np.ndarray:
         """(c,) sessions in each cell."""
-        return np.bincount(self.session_cell)
+        return self.remember("sessions_per_cell", lambda: np.bincount(self.session_cell))
 
-    @cached_property
+    @property
     def values_per_cell(self) -> np.ndarray:
         """(c,) measurements in each cell."""
-        return np.bincount(self.session_cell, self.values_per_session).astype(int)
+        return self.remember(
+            "values_per_cell", lambda: np.bincount(self.session_cell, self.values_per_session).astype(int)
+        )
+
+    @cached_property
+    def session_mean(self) -> np.ndarray:
+        """(v,) mean of each session."""
+        return np.bincount(self.session, self.values) / self.values_per_session
+
+    @cached_property
+    def session_squares(self) -> np.ndarray:
+        """(v,) sum of squares around the mean of each session."""
+        return np.bincount(self.session, (self.values - self.session_mean[self.session]) ** 2)
 
     def leave_out_site(self, site: int) -> "Design":
         """The design without one site; what else only that site had is gone too."""
+        kept, kept_session, less = self.remember(("without site", site), lambda: self._cut_site(site))
+        design = replace(less, values=self.values[kept])
+        # Sessions stay whole, so nothing is summed again.
+        design.__dict__["session_mean"] = self.session_mean[kept_session]
+        design.__dict__["session_squares"] = self.session_squares[kept_session]
+        return design
+
+    def _cut_site(self, site: int) -> tuple[np.ndarray, np.ndarray, "Design"]:
+        """Rows and sessions that are kept without a site, and the design of them."""
         kept_cell = self.cell_site != site
         kept_session = kept_cell[self.session_cell]
         kept = kept_session[self.session]
-        return _assemble(
-            self.values[kept],
+        design = _assemble(
+            np.zeros(int(kept.sum())),
             _renumber(kept_session)[self.session[kept]],
             _renumber(kept_cell)[self.session_cell[kept_session]],
             _count_up(self.cell_subject[kept_cell]),
             _count_up(self.cell_site[kept_cell]),
         )
+        return np.flatnonzero(kept), np.flatnonzero(kept_session), design
+
+
+#: The latest sorted codes with their designs, newest first: the metrics of a trial have one structure.
+_latest: list[tuple[tuple, Design]] = []
+
+#: The design of a metric, and those of its sensitivity analyses that leave out rows.
+_MOST_KEPT = 4
 
 
 def build_design(values, subject, site=None, session=None, *, components=None, is_sorted: bool = False) -> Design:
@@ -158,9 +198,16 @@ def build_design(values, subject, site=None, session=None, *, components=None, i
     if not is_sorted:
         order = np.lexsort((y, (s * counts[1] + t) * counts[2] + v))
         y, s, t, v = y[order], s[order], t[order], v[order]
+    for entry in _latest:
+        (known, of_components), design = entry
+        if of_components == components and all(map(np.array_equal, known, (s, t, v))):
+            _latest[:] = [entry, *(other for other in _latest if other is not entry)]
+            return design.replace_values(y)
     cell, cell_rows = _number(np.stack([s, t]))
     visit, visit_rows = _number(np.stack([cell, v]))
-    return _assemble(y, visit, cell[visit_rows], s[cell_rows], t[cell_rows], components)
+    design = _assemble(y, visit, cell[visit_rows], s[cell_rows], t[cell_rows], components)
+    _latest[:] = [(((s, t, v), components), design), *_latest[: _MOST_KEPT - 1]]
+    return design
 
 
 def _assemble(values, session, session_cell, cell_subject, cell_site, components=None) -> Design:

@@ -24,7 +24,16 @@ _SUBJECT, _SITE, _CELL, _SESSION = range(4)
 
 def make_criterion(design: Design) -> "Criterion | BalancedCriterion":
     """The cheapest criterion that a design allows."""
-    return BalancedCriterion(design) if find_balance(design) else Criterion(design)
+    is_balanced = design.remember("balance", lambda: find_balance(design))
+    return BalancedCriterion(design) if is_balanced else Criterion(design)
+
+
+def find_units(design: Design) -> tuple[float, float]:
+    """Mean and SD of the values, in which criteria compute."""
+    count = design.values_per_session
+    center = float(count @ design.session_mean) / design.n
+    square = float(design.session_squares.sum()) + float(count @ (design.session_mean - center) ** 2)
+    return center, float(np.sqrt(square / design.n)) or 1.0
 
 
 @dataclass
@@ -65,15 +74,11 @@ class Criterion:
 
     def __init__(self, design: Design):
         self.design = design
-        y = design.values
-        self.center = float(y.mean())
-        self.scale = float(y.std()) or 1.0
-        z = (y - self.center) / self.scale
-        count = design.values_per_session
-        mean = np.bincount(design.session, z) / count
-        self.within = float(((z - mean[design.session]) ** 2).sum())
+        self.center, self.scale = find_units(design)
+        count, mean = design.values_per_session, (design.session_mean - self.center) / self.scale
+        self.within = float(design.session_squares.sum()) / self.scale**2
         cell, n_cells = design.session_cell, design.n_cells
-        sizes, kind = np.unique(count, return_inverse=True)
+        sizes, kind = design.remember("sizes of sessions", lambda: np.unique(count, return_inverse=True))
         self.sizes = sizes.astype(float)
         # Around a reference inside each cell nothing cancels: subjects differ by far more than sessions do.
         self.reference = np.bincount(cell, mean) / design.sessions_per_cell
@@ -264,44 +269,71 @@ def find_balance(design: Design) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class _BalancedPlan:
+    """What the strata of a balanced design owe to its structure: residual, session and so on."""
+
+    is_crossed: bool
+    cells_per_subject: np.ndarray
+    cells_per_site: np.ndarray
+    kept: np.ndarray
+    freedom: np.ndarray
+    sizes: np.ndarray
+    of_mean: np.ndarray
+    n_fixed: int
+
+    @classmethod
+    def of(cls, design: Design) -> "_BalancedPlan":
+        n, R, per_cell = design.n, design.n / design.n_sessions, design.n / design.n_cells
+        n_subjects, n_sites, is_crossed = design.n_subjects, design.n_sites, find_balance(design) == "crossed"
+        strata = [(n - design.n_sessions, (0, 0, 0, 0)), (design.n_sessions - design.n_cells, (0, 0, 0, R))]
+        if is_crossed:
+            strata.append(((n_subjects - 1) * (n_sites - 1), (0, 0, per_cell, R)))
+            strata.append((n_subjects - 1, (n / n_subjects, 0, per_cell, R)))
+        else:
+            strata.append((n_subjects - n_sites, (per_cell, 0, per_cell, R)))
+        if not design.is_site_fixed:
+            strata.append((n_sites - 1, (0 if is_crossed else per_cell, n / n_sites, per_cell, R)))
+        kept = [k for k, (df, _) in enumerate(strata) if df > 0]
+        return cls(
+            is_crossed,
+            np.bincount(design.cell_subject),
+            np.bincount(design.cell_site),
+            np.array(kept, int),
+            np.array([strata[k][0] for k in kept], float),
+            np.array([strata[k][1] for k in kept], float),
+            np.array([n / n_subjects if is_crossed else per_cell, n / n_sites, per_cell, R]),
+            n_sites if design.is_site_fixed else 1,
+        )
+
+
 class BalancedCriterion:
     """The same deviance for balanced designs, from one sum of squares a stratum."""
 
     def __init__(self, design: Design):
         self.design = design
-        y = design.values
-        self.center = float(y.mean())
-        self.scale = float(y.std()) or 1.0
-        z = (y - self.center) / self.scale
-        of_session = np.bincount(design.session, z) / design.values_per_session
+        self.center, self.scale = find_units(design)
+        plan = design.remember("balanced strata", lambda: _BalancedPlan.of(design))
+        self.freedom, self.sizes, self.of_mean, self.n_fixed = plan.freedom, plan.sizes, plan.of_mean, plan.n_fixed
+        of_session = (design.session_mean - self.center) / self.scale
         of_cell = np.bincount(design.session_cell, of_session) / design.sessions_per_cell
-        of_subject = np.bincount(design.cell_subject, of_cell) / np.bincount(design.cell_subject)
-        of_site = np.bincount(design.cell_site, of_cell) / np.bincount(design.cell_site)
+        of_site = np.bincount(design.cell_site, of_cell) / plan.cells_per_site
         n, R = design.n, design.n / design.n_sessions
         per_cell = n / design.n_cells
-        n_subjects, n_sites, is_crossed = design.n_subjects, design.n_sites, find_balance(design) == "crossed"
-        residual = float(((z - of_session[design.session]) ** 2).sum())
-        session = R * float(((of_session - of_cell[design.session_cell]) ** 2).sum())
-        site = n / n_sites * float((of_site**2).sum())
-        strata = [(n - design.n_sessions, residual, (0, 0, 0, 0))]
-        strata.append((design.n_sessions - design.n_cells, session, (0, 0, 0, R)))
-        if is_crossed:
+        squares = [
+            float(design.session_squares.sum()) / self.scale**2,
+            R * float(((of_session - of_cell[design.session_cell]) ** 2).sum()),
+        ]
+        if plan.is_crossed:
+            of_subject = np.bincount(design.cell_subject, of_cell) / plan.cells_per_subject
             both = of_cell - of_subject[design.cell_subject] - of_site[design.cell_site]
-            subject = n / n_subjects * float((of_subject**2).sum())
-            strata.append(((n_subjects - 1) * (n_sites - 1), per_cell * float((both**2).sum()), (0, 0, per_cell, R)))
-            strata.append((n_subjects - 1, subject, (n / n_subjects, 0, per_cell, R)))
+            squares.append(per_cell * float((both**2).sum()))
+            squares.append(n / design.n_subjects * float((of_subject**2).sum()))
         else:
-            inside = per_cell * float(((of_cell - of_site[design.cell_site]) ** 2).sum())
-            strata.append((n_subjects - n_sites, inside, (per_cell, 0, per_cell, R)))
-        own = 0 if is_crossed else per_cell
+            squares.append(per_cell * float(((of_cell - of_site[design.cell_site]) ** 2).sum()))
         if not design.is_site_fixed:
-            strata.append((n_sites - 1, site, (own, n / n_sites, per_cell, R)))
-        strata = [stratum for stratum in strata if stratum[0] > 0]
-        self.freedom = np.array([stratum[0] for stratum in strata], float)
-        self.squares = np.array([stratum[1] for stratum in strata])
-        self.sizes = np.array([stratum[2] for stratum in strata], float)
-        self.n_fixed = n_sites if design.is_site_fixed else 1
-        self.of_mean = np.array([n / n_subjects if is_crossed else per_cell, n / n_sites, per_cell, R])
+            squares.append(n / design.n_sites * float((of_site**2).sum()))
+        self.squares = np.array(squares)[plan.kept]
         self.constant = self.n_fixed * np.log(n / self.n_fixed) + 2 * (n - self.n_fixed) * np.log(self.scale)
 
     def equate_squares(self, free: np.ndarray) -> np.ndarray | None:
@@ -309,17 +341,22 @@ class BalancedCriterion:
 
         None where one is not, or where strata and components differ in number.
         """
-        if len(self.squares) != len(free) + 1:
+        solve = self.design.remember(("equated", tuple(free)), lambda: self._invert_expectations(free))
+        if solve is None:
             return None
-        expected = np.concatenate([np.ones((len(self.squares), 1)), self.sizes[:, free]], axis=1)
-        if np.linalg.matrix_rank(expected) < len(expected):
-            return None
-        variances = np.linalg.solve(expected, self.squares / self.freedom)
+        variances = solve @ (self.squares / self.freedom)
         if not (variances > 0).all():
             return None
         ratio = np.zeros(4)
         ratio[free] = variances[1:] / variances[0]
         return ratio
+
+    def _invert_expectations(self, free: np.ndarray) -> np.ndarray | None:
+        """Mean squares to variances, where strata and components are as many and tell each other apart."""
+        if len(self.squares) != len(free) + 1:
+            return None
+        expected = np.concatenate([np.ones((len(self.squares), 1)), self.sizes[:, free]], axis=1)
+        return None if np.linalg.matrix_rank(expected) < len(expected) else np.linalg.inv(expected)
 
     def evaluate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (of values in their own unit) and residual variance (scaled units) at (b, 4) ratios."""

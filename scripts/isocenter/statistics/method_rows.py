@@ -55,7 +55,7 @@ def _find_error_ratio(contrast: Contrast) -> tuple[float, list[str]]:
         errors = []
         for side in contrast.repeats:
             within = side.within
-            errors.append(within.variance * float((1 / side.count).mean()) if within.df >= MINIMUM_DF else np.nan)
+            errors.append(within.variance * (1.0 - within.share) if within.df >= MINIMUM_DF else np.nan)
         if all(np.isfinite(e) and e > 0 for e in errors):
             return errors[1] / errors[0], ["error_ratio_from_repeats"]
     return 1.0, ["equal_errors_assumed"]

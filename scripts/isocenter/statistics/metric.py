@@ -48,6 +48,8 @@ class Labels:
         """The labels of some rows, levels that are gone left out."""
         codes = self.codes[chosen]
         present = np.bincount(codes, minlength=len(self.names)) > 0
+        if present.all():
+            return Labels(codes, self.names)
         return Labels((np.cumsum(present) - 1)[codes], tuple(self.names[i] for i in np.flatnonzero(present)))
 
 
@@ -338,8 +340,9 @@ def list_metrics(table: pd.DataFrame, biomarkers: dict[str, dict]) -> list[list[
 def _split_field(rows: pd.DataFrame, is_dependent: bool):
     """(field strength [T], rows, flags) by stratum; one stratum when the biomarker may be pooled."""
     # Scanners report 2.89 or 2.9 T for a "3 T" magnet: the nominal half tesla is the stratum.
-    nominal = (rows["field_strength"] * 2).round() / 2
-    strengths = sorted(nominal.dropna().unique())
+    nominal = np.round(rows["field_strength"].to_numpy(float) * 2) / 2
+    is_known = np.isfinite(nominal)
+    strengths = sorted(set(nominal[is_known].tolist()))
     if not is_dependent or not strengths:
         pooled = ("pooled_over_field_strength",) if len(strengths) > 1 else ()
         yield (float(strengths[0]) if len(strengths) == 1 else np.nan), rows, pooled
@@ -347,15 +350,17 @@ def _split_field(rows: pd.DataFrame, is_dependent: bool):
     flags = ("stratified_by_field_strength",) if len(strengths) > 1 else ()
     for strength in strengths:
         yield float(strength), rows[nominal == strength], flags
-    if nominal.isna().any():
-        yield np.nan, rows[nominal.isna()], (*flags, "unknown_field_strength")
+    if not is_known.all():
+        yield np.nan, rows[~is_known], (*flags, "unknown_field_strength")
 
 
 def _make_metric(biomarker, roi, block, strength, stage, rows, columns, flags) -> Metric:
     value, stderr = columns
     y = rows[value].to_numpy(float)
     chosen = np.isfinite(y)
-    units = sorted({str(unit) for unit in rows["unit"].unique()} - {""})
+    known = rows["unit"].array
+    units = sorted(str(known.categories[k]) for k in np.unique(known.codes))
+    units = [unit for unit in units if unit]
     if len(units) > 1:
         raise TableError(
             explain(
@@ -369,8 +374,8 @@ def _make_metric(biomarker, roi, block, strength, stage, rows, columns, flags) -
     unit = units[0] if units else block.get("unit", "")
     labels = {}
     for name in ("site", "participant_id", "session", "run", "kind", "calibrated_flag"):
-        column = rows[name].cat
-        labels[name] = Labels(column.codes.to_numpy(np.int64), tuple(column.categories)).keep(chosen)
+        column = rows[name].array
+        labels[name] = Labels(column.codes.astype(np.int64), tuple(column.categories)).keep(chosen)
     if stage == "calibrated" and "beyond_calibration" in labels["calibrated_flag"].names:
         flags = (*flags, "beyond_calibration")
     gain = np.ones(len(rows))

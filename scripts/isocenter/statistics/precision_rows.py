@@ -20,7 +20,7 @@ from isocenter.statistics.contrasts import Contrast
 from isocenter.statistics.design import COMPONENTS
 from isocenter.statistics.metric import Metric, code_groups
 from isocenter.statistics.quantiles import K
-from isocenter.statistics.repeatability import NEAR_ZERO_SHARE, estimate_repeatability, pool_groups
+from isocenter.statistics.repeatability import NEAR_ZERO_SHARE, Pool, estimate_from_pool, pool_groups
 from isocenter.statistics.tables import cells_of, join_flags
 
 Row = dict[str, Any]
@@ -85,10 +85,12 @@ def tabulate_repeatability(metric: Metric) -> list[Row]:
     site, people = metric.codes("site"), metric.codes("participant_id")
     scale_flags = check_scale(metric) if len(metric.values) else []
     names = ["pooled", *(metric.names("site") if len(metric.names("site")) > 1 else ())]
+    pool = Pool.of(metric.values, groups, people)
+    site_of_group = np.zeros(len(pool.size), int)
+    site_of_group[groups] = site
     rows = []
     for k, name in enumerate(names, start=-1):
-        chosen = np.ones(len(site), bool) if k < 0 else site == k
-        found = estimate_repeatability(metric.values[chosen], groups[chosen], people[chosen])
+        found = estimate_from_pool(pool if k < 0 else pool.keep(site_of_group == k))
         small = ["small_sample"] if 0 < found.df < SMALL_SAMPLE_DF else []
         flags = join_flags(metric.flags, [kind], found.flags, small, scale_flags if k < 0 else [])
         rows.append(metric.label | cells_of("repeatability", found) | {"site": name, "flags": flags})

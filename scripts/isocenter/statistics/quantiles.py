@@ -21,8 +21,15 @@ def find_chi2(probability, df):
 
 def find_t(probability: float, df):
     """The Student t value below which `probability` lies; NaN where `df` is not positive."""
+    if isinstance(df, int) and isinstance(probability, float):
+        return _find_one_t(probability, df)
     df = np.asarray(df, float)
     return np.where(df > 0, special.stdtrit(np.where(df > 0, df, 1.0), probability), np.nan)[()]
+
+
+@lru_cache(maxsize=4096)
+def _find_one_t(probability: float, df: int) -> float:
+    return float(special.stdtrit(float(df), probability)) if df > 0 else np.nan
 
 
 def find_t_pvalue(t, df):
@@ -63,8 +70,35 @@ def spread_normals(count: int, dimensions: int, dimension: int) -> np.ndarray:
 
 def find_quantiles(sample: np.ndarray, probabilities: tuple[float, ...]) -> np.ndarray:
     """Quantiles of an (n,) sample, linear between order statistics as ``np.quantile`` has them, at less cost."""
-    place = np.asarray(probabilities) * (len(sample) - 1)
-    below = np.minimum(place.astype(int), max(len(sample) - 2, 0))
-    above = np.minimum(below + 1, len(sample) - 1)
-    ordered = np.partition(sample, np.unique([below, above]))
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    below, above, share = _place_quantiles(len(sample), probabilities)
+    ordered = pick_ordered(sample.copy(), below + above)
+    low, high = ordered[: len(below)], ordered[len(below) :]
+    return low + share * (high - low)
+
+
+@lru_cache(maxsize=256)
+def _place_quantiles(
+    count: int, probabilities: tuple[float, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], np.ndarray]:
+    """Ranks on both sides of each quantile, and its share of the way between them."""
+    place = np.asarray(probabilities) * (count - 1)
+    below = np.minimum(place.astype(int), max(count - 2, 0))
+    above = np.minimum(below + 1, count - 1)
+    return tuple(below.tolist()), tuple(above.tolist()), place - below
+
+
+def pick_ordered(values: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
+    """The values at the ranks of an (n,) array's order; the array is left in another order.
+
+    One rank after the other, each in the part that the ones before leave: NumPy finds one in a fraction of the time
+    that it takes for several at once.
+    """
+    first, *rest = sorted(set(ranks))
+    values.partition(first)
+    if rest:
+        *inner, last = rest
+        values[first + 1 :].partition(last - first - 1)
+        for rank in inner:
+            values[first + 1 : last].partition(rank - first - 1)
+            first = rank
+    return values[list(ranks)]

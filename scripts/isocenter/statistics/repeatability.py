@@ -8,7 +8,9 @@ References
 Raunig et al. 2015, doi 10.1177/0962280214537344; Obuchowski & Bullen 2018, doi 10.1177/0962280217752622.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -81,6 +83,45 @@ def pool_groups(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
     return size[repeated], mean[repeated], squares[repeated] / (size[repeated] - 1)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """All groups of repeats, (g,) each: size, subject, mean, sum of squares around it, that of logarithms.
+
+    ``log_squares`` are NaN where a value is not positive.
+    """
+
+    size: np.ndarray
+    subject: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    log_squares: np.ndarray
+    is_positive: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, groups: np.ndarray, subjects: np.ndarray) -> "Pool":
+        """From (n,) finite values, and codes of groups and of subjects; groups are nested in subjects."""
+        size = np.bincount(groups)
+        mean = np.bincount(groups, values) / size
+        subject = np.zeros(len(size), int)
+        subject[groups] = subjects
+        is_low = values <= 0
+        is_positive = np.bincount(groups[is_low], minlength=len(size)) == 0
+        log = np.log(np.where(is_low, np.nan, values))
+        log_mean = np.bincount(groups, log) / size
+        return cls(
+            size.astype(float),
+            subject,
+            mean,
+            np.bincount(groups, (values - mean[groups]) ** 2),
+            np.bincount(groups, (log - log_mean[groups]) ** 2),
+            is_positive,
+        )
+
+    def keep(self, chosen: np.ndarray) -> "Pool":
+        """Some of the groups."""
+        return Pool(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+
 def estimate_repeatability(values, groups, subjects=None) -> Repeatability:
     """Within-subject SD, RC, CV and percent RC with chi-square intervals.
 
@@ -98,66 +139,71 @@ def estimate_repeatability(values, groups, subjects=None) -> Repeatability:
     Intervals of the CV are those of its variance on the log scale, where it scales like a variance.
     """
     values = np.asarray(values, float)
-    groups = np.asarray(groups)
-    subjects = groups if subjects is None else np.asarray(subjects)
     keep = np.isfinite(values)
-    values, groups, subjects = values[keep], encode_labels(groups[keep]), subjects[keep]
-    size, mean, variance = pool_groups(values, groups)
-    result = Repeatability(df=int((size - 1).sum()))
-    if result.df == 0:
+    groups = encode_labels(np.asarray(groups)[keep])
+    subjects = groups if subjects is None else encode_labels(np.asarray(subjects)[keep])
+    return estimate_from_pool(Pool.of(values[keep], groups, subjects))
+
+
+def estimate_from_pool(pool: Pool) -> Repeatability:
+    """The same from groups of repeats; those of one value tell nothing."""
+    repeated = pool.size > 1
+    pool = pool if repeated.all() else pool.keep(repeated)
+    n = float(pool.size.sum())
+    df = int(n) - len(pool.size)
+    result = Repeatability(df=df)
+    if df == 0:
         result.flags.append("no_replicates")
         return result
-    used = (np.bincount(groups) > 1)[groups]
-    df = result.df
-    result.n_subjects = int(encode_labels(subjects[used]).max()) + 1
-    result.mean = float(values[used].mean())
-    weight = (size - 1) / df
-    result.wsd = float(np.sqrt((weight * variance).sum()))
-    if result.wsd <= COPY_TOLERANCE * np.abs(values[used]).max():
+    result.n_subjects = int(np.count_nonzero(np.bincount(pool.subject)))
+    result.mean = float(pool.size @ pool.mean) / n
+    result.wsd = math.sqrt(float(pool.squares.sum()) / df)
+    if result.wsd <= COPY_TOLERANCE * np.abs(pool.mean).max():
         result.wsd = result.rc = 0.0
         result.flags.append("zero_within_variance")
         return result
     low, high = _scale_interval(df)
     result.wsd_low, result.wsd_high = result.wsd * low, result.wsd * high
-    result.rc, result.rc_low, result.rc_high = (
-        K * result.wsd,
-        K * result.wsd_low,
-        K * result.wsd_high,
-    )
-    result.rc_upper95 = K * result.wsd * float(np.sqrt(df / find_chi2(0.05, df)))
-    result.rc_lower95 = K * result.wsd * float(np.sqrt(df / find_chi2(0.95, df)))
-    _add_percent(result, values[used], groups[used], size, mean, variance)
+    result.rc, result.rc_low, result.rc_high = K * result.wsd, K * result.wsd_low, K * result.wsd_high
+    upper, lower = _scale_bounds(df)
+    result.rc_upper95, result.rc_lower95 = K * result.wsd * upper, K * result.wsd * lower
+    _add_percent(result, pool)
     return result
 
 
+@lru_cache(maxsize=1024)
 def _scale_interval(df: int) -> tuple[float, float]:
     """Factors on an SD that give its two-sided 95 % chi-square interval."""
     return float(np.sqrt(df / find_chi2(0.975, df))), float(np.sqrt(df / find_chi2(0.025, df)))
 
 
-def _add_percent(result, values, groups, size, mean, variance) -> None:
-    if (values <= 0).any():
+@lru_cache(maxsize=1024)
+def _scale_bounds(df: int) -> tuple[float, float]:
+    """Factors on an SD that give its one-sided 95 % upper and lower bounds."""
+    return float(np.sqrt(df / find_chi2(0.05, df))), float(np.sqrt(df / find_chi2(0.95, df)))
+
+
+def _add_percent(result: Repeatability, pool: Pool) -> None:
+    if not pool.is_positive.all():
         result.flags.append("non_positive")
         return
     if result.wsd > NEAR_ZERO_SHARE * abs(result.mean):
         result.flags.append("mean_near_zero")
         return
     df = result.df
-    weight = (size - 1) / df
     low, high = _scale_interval(df)
-    result.wcv = float(np.sqrt((weight * variance / mean**2).sum()))
+    result.wcv = math.sqrt(float((pool.squares / pool.mean**2).sum()) / df)
     result.wcv_mean = result.wsd / result.mean
-    log_size, _, log_variance = pool_groups(np.log(values), groups)
-    log_square = float(((log_size - 1) * log_variance).sum() / df)
-    result.log_wsd = float(np.sqrt(log_square))
+    log_square = float(pool.log_squares.sum()) / df
+    result.log_wsd = math.sqrt(log_square)
     result.wcv_log, result.wcv_log_low, result.wcv_log_high = (
-        float(np.sqrt(np.expm1(log_square * factor**2))) for factor in (1.0, low, high)
+        math.sqrt(math.expm1(log_square * factor**2)) for factor in (1.0, low, high)
     )
     # The RMS CV gets the relative width of a variance's interval, taken on the log scale where it is exact.
-    of_cv = np.log1p(result.wcv**2)
-    result.wcv_low, result.wcv_high = (float(np.sqrt(np.expm1(of_cv * factor**2))) for factor in (low, high))
+    of_cv = math.log1p(result.wcv**2)
+    result.wcv_low, result.wcv_high = (math.sqrt(math.expm1(of_cv * factor**2)) for factor in (low, high))
     result.percent_rc = 100 * K * result.wcv
-    result.percent_rc_up = 100 * float(np.expm1(K * result.log_wsd))
-    result.percent_rc_down = 100 * float(np.expm1(-K * result.log_wsd))
+    result.percent_rc_up = 100 * math.expm1(K * result.log_wsd)
+    result.percent_rc_down = 100 * math.expm1(-K * result.log_wsd)
     if result.wcv > ASYMMETRIC_ABOVE:
         result.flags.append("asymmetric")

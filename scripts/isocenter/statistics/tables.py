@@ -4,6 +4,8 @@ One row an estimate. An absent number is NaN (``n/a`` in files), never 0.
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -54,17 +56,18 @@ COLUMNS = {
 TABLES = tuple(COLUMNS)
 
 
-def pick(source: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The named attributes of an estimate as a row's cells."""
-    return {name: getattr(source, name) for name in names if hasattr(source, name)}
-
-
 _CELLS = {name: tuple(between.split()) for name, between in _BETWEEN.items()}
 
 
 def cells_of(table: str, source: Any) -> dict[str, Any]:
-    """All cells of a table that an estimate has as attributes."""
-    return pick(source, _CELLS[table])
+    """All cells of a table that an estimate, a dataclass, has as fields."""
+    return {name: getattr(source, name) for name in _name_cells(table, type(source))}
+
+
+@lru_cache(maxsize=256)
+def _name_cells(table: str, kind: type) -> tuple[str, ...]:
+    known = {field.name for field in fields(kind)}
+    return tuple(name for name in _CELLS[table] if name in known)
 
 
 def join_flags(*groups: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ def find_total_deviation(agreement: Agreement, probability: float = SHARE) -> To
     n = agreement.n
     if n < 2 or not agreement.sd > 0:
         return TotalDeviation(n, probability, np.nan, np.nan)
-    index = float(_solve(np.array(agreement.bias), np.array(agreement.sd), probability))
+    index = float(_solve(np.float64(agreement.bias), agreement.sd, probability))
     stderr = (agreement.bias_high - agreement.bias_low) / 2 / float(find_t(0.975, n - 1))
     wider, z = _spread_points(n - 1)
     sigma = agreement.sd * wider
@@ -64,17 +64,23 @@ def _spread_points(df: int) -> tuple[np.ndarray, np.ndarray]:
 def _solve(mu: np.ndarray, sigma: np.ndarray, probability: float) -> np.ndarray:
     """K with probability `probability` inside ±k."""
     shift = np.abs(mu) / sigma
-    value, slope = _tabulate_index(probability)
-    place = np.minimum(shift * _STEPS, len(value) - 1.0)
-    step = np.minimum(place.astype(int), len(value) - 2)
+    cubics = _tabulate_cubics(probability)
+    place = np.minimum(shift * _STEPS, cubics.shape[1])
+    step = np.minimum(place.astype(int), cubics.shape[1] - 1)
     t = place - step
-    # The cubic through two values with their slopes.
-    rise = value[step + 1] - value[step]
-    k = value[step] + t * (
-        slope[step]
-        + t * (3 * rise - 2 * slope[step] - slope[step + 1] + t * (slope[step] + slope[step + 1] - 2 * rise))
-    )
+    a, b, c, d = (cubic[step] for cubic in cubics)
+    k = ((d * t + c) * t + b) * t + a
+    if np.max(shift) < _FAR:
+        return k * sigma
     return np.where(shift < _FAR, k, shift + special.ndtri(probability)) * sigma
+
+
+@lru_cache(maxsize=8)
+def _tabulate_cubics(probability: float) -> np.ndarray:
+    """(4, steps) coefficients of the cubic through two neighbors of the table with their slopes."""
+    value, slope = _tabulate_index(probability)
+    rise = np.diff(value)
+    return np.stack([value[:-1], slope[:-1], 3 * rise - 2 * slope[:-1] - slope[1:], slope[:-1] + slope[1:] - 2 * rise])
 
 
 @lru_cache(maxsize=8)
