@@ -161,6 +161,7 @@ def test_only_the_part_of_an_error_that_varies_within_a_component_explains_it():
     assert site["error_variance"] == pytest.approx(calibration**2)
     assert site["share_low"] < 1 < site["share_high"]
     assert "at_most" in site["flags"].split(";")
+    assert "shared references included" in site["source"]
 
 
 def test_passing_bablok_of_a_line_and_of_ties():

@@ -185,7 +185,10 @@ COLUMNS = {
     "bin": ("", "stretch of the measurand, from low to high"),
     "n_groups": ("count", "groups of repeats"),
     "fitted_wsd": ("as unit", "within-subject SD by the curve"),
-    "error_variance": ("as scale, squared", "mean square of the standard errors"),
+    "error_variance": (
+        "as scale, squared",
+        "mean square of the standard errors; of the site: of the calibrations, shared references included",
+    ),
     "share": ("1", "error variance over the component's variance"),
     "site_from": ("", "site of the first session"),
     "session_from": ("", "the first session"),

@@ -182,8 +182,24 @@ def describe_statistics(trial: Trial) -> str:
         "A metric is qualified when its upper bound does not exceed the change that was declared to matter and the "
         "preconditions (linearity, bias, accounting) hold; not qualified when its lower bound exceeds it; "
         "indeterminate otherwise. Each metric was declared beforehand, so no correction for multiplicity applies."
+        + _describe_errors(trial)
         + _describe_others(trial)
     )
+
+
+def _describe_errors(trial: Trial) -> str:
+    """What standard errors were held against, and what that cannot tell."""
+    held = {str(name) for name in trial.tables.get("measurement_error", {}).get("component", [])}
+    told = ""
+    if "residual" in held:
+        told += " The noise of the fits is held against the variance of repeats, to show how much of it they explain."
+    if "site" in held:
+        told += (
+            " The standard errors of the calibrations are held against the variance between sites as an upper limit: "
+            "a standard error does not say which part of it all sites share, through one traveling phantom or one set "
+            "of reference values, and that part makes no site differ from another."
+        )
+    return told
 
 
 def _describe_others(trial: Trial) -> str:

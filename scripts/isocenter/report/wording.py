@@ -37,6 +37,9 @@ FLAGS = {
     "no_replicates": "no repeats: within-subject precision cannot be estimated",
     "no_subject_at_two_sites": "no participant was seen at two sites",
     "non_positive": "values at or below zero: no log or percent statistics",
+    "may_hold_shared_parts": "the standard errors may hold parts that repeats share, which do not make them differ",
+    "at_most": "at most: what the references of all sites share (one traveling phantom, one batch) is in the standard "
+    "errors and makes no site differ",
     "nonpositive_values": "values at or below zero: no log or percent statistics",
     "not_calibrated": "a phantom session could not be calibrated",
     "not_converged": "the optimizer did not settle; the estimate is not used",

@@ -62,7 +62,9 @@ def explain_components(
             break
     calibration = squares["all"] - squares["fit"]
     if calibration > 1e-9 * squares["all"]:
-        parts.append(("site", calibration, "standard errors of the calibration", AT_MOST))
+        # Tables hold one standard error a value: what of it all sites share (one traveling phantom, one batch, one
+        # thermometer) cannot be taken out here, so the row says so.
+        parts.append(("site", calibration, "standard errors of the calibrations, shared references included", AT_MOST))
     found = []
     for name, error, source, flag in parts:
         variance = components.variances[name]
