@@ -19,7 +19,10 @@ WRONG = {
     "more lost than all": (("--residual", "1", "--missing", "1.2"), r"where: --missing.*0 to 0.9; found: 1.2"),
     "fewer than no trials": (("--residual", "1", "--simulate", "-5"), r"where: --simulate.*found: -5"),
     "a seed below zero": (("--residual", "1", "--seed", "-1"), r"where: --seed.*found: -1"),
-    "unknown coefficient": (("--residual", "1", "--coefficient", "rdc"), r"where: --coefficient.*reproducib.*found: rdc"),
+    "unknown coefficient": (
+        ("--residual", "1", "--coefficient", "rdc"),
+        r"where: --coefficient.*reproducib.*found: rdc",
+    ),
     "no sites": (("--residual", "1", "--sites", "0"), r"These are no numbers of sites; where: --sites.*found: 0"),
     "nothing": (("--residual", "1", "--repeats", ""), r"These are no numbers of repeats"),
     "half a participant": (("--residual", "1", "--participants", "2.5"), r"numbers of participants.*found: 2.5"),

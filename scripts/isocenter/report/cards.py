@@ -85,7 +85,7 @@ def verdict_table(cards: list[dict[str, Any]]) -> Table:
             Cell(c["metric"].title, href=c["page"]),
             verdict_cell(c["verdict"], href=c["row"]),
             Cell(c["sentence"] or "; ".join(c["contradictions"]) or "The statistics gave no sentence."),
-            Cell("–" if c["verdict"] == "qualified" else _why(c)),
+            Cell("–" if c["verdict"] == "qualified" else _why(c) or "–"),
         ]
         for c in cards
     ]

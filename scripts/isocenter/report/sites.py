@@ -262,7 +262,10 @@ def _vial_table(trial: Trial, site: str, biomarker: str) -> Table:
 
 def _calibration_table(trial: Trial, site: str) -> Table:
     rows = []
-    for index, c in trial.rows("calibrations", site=site).iterrows():
+    found = trial.rows("calibrations", site=site)
+    # The table is as wide as its page: a column that no curve needs would push the reasons out of it.
+    is_bent = any(not is_missing(value) for value in found.get("curvature", []))
+    for index, c in found.iterrows():
         unit, factor = shown_unit(c["unit"])
         href = row_link("calibrations", index, ROOT)
         refused = bool(c["refused"])
@@ -275,7 +278,10 @@ def _calibration_table(trial: Trial, site: str) -> Table:
                 Cell(str(c["form"])),
                 number_cell(f"{intercept} {unit}", c["intercept"], href),
                 number_cell(slope, c["slope"], href),
-                number_cell(_pm(c["curvature"], c["curvature_stderr"], 1.0 / factor), c["curvature"], href),
+                *(
+                    [number_cell(_pm(c["curvature"], c["curvature_stderr"], 1.0 / factor), c["curvature"], href)]
+                    * is_bent
+                ),
                 number_cell(f"{format_number(low)} … {format_number(high)} {unit}", c["valid_low"], href),
                 number_cell(format_number(c["n_vials"], 0), c["n_vials"], href),
                 number_cell(format_number(c["loo_rms_percent"], 2), c["loo_rms_percent"], href),
@@ -290,7 +296,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
         "Form",
         "Intercept ± SE",
         "Slope ± SE",
-        "Bend ± SE",
+        *(["Bend ± SE"] if is_bent else []),
         "Valid for measured values",
         "Vials",
         "Leave-one-out rms [%]",
