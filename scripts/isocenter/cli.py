@@ -300,6 +300,7 @@ def _run(cores: int | None, options: list[str], sites: list[str] | None = None) 
         ("Dated now, because they were dated in the future, or changed under an older date", outcome.settled),
     ):
         if files:
+            why = f"To be {why[:1].lower()}{why[1:]}" if is_dry else why
             more = f" and {len(files) - 5} more" if len(files) > 5 else ""
             console.print(f"{why}: {', '.join(files[:5])}{more}", soft_wrap=True, highlight=False)
     if outcome.nothing_to_do and not outcome.returncode:
