@@ -265,6 +265,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
     found = trial.rows("calibrations", site=site)
     # The table is as wide as its page: a column that no curve needs would push the reasons out of it.
     is_bent = any(not is_missing(value) for value in found.get("curvature", []))
+    has_reasons = any(not is_missing(value) and str(value).strip() for value in found.get("reason", []))
     for index, c in found.iterrows():
         unit, factor = shown_unit(c["unit"])
         href = row_link("calibrations", index, ROOT)
@@ -287,7 +288,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
                 number_cell(format_number(c["loo_rms_percent"], 2), c["loo_rms_percent"], href),
                 Cell(str(c["rule"]), title=str(c["drift"])),
                 Cell(shorten(c["drift"], 120)),
-                Cell(shorten(c["reason"], 160)),
+                *([Cell(shorten(c["reason"], 160))] * has_reasons),
             ]
         )
     columns = [
@@ -302,7 +303,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
         "Leave-one-out rms [%]",
         "Dates",
         "Drift",
-        "Reason",
+        *(["Reason"] if has_reasons else []),
     ]
     return table_of(
         "calibrations",
