@@ -251,7 +251,7 @@ def test_scanning_again_does_not_sharpen_the_reference(phantom):
     assert min(covered.values()) >= 0.88
 
 
-@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("share", [0.0, pytest.param(0.6, marks=pytest.mark.slow), 1.0])
 def test_only_the_days_part_of_the_temperature_averages_out(phantom, share):
     """T2, whose vials change by 1.6 %/degC: over 200 draws of two sessions the interval covers, and is as wide as it
     should be (SD of z 0.8 to 1.15; the drift that two sessions seem to have can only widen it)."""

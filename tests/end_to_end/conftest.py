@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,20 @@ def copy_of_small(small, tmp_path) -> Trial:
     return Trial(tmp_path / "trial")
 
 
+def as_in_a_terminal() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so all that this starts, tests included."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start():
     """Begins a run in a trial's folder; what still runs when the test ends is killed."""
     fronts = []
 
     def begin(directory, output=subprocess.DEVNULL):
-        front = subprocess.Popen(RUN, cwd=directory, stdout=output, stderr=subprocess.STDOUT)
+        front = subprocess.Popen(
+            RUN, cwd=directory, stdout=output, stderr=subprocess.STDOUT, preexec_fn=as_in_a_terminal
+        )
         fronts.append(front)
         return front
 

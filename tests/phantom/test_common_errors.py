@@ -40,7 +40,10 @@ def draw_session(rng, reference, quantity):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("quantity", "form", "at"), [("T1", "gain", 1.0), ("T2", "linear", 0.08)])
+@pytest.mark.parametrize(
+    ("quantity", "form", "at"),
+    [("T1", "gain", 1.0), pytest.param("T2", "linear", 0.08, marks=pytest.mark.slow)],
+)
 def test_the_truth_is_covered_over_many_draws_of_the_common_error(own_solutions, quantity, form, at):
     """95 % of 400 draws, give or take two standard errors of that count; without the common part it is two thirds."""
     reference = own_solutions.reference(quantity, "1", 3.0, 20.0, 0.3)
