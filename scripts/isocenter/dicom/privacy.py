@@ -8,6 +8,7 @@ import datetime
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
@@ -75,6 +76,7 @@ class UidRule:
         return tell_uid(uid, values | {day.strftime(form) for day in days for form in ("%Y%m%d", "%y%m%d")})
 
 
+@lru_cache(maxsize=4096)  # a site's files name few days, and asking strptime was a twentieth of the intake
 def as_day(text: str) -> datetime.date | None:
     """A DICOM date, with or without its separators of before 1993; None when it is none."""
     try:
