@@ -48,6 +48,27 @@ def vials_of(trial: Trial, biomarker: str) -> pd.DataFrame:
     return table[table["biomarker"] == biomarker].set_index("vial")
 
 
+def test_the_series_are_recognized(session):
+    scans = session.table(layout.SCANS.format(site="real"))
+    used = scans[scans["disposition"] == "used"]
+    assert (used["suffix"] == "IRT1").sum() == 10  # one series an inversion time
+    assert (used["suffix"] == "MESE").sum() == 1
+    assert scans.loc[scans["disposition"] != "used", "reason"].str.len().min() > 10
+
+
+@pytest.mark.parametrize("biomarker", ["T1", "T2"])
+def test_calibrations_are_written(session, biomarker):
+    path = session.directory / layout.CALIBRATION.format(site="real", biomarker=biomarker)
+    calibration = json.loads(path.read_text(encoding="utf-8"))
+    assert calibration["form"] in ("none", "gain", "linear")
+    assert calibration["n_vials"] >= 5
+
+
+def test_the_report_stands_without_people(session):
+    assert (session.directory / layout.REPORT).is_file()
+    assert session.table(layout.FLOW).query("entity == 'phantom'")["n_out"].tolist() == [2]
+
+
 def test_t1_of_all_vials_is_within_three_percent(session):
     t1 = vials_of(session, "T1")
     assert len(t1) == 14

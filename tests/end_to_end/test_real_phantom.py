@@ -1,4 +1,8 @@
-"""A real session of the system phantom goes through the same workflow, DICOM as it came."""
+"""A real session of the system phantom goes through the same workflow, DICOM as it came, without a geometry scan.
+
+`test_phantom_in_trial` asks the same of the session with that scan, in every run of the tests; `isocenter phantom`
+without it stands in tests/phantom.
+"""
 
 import json
 import shutil
@@ -27,6 +31,8 @@ SITE = {
         }
     ],
 }
+pytestmark = pytest.mark.slow
+
 #: The T2 vials that are neither clipped throughout, nor another solution than their label says, nor too short.
 SOUND = [2, 3, 4, 6, 7, 8, 9, 10]
 
