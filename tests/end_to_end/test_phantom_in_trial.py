@@ -73,6 +73,8 @@ def test_t1_of_all_vials_is_within_three_percent(session):
     t1 = vials_of(session, "T1")
     assert len(t1) == 14
     assert t1["used"].all()
+    assert t1["stderr"].notna().all()
+    assert (t1["measured"].sort_index().diff().dropna() < 0).all()  # NIST's numbering: T1 falls from vial to vial
     assert t1["bias_percent"].abs().max() <= 3.0
 
 
@@ -82,6 +84,8 @@ def test_t2_through_the_pulses_that_the_phantom_chose(session):
     assert bias[SOUND].mean() <= 4.0
     assert bias[SOUND].max() <= 8.0
     assert not t2.loc[[1, 5, 14], "used"].any()
+    assert t2.loc[1, "flag"] == "clipped"
+    assert (t2.loc[[5, 14], "flag"] == "outlier").all()
 
 
 @pytest.mark.parametrize("biomarker", ["T1", "T2"])
