@@ -18,12 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from isocenter.processes import run_in_order
 from isocenter.statistics.agreement import answer_from_mean_squares
 from isocenter.statistics.bland_altman import compare_clustered, compare_pairs
 from isocenter.statistics.bounds import COEFFICIENTS, bound_coefficient, find_component_iccs
 from isocenter.statistics.components import estimate_components
 from isocenter.statistics.design import build_design
-from isocenter.statistics.parallel import run_in_order
 from isocenter.statistics.planning import PARTS, simulate_values
 from isocenter.statistics.power import Plan
 from isocenter.statistics.quantiles import Z975, K

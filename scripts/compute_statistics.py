@@ -47,11 +47,12 @@ def compute_statistics(
     planned: dict,
     seed: int,
     combat: bool = False,
+    threads: int = 1,
 ) -> None:
     """Compute and write every statistics table.
 
     `claims` and `biomarkers` are the blocks of their files, `planned` maps a site to its planned runs of people;
-    `combat` asks for ComBat beside the phantom calibration.
+    `combat` asks for ComBat beside the phantom calibration; `threads` processes give the same answer as one.
     """
     written = {name: path for name, path in locals().items() if name in layout.STATISTICS_TABLES}
     tables = analyze(
@@ -63,6 +64,7 @@ def compute_statistics(
         planned,
         seed,
         combat=combat,
+        workers=threads,
     )
     for name, path in written.items():
         write_table(path, tables[name])

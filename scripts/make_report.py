@@ -36,8 +36,9 @@ def make_report(
     *,
     report: Out,
     settings: dict,
+    threads: int = 1,
 ) -> None:
-    """Read everything once, write every page.
+    """Read everything once, write every page, with `threads` processes.
 
     `settings` says what no table holds: ``trial`` (title), ``biomarkers``, ``claims``, ``sites`` (name to title),
     ``planned`` (site to runs), ``config_hash``, ``seed``, ``version``; where given, ``date``,
@@ -70,7 +71,7 @@ def make_report(
     )
     trial.lineage, lost = trace_values(measurements)
     trial.problems += lost
-    write_report(trial, report)
+    write_report(trial, report, threads)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from house.source import PACKAGE, SCRIPTS, imported_modules, module_name, packag
 
 #: Every module or subpackage of ``isocenter`` and the floor it stands on. A new one must be entered here.
 FLOORS = {
-    0: ("errors", "trouble", "units", "entities", "registry"),
+    0: ("errors", "trouble", "processes", "units", "entities", "registry"),
     1: ("volume",),
     2: (
         "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",

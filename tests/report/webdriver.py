@@ -16,7 +16,7 @@ WHY_NOT = "no Chromium with its driver on this machine: pages are not opened in 
 HOST = "127.0.0.1"
 TAB = "\ue004"
 #: What a browser shows while it has nothing to do with the page: its own favicons and start pages.
-OWN = ("chrome:", "data:", "about:", "devtools:")
+OWN = ("chrome:", "chrome-untrusted:", "data:", "about:", "devtools:")
 
 
 class Browser:

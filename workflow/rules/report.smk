@@ -40,6 +40,7 @@ rule make_report:
         f"{layout.LOGS}/make_report.log",
     conda:
         "../../environment.yml"
+    threads: 4
     resources:
         mem_mb=memory("make_report"),
         runtime=runtime("make_report"),

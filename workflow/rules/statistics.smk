@@ -48,6 +48,7 @@ rule compute_statistics:
         f"{layout.LOGS}/compute_statistics.log",
     conda:
         "../../environment.yml"
+    threads: 4
     resources:
         mem_mb=memory("compute_statistics"),
         runtime=runtime("compute_statistics"),

@@ -21,12 +21,20 @@ class ClassicView:
 
     def __init__(self, dataset: Dataset):
         self._dataset = dataset
+        self._tags = dataset.keys()
+        self._read: dict[Any, Any] = {}
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value behind a keyword (plain text comes as text), or the element behind a private tag."""
+        if key in self._read:
+            return self._read[key]
         tag = _tag(key)
-        if tag not in self._dataset:
+        if tag not in self._tags:
             return default
+        value = self._read[key] = self._decode(key, tag)
+        return value
+
+    def _decode(self, key: Any, tag: BaseTag) -> Any:
         if not isinstance(key, str):
             return self._dataset[tag]
         raw = self._dataset.get_item(tag)

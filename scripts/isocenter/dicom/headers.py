@@ -232,8 +232,8 @@ def _read_dataset(
             image.sop_uid = image.series_uid = ""
             return image
     if rule is not None:
-        for name in ("sop_uid", "series_uid", "frame_of_reference"):
-            setattr(image, name, rule.tell(getattr(image, name), header))
+        uids = [image.sop_uid, image.series_uid, image.frame_of_reference]
+        image.sop_uid, image.series_uid, image.frame_of_reference = rule.tell_all(uids, header)
     if "Rows" not in dataset and read_text(header, "Modality") != "MR":
         return image  # a report, a protocol, raw data: an object without pixels, and rightly so
     image.n_rows = int(read_number(header, "Rows") or 0)

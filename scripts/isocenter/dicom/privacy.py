@@ -6,7 +6,7 @@ what is to be written.
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -63,17 +63,26 @@ class UidRule:
 
     def tell(self, uid: str, header: Header) -> str:
         """A UID of the file with this header as results may hold it."""
-        if not uid or read_text(header, "PatientID") in self.phantoms:
-            return uid
+        return self.tell_all([uid], header)[0]
+
+    def tell_all(self, uids: Sequence[str], header: Header) -> list[str]:
+        """The UIDs of the file with this header as results may hold them."""
+        if not any(uids) or read_text(header, "PatientID") in self.phantoms:
+            return list(uids)
         values = {text for key in PERSONAL if (text := read_text(header, key))}
-        if self.keep_dates:
-            return tell_uid(uid, values)
-        days = {day for key in DATES if (day := as_day(read_text(header, key)))}
-        is_dated = any(as_day(digits) for digits in _DATED.findall(uid))
-        if is_dated or any(_is_time_of(uid, day) for day in days):
-            return uid_of_digest(uid)
-        # One vendor writes the year with two digits.
-        return tell_uid(uid, values | {day.strftime(form) for day in days for form in ("%Y%m%d", "%y%m%d")})
+        days: set[datetime.date] = set()
+        if not self.keep_dates:
+            days = {day for key in DATES if (day := as_day(read_text(header, key)))}
+            # One vendor writes the year with two digits.
+            values |= {day.strftime(form) for day in days for form in ("%Y%m%d", "%y%m%d")}
+        return [self._tell(uid, values, days) if uid else uid for uid in uids]
+
+    def _tell(self, uid: str, values: set[str], days: set[datetime.date]) -> str:
+        if not self.keep_dates:
+            is_dated = any(as_day(digits) for digits in _DATED.findall(uid))
+            if is_dated or any(_is_time_of(uid, day) for day in days):
+                return uid_of_digest(uid)
+        return tell_uid(uid, values)
 
 
 @lru_cache(maxsize=4096)  # a site's files name few days, and asking strptime was a twentieth of the intake

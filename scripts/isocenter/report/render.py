@@ -2,7 +2,9 @@
 
 import logging
 import shutil
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,20 @@ import isocenter
 from isocenter.figures.palette import VERDICTS
 from isocenter.io.nifti import write_bytes
 from isocenter.io.tables import write_table
+from isocenter.processes import run_in_order
 from isocenter.report.alignments import copy_alignments
 from isocenter.report.field_maps import copy_distortions
 from isocenter.report.gather import Trial
 from isocenter.report.methods import methods_context, run_facts
 from isocenter.report.metric_context import metric_context
-from isocenter.report.metrics import list_metrics, metric_page
+from isocenter.report.metrics import Metric, list_metrics, metric_page
 from isocenter.report.overview import overview_context
 from isocenter.report.pictures import copy_certificate, copy_json, copy_phantom_pages, copy_vial_pictures, write_mosaics
 from isocenter.report.places import value_link, visit_page
 from isocenter.report.sites import site_context
 from isocenter.report.statistics_page import statistics_context
 from isocenter.report.tabulate import whole_table
-from isocenter.report.visit_index import index_visits
+from isocenter.report.visit_index import VisitIndex, index_visits
 from isocenter.report.visit_list import list_context
 from isocenter.report.visits import visit_context
 from isocenter.report.wording import plural, shorten
@@ -38,8 +41,21 @@ TEMPLATES = Path(__file__).parent / "templates"
 _OWN = ("certificates", "figures", "metrics", "phantoms", "sites", "tables", "visits")
 
 
-def write_report(trial: Trial, index: Path) -> None:
-    """Write every page; `index` is the front page, its folder is the report."""
+@dataclass(frozen=True)
+class _Page:
+    """A page to be: where it goes below the report's folder, its template, and what computes what it shows."""
+
+    path: str
+    template: str
+    make: Callable[[], dict[str, Any]]
+
+
+def write_report(trial: Trial, index: Path, threads: int = 1) -> None:
+    """Write every page; `index` is the front page, its folder is the report.
+
+    What the pages show is computed first, by `threads` processes, and then the pages are written, because each of them
+    says what could not be read for any of them.
+    """
     folder = index.parent
     for name in _OWN:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -53,15 +69,18 @@ def write_report(trial: Trial, index: Path) -> None:
             write_table(folder / "tables" / f"{name}.tsv", table)
     copy_json(trial, folder)
 
-    sites = {}
-    for site in trial.sites:
-        mosaics = write_mosaics(trial, site, folder)
-        pictures, pages = copy_vial_pictures(trial, site, folder), copy_phantom_pages(trial, site, folder)
-        distortions = copy_distortions(trial, site, folder)
-        alignments = copy_alignments(trial, site, folder)
-        sites[site] = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
-        sites[site]["certificate"] = copy_certificate(trial, site, folder)
     metrics, visits = list_metrics(trial), index_visits(trial)
+    pages = _list_pages(trial, index, metrics, visits)
+
+    def compute(number: int) -> tuple[dict[str, Any], list[str]]:
+        before = len(trial.problems)
+        context = pages[number].make()
+        found = trial.problems[before:]
+        del trial.problems[before:]
+        return context, found
+
+    contexts = list(run_in_order(compute, len(pages), threads))
+    trial.problems += [problem for _, found in contexts for problem in found]
     common = {
         "title": shorten(trial.settings.get("trial", "Trial"), 90),
         "sites": trial.sites,
@@ -70,26 +89,52 @@ def write_report(trial: Trial, index: Path) -> None:
         "problems": [shorten(problem, 400) for problem in trial.problems],
         "table_names": list(trial.tables),
     }
-    _page(folder / "methods.html", "methods.html", "", common, methods_context(trial))
-    _page(folder / "statistics.html", "statistics.html", "", common, statistics_context(trial))
-    _page(folder / "tables" / "index.html", "data.html", "../", common, {"listing": _listing(trial)})
+
+    def write(number: int) -> None:
+        page, (context, _) = pages[number], contexts[number]
+        shown = {"root": "../" * page.path.count("/"), **common, **context}
+        write_bytes(folder / page.path, render_page(page.template, shown))
+
+    for _ in run_in_order(write, len(pages), threads):
+        pass
+    log.info("report of %s and %s: %s", plural(len(trial.sites), "site"), plural(len(metrics), "metric"), index)
+
+
+def _list_pages(trial: Trial, index: Path, metrics: list[Metric], visits: VisitIndex) -> list[_Page]:
+    """Every page, the longest work first."""
+    folder = index.parent
+    pages = [_Page(f"sites/{s}.html", "site.html", partial(_site, trial, s, folder)) for s in trial.sites]
+    pages += [_Page(metric_page(m), "metric.html", partial(metric_context, trial, m)) for m in metrics]
+    pages += [
+        _Page(visit_page(*visit), "visit.html", partial(visit_context, trial, visit, visits, folder))
+        for visit in visits.visits
+    ]
     links = {"measurements": {"value": value_link}}
-    for name, table in trial.tables.items():
-        shown = whole_table(name, table, links.get(name, {}))
-        _page(folder / "tables" / f"{name}.html", "table.html", "../", common, {"table": shown})
-    for site, context in sites.items():
-        _page(folder / "sites" / f"{site}.html", "site.html", "../", common, context)
-    for metric in metrics:
-        _page(folder / metric_page(metric), "metric.html", "../", common, metric_context(trial, metric))
-    for visit in visits.visits:
-        context = visit_context(trial, visit, visits, folder)
-        _page(folder / visit_page(*visit), "visit.html", "../", common, context)
-    _page(folder / "visits" / "index.html", "visits.html", "../", common, list_context(visits))
-    # Last, since it says what went wrong while the others were made.
-    common["problems"] = [shorten(problem, 400) for problem in trial.problems]
-    counts = {"visit_counts": visits.counts()}
-    _page(index, "index.html", "", common, overview_context(trial) | counts)
-    log.info("report of %s and %s: %s", plural(len(sites), "site"), plural(len(metrics), "metric"), index)
+    pages += [
+        _Page(f"tables/{name}.html", "table.html", partial(_table, name, table, links.get(name, {})))
+        for name, table in trial.tables.items()
+    ]
+    return [
+        *pages,
+        _Page("tables/index.html", "data.html", lambda: {"listing": _listing(trial)}),
+        _Page("visits/index.html", "visits.html", partial(list_context, visits)),
+        _Page("methods.html", "methods.html", partial(methods_context, trial)),
+        _Page("statistics.html", "statistics.html", partial(statistics_context, trial)),
+        _Page(index.name, "index.html", lambda: overview_context(trial) | {"visit_counts": visits.counts()}),
+    ]
+
+
+def _site(trial: Trial, site: str, folder: Path) -> dict[str, Any]:
+    mosaics = write_mosaics(trial, site, folder)
+    pictures, pages = copy_vial_pictures(trial, site, folder), copy_phantom_pages(trial, site, folder)
+    distortions = copy_distortions(trial, site, folder)
+    alignments = copy_alignments(trial, site, folder)
+    context = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
+    return context | {"certificate": copy_certificate(trial, site, folder)}
+
+
+def _table(name: str, table: Any, links: dict[str, Any]) -> dict[str, Any]:
+    return {"table": whole_table(name, table, links)}
 
 
 def _listing(trial: Trial) -> list[tuple[str, str, int]]:
@@ -98,13 +143,8 @@ def _listing(trial: Trial) -> list[tuple[str, str, int]]:
     return [(name, TABLES.get(name, ""), len(table)) for name, table in trial.tables.items()]
 
 
-def _page(path: Path, template: str, root: str, common: dict[str, Any], context: dict[str, Any]) -> None:
-    text = _environment().get_template(template).render({"root": root, **common, **context})
-    write_bytes(path, (text.rstrip() + "\n").encode("utf-8"))
-
-
 def render_page(template: str, context: dict[str, Any]) -> bytes:
-    """A page that stands by itself, from a template and what it shows."""
+    """A page from a template and what it shows."""
     return (_environment().get_template(template).render(context).rstrip() + "\n").encode("utf-8")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from isocenter.errors import TableError, explain
+from isocenter.processes import run_in_order
 from isocenter.statistics.accounting import account_runs, reconciles
 from isocenter.statistics.combat_rows import tabulate_combat
 from isocenter.statistics.components import Components, estimate_components
@@ -25,7 +26,6 @@ from isocenter.statistics.method_rows import (
     tabulate_total_deviation,
 )
 from isocenter.statistics.metric import KEY, Metric, Stratum, check_measurements, list_strata
-from isocenter.statistics.parallel import run_in_order
 from isocenter.statistics.phantom_lines import PhantomLine, assess_phantoms, check_vials
 from isocenter.statistics.precision_rows import (
     check_scale,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from isocenter.warm.parent import die_with_parent
+from isocenter.processes import die_with_parent
 
 
 def is_warm() -> bool:

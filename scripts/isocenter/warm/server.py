@@ -16,9 +16,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from isocenter.processes import die_with_parent
 from isocenter.trouble import MORE_MEMORY
 from isocenter.unsettled import GIVE_UP
-from isocenter.warm.parent import die_with_parent
 
 #: How much likelier than others a job is chosen when the kernel must end a process for want of memory (0 to 1000):
 #: not Snakemake, and not this server, which would take all jobs with them.

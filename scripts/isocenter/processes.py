@@ -1,0 +1,58 @@
+"""Processes of our own: ending with the one that started us, and many independent computations side by side."""
+
+import ctypes
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from isocenter.errors import OutOfMemoryError, explain
+from isocenter.trouble import MORE_MEMORY
+
+#: From linux/prctl.h: the signal that a process gets when its parent dies.
+PR_SET_PDEATHSIG = 1
+
+_TASK: list[Callable[[int], Any]] = []
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Ask the kernel to send us `signal_number` when our parent dies; elsewhere than on Linux do nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number))
+
+
+def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> Iterator[Any]:
+    """task(0), task(1), … as they come, in order; with several workers in forked processes, which share the data.
+
+    Where processes cannot be forked, one does all. What a task changes in memory, several workers keep to themselves:
+    it must stand in its answer.
+
+    Raises
+    ------
+    OutOfMemoryError
+        When the system ended a worker.
+    """
+    if workers < 2 or count < 2 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from map(task, range(count))
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    workers = min(workers, count)
+    _TASK.append(task)
+    try:
+        # Unlike multiprocessing's pool it notices when a worker is killed, instead of waiting for it forever.
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context("fork"), die_with_parent, (signal.SIGKILL,)
+        ) as pool:
+            yield from pool.map(_call, range(count), chunksize=max(1, min(8, count // (16 * workers))))
+    except BrokenProcessPool as error:
+        what = f"One of {workers} processes was ended by the system, which is what it does when memory runs out"
+        raise OutOfMemoryError(explain(what, remedy=MORE_MEMORY)) from error
+    finally:
+        _TASK.pop()
+
+
+def _call(index: int) -> Any:
+    return _TASK[-1](index)
