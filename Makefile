@@ -14,7 +14,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/python -c "from isocenter.fitting import compile_kernels; compile_kernels()"
+	$(BIN)/python -c "from isocenter.fitting import compile_kernels; compile_kernels(processes=$(CORES))"
 	@touch $@
 
 demo: $(VENV)/.ready  ## simulate a multicenter trial as DICOM and run the whole chain on it

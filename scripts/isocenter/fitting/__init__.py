@@ -11,6 +11,7 @@ from isocenter.fitting.batches import Batches
 from isocenter.fitting.request import check_request, read_signal
 from isocenter.fitting.robust import KINDS, SPARE
 from isocenter.models.base import Bound
+from isocenter.processes import run_in_order
 
 __all__ = ["Fit", "compile_kernels", "fit"]
 
@@ -111,18 +112,26 @@ def fit(
     )
 
 
-def compile_kernels(names: list[str] | None = None) -> None:
-    """Compile and keep the kernels of models (all by default), so that no later job waits for the compiler."""
+def compile_kernels(names: list[str] | None = None, processes: int = 1) -> None:
+    """Compile and keep the kernels of models (all by default), so that no later job waits for the compiler.
+
+    processes : how many compile at the same time; what one has kept, the others load
+    """
     from isocenter import models
 
-    done = set()
+    wanted: dict[Any, Bound] = {}
     for name in names or models.names():
         model = models.get(name)
         bound = model.bind(model.example)
-        signal = np.atleast_2d(bound.predict(model.typical))
-        if bound.separable is None or bound.separable.evaluate in done:
-            continue
-        done.add(bound.separable.evaluate)
-        separable = bound.separable
-        is_long = separable.design.shape[1] >= separable.lower.size + separable.amplitudes + SPARE
-        fit(bound, signal, robust="tukey" if is_long else None)
+        if bound.separable is not None:
+            wanted.setdefault(bound.separable.evaluate, (bound, model.typical))
+    # Models of two nonlinear coordinates take the longest: beside the others, not after them.
+    tasks = sorted(wanted.values(), key=lambda task: task[0].separable.lower.size, reverse=True)
+    for _ in run_in_order(lambda index: _compile(*tasks[index]), len(tasks), processes):
+        pass
+
+
+def _compile(bound: Bound, typical: Any) -> None:
+    signal, separable = np.atleast_2d(bound.predict(typical)), bound.separable
+    is_long = separable.design.shape[1] >= separable.lower.size + separable.amplitudes + SPARE
+    fit(bound, signal, robust="tukey" if is_long else None)
