@@ -16,7 +16,7 @@ pytestmark = pytest.mark.demo
 #: Of the processor time of a whole run, what may go to Snakemake, the warm server and the starts of jobs.
 OVERHEAD = 0.15
 #: Rules with more than one thread, and how many they get on the two cores of the demo.
-THREADS = {"choose_pulses": 2}
+THREADS = {"choose_pulses": 2, "compute_statistics": 2, "make_report": 2}
 
 
 @pytest.fixture(scope="module")
