@@ -48,6 +48,37 @@ def test_a_job_that_succeeds_at_the_second_try_did_not_fail():
     assert len(read(*BLOCK, "Finished jobid: 13 (Rule: fit_map)")) == 1
 
 
+#: A group that failed on a node: the run there tells of the same job first, under a number of its own.
+GROUP = f"""
+    message: Error in group images-siteA
+    log: .snakemake/slurm_logs/group_images-siteA/7.log (check log file(s) for error details)
+    jobs:
+        rule transfer_labels:
+            jobid: 93
+            output: results/labels
+            log: results/logs/transfer_labels/siteA.log (check log file(s) for error details)
+        rule fit_map:
+            jobid: 91
+            output: c.nii.gz
+            log: {LOG} (check log file(s) for error details)
+Logfile .snakemake/slurm_logs/group_images-siteA/7.log:
+================================================================================
+Error in rule fit_map:
+    message: None
+    jobid: 4
+    output: c.nii.gz
+    log: {LOG} (check log file(s) for error details)
+srun: forcing job termination
+Trying to restart job ec401bde-e94c-53cf-8bcc-f67fb2b29740.
+""".splitlines()
+
+
+def test_a_job_of_a_group_that_succeeds_at_the_second_try_did_not_fail():
+    assert [failure.log for failure in read(*GROUP)] == [LOG]
+    assert read(*GROUP, "Finished jobid: 93 (Rule: transfer_labels)", "Finished jobid: 91 (Rule: fit_map)") == []
+    assert [failure.log for failure in read(*GROUP, "Finished jobid: 93 (Rule: transfer_labels)")] == [LOG]
+
+
 def test_a_job_that_says_nothing_is_looked_up_in_its_log(tmp_path):
     (failure,) = read(*BLOCK, "")
     assert name_job(failure) == "fit T1map of siteA T01 01 run 1"

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from isocenter.runner import WARM
+from isocenter import layout, runner
+from isocenter.runner import SNAKEFILE, WARM
+
+SLURM = SNAKEFILE.parent / "profiles" / "slurm"
 
 JOB = """
 import os, sys
@@ -88,6 +92,47 @@ def test_a_job_dies_with_its_client(tmp_path, environment):
 def test_without_a_server_a_job_runs_plainly(tmp_path):
     environment = os.environ | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": str(tmp_path / "nobody")}
     assert run_job(tmp_path, environment, "print('plain')").stdout == "plain\n"
+
+
+GROUPED = """
+rule all:
+    input: lambda wildcards: [checkpoints.intake.get().output[0], *expand("b/{sample}", sample=range(6))]
+
+checkpoint intake:
+    output: "intake.txt"
+
+rule first:
+    input: "intake.txt"
+    output: "a/{sample}"
+
+rule second:
+    input: "a/{sample}"
+    output: "b/{sample}"
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])  # of hashes, which order Snakemake's sets
+def test_a_job_stands_in_one_group_alone(tmp_path, seed):
+    """Snakemake by itself puts jobs into two groups or, with the second seed, plans without an end."""
+    (tmp_path / "Snakefile").write_text(GROUPED)
+    (tmp_path / "intake.txt").touch()
+    options = ["--dry-run", "--executor=dryrun", "--rerun-triggers=mtime", "--jobs=10"]
+    options += ["--groups", "first=g", "second=g", "--group-components", "g=4"]
+    told = subprocess.run(
+        [sys.executable, str(WARM / "launch.py"), *options], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONHASHSEED": str(seed)}, check=True,
+    )  # fmt: skip
+    outputs = re.findall(r"^ *output: (\S+)$", told.stdout + told.stderr, re.MULTILINE)
+    assert sorted(outputs) == sorted(f"{folder}/{sample}" for folder in "ab" for sample in range(6))
+
+
+def test_a_run_that_ends_before_its_steps_do_has_failed(tmp_path, monkeypatch):
+    (tmp_path / "launch.py").write_text("print('2 of 5 steps (40%) done')")
+    monkeypatch.setattr(runner, "WARM", tmp_path)
+    outcome = runner.run_workflow(tmp_path, cores=1, options=["--workflow-profile", str(SLURM)])
+    assert outcome.returncode == 1
+    assert "after 2 of 5 steps" in outcome.tail[-1]
+    assert "after 2 of 5 steps" in (tmp_path / layout.RUN_LOG).read_text()
 
 
 def test_slurms_executor_has_what_we_take_jobs_back_by():

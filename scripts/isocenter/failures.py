@@ -13,6 +13,9 @@ _STARTED = re.compile(r"^Job (\d+): (.*)")
 #: Snakemake's own words when it could not even start a job, as on a full disk; the next line says what it was.
 _RAISED = re.compile(r'^(?!CalledProcessError)(\w+) in file ".*", line \d+:$')
 _JOB = re.compile(r"^    jobid: (\d+)")
+#: Jobs of a group, which fail together; each is told of again by the run on the node, under numbers of its own.
+_GROUPED_JOB = re.compile(r"^ {12}jobid: (\d+)")
+_GROUPED_LOG = re.compile(r"^ {12}log: (.*?)(?: \(check log file.*)?$")
 _FINISHED = re.compile(r"^Finished jobid: (\d+) ")
 _LOG = re.compile(r"^    log: (.*?)(?: \(check log file.*)?$")
 #: What stands in a job's log before the reason of its failure.
@@ -28,6 +31,8 @@ class Failures:
         self._reported: dict[str, JobFailure] = {}
         self._named: list[JobFailure] = []
         self._numbers: list[str] = []  # of the jobs, in the same order
+        self._grouped = ""  # the number of the job of a group that is being told of
+        self._logs: dict[str, str] = {}  # of such jobs, by number
         self._messages: dict[str, str] = {}
         self._raised = ""
         self._is_in_block = False
@@ -57,10 +62,21 @@ class Failures:
                 self._named[-1] = replace(self._named[-1], log=log[1])
             return False
         self._is_in_block = False
-        if finished := _FINISHED.match(line):  # a cluster tries again, with more memory
-            for place in [k for k, number in enumerate(self._numbers) if number == finished[1]]:
-                self._named[place] = replace(self._named[place], rule="")
+        if number := _GROUPED_JOB.match(line):
+            self._grouped = number[1]
+        elif self._grouped and (log := _GROUPED_LOG.match(line)):
+            self._logs[self._grouped] = log[1]
+            self._grouped = ""
+        elif finished := _FINISHED.match(line):  # a cluster tries again, with more memory
+            self._forget(finished[1])
         return False
+
+    def _forget(self, number: str) -> None:
+        """A job that failed has ended well since."""
+        log = self._logs.get(number)
+        for place, named in enumerate(self._named):
+            if self._numbers[place] == number or (log and named.log == log):
+                self._named[place] = replace(named, rule="")
 
     def list_all(self) -> list[JobFailure]:
         """The failed jobs, each once; one of which Snakemake is still telling is not among them yet."""

@@ -33,6 +33,13 @@ FIRST = ("index_site", "make_template")
 PATIENCE = 60.0
 
 STEPS_DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done")
+#: With these options Snakemake counts steps that it is not to do.
+PARTIAL = ("--until", "-U", "--omit-from", "-O")
+#: Snakemake keeps going past what it cannot do, and ends well even where it lost count of what a job waits for.
+UNFINISHED = (
+    "Snakemake ended after {done} of {total} steps without a word of the others; what to do: isocenter run, which goes "
+    "on with what is missing"
+)
 MESSAGE = re.compile(r"^Job (\d+): (.*)")
 ENDED = re.compile(r"^(?:Finished jobid: |    jobid: )(\d+)")
 
@@ -206,6 +213,12 @@ def _run_snakemake(
             process.wait()
             raise
     outcome.returncode = process.returncode
+    is_whole = not any(argument.startswith(PARTIAL) for argument in arguments)
+    if is_whole and not outcome.returncode and done < total:
+        outcome.returncode = 1
+        outcome.tail.append(UNFINISHED.format(done=done, total=total))
+        with contextlib.suppress(OSError):
+            log_file.write(f"{outcome.tail[-1]}\n")
     outcome.seconds = time.monotonic() - start
     outcome.n_jobs = earlier + done
     outcome.failures = [*failed_before, *failures.list_all()]

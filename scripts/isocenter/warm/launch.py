@@ -47,6 +47,18 @@ def take_all_back() -> None:
     Executor.cancel_jobs = cancel_jobs
 
 
+def keep_groups_apart() -> None:
+    """Have Snakemake put every job into one group and no other.
+
+    It remembers a group by the jobs that it began with, and gives out that same object, which has swallowed others
+    since (``group-components``), when it forms the groups again. Then jobs stand in two groups and are run twice, what
+    depends on them waits for ever, and the run ends as if it were whole.
+    """
+    from snakemake.jobs import GroupJob, GroupJobFactory
+
+    GroupJobFactory.new = lambda self, id, jobs, resources: GroupJob(id, frozenset(jobs), resources)
+
+
 def main() -> None:
     """Run ``launch.py SNAKEMAKE-ARGUMENTS…``."""
     end_with_front()
@@ -56,6 +68,7 @@ def main() -> None:
         take_all_back()
     from snakemake import cli
 
+    keep_groups_apart()
     start = cli.args_to_api
 
     def start_without_rate_limit(args, parser):
