@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from end_to_end.conftest import REPOSITORY
 
 from isocenter import layout
@@ -13,6 +14,7 @@ from isocenter import layout
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")}
 
 
+@pytest.mark.slow
 def test_a_site_whose_dicom_vanished_stops_nobody(copy_of_small):
     shutil.rmtree(copy_of_small.directory / "sites" / "siteB" / "dicom")
     copy_of_small.run()

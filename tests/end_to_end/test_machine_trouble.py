@@ -51,6 +51,7 @@ def fill(path):
                 return
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_with_a_reason_and_the_next_one_goes_on(on_small_disk, start, tmp_path):
     directory = on_small_disk
     expected = tables(directory)
