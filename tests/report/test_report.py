@@ -81,7 +81,7 @@ def test_front_pages_say_each_verdict_in_its_own_sentence(built):
     rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict", "settle", "reasons"))
     assert set(rows["verdict"]) == {"qualified", "not_qualified", "indeterminate"}
     for page in ("index.html", "statistics.html"):
-        front = html.unescape((folder / page).read_text(encoding="utf-8"))
+        front = html.unescape((folder / page).read_text(encoding="utf-8")).replace("\u00a0", " ")
         for _, row in rows.iterrows():
             assert row["sentence"] in front
             assert row["settle"] in front
@@ -206,7 +206,7 @@ def test_times_are_in_milliseconds_on_pages_and_in_seconds_in_files(built):
 
 
 def test_site_page_shows_verdict_phantom_calibration_maps_motion_and_exclusions(built):
-    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8"))
+    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8")).replace("\u00a0", " ")
     for words in (
         "Onboarding: pass with warnings", "Raise TR to 2000 ms or more", "T01 ses-01 run-1 MESE", "1.0526 ± 0.00200",
         "siteB_T1map_maps.png", "siteB_T2map_maps.png", "Largest displacement [mm]", "but no data arrived",
@@ -331,3 +331,40 @@ def test_a_site_page_shows_its_scanner_over_time_and_every_form_tried(built):
     assert "out of control" in pages["siteA"]
     assert "gradient coil replaced &lt;b&gt;" in pages["siteB"]
     assert "too few sessions for limits" in pages["siteC"]
+
+
+def test_reasons_that_differ_in_numbers_alone_are_counted_together():
+    import pandas as pd
+
+    from isocenter.report.flow_figure import _reasons
+    from isocenter.report.gather import Trial
+
+    words = "csf holds {} voxels with a value ({} in all); at least 20 are needed"
+    reasons = [
+        words.format(14, 16),
+        words.format(19, 22),
+        words.format(19, 21),
+        "Inversion Time (0018,0082) is missing",
+    ]
+    rows = pd.DataFrame({"stage": "regions", "series": "map", "reason": [*reasons, "Tag (0018,0083) is missing"]})
+    assert _reasons(Trial({}, {"exclusions": rows}), "regions") == [
+        "3 × csf holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
+        "1 × Inversion Time (0018,0082) is missing",
+        "1 × Tag (0018,0083) is missing",
+    ]
+
+
+def test_a_site_leads_to_the_sessions_of_its_people(built):
+    text = (built[2] / "sites" / "siteA.html").read_text(encoding="utf-8")
+    assert 'href="../visits/siteA_sub-T01_ses-01.html"' in text
+    assert "visits/siteB" not in text
+
+
+def test_no_page_counts_one_thing_a_thing(built):
+    for page in pages(built[2]):
+        words = re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8"))
+        assert not re.search(r"\b(One|one|a|A) (row|line|card|mark|column) an? [a-z]", words), page
+
+
+def test_regions_of_fluid_are_called_by_their_short_name(built):
+    assert "T1, CSF, 3 T" in (built[2] / "index.html").read_text(encoding="utf-8")

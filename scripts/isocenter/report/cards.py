@@ -8,7 +8,15 @@ from isocenter.report.claims import find_contradictions
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import Metric, metric_page, times
 from isocenter.report.tabulate import Cell, Table, row_link, table_of, verdict_cell
-from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shown_unit
+from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shorten, shown_unit
+
+#: what decides, in full
+COEFFICIENTS = {
+    "repeatability": "repeatability coefficient (RC)",
+    "intermediate_precision": "intermediate precision coefficient",
+    "reproducibility": "reproducibility coefficient (RDC)",
+}
+_METHODS = {"MLS": "modified large sample", "chi-square": "chi-square"}
 
 
 def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
@@ -37,6 +45,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "context": "" if is_missing(row.get("context_of_use")) else str(row["context_of_use"]),
                 "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
                 "coefficient": str(row.get("coefficient", "")).replace("_", " "),
+                "coefficient_title": COEFFICIENTS.get(str(row.get("coefficient")), str(row.get("coefficient", ""))),
                 "strip": draw_bound_strip(estimate, lower, upper, delta, unit, state_of(verdict), alt),
                 "numbers": [
                     ("estimate", f"{format_number(estimate)} {unit}"),
@@ -72,7 +81,9 @@ def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
     if not len(found):
         return []
     r = found.iloc[0]
-    facts = [
+    method = "" if is_missing(r.get("method")) else str(r["method"])
+    facts = [("bounds by", _METHODS.get(method, shorten(method)))] if method else []
+    facts += [
         (label, format_number(r.get(column), 0)) for label, column in (("subjects", "n_subjects"), ("sites", "n_sites"))
     ]
     return [*facts, ("df", format_number(r.get("df"), 1 if not is_missing(r.get("df")) and float(r["df"]) % 1 else 0))]
