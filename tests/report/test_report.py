@@ -368,3 +368,24 @@ def test_no_page_counts_one_thing_a_thing(built):
 
 def test_regions_of_fluid_are_called_by_their_short_name(built):
     assert "T1, CSF, 3 T" in (built[2] / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_trial_without_data_claims_nothing(empty):
+    methods = (empty / "methods.html").read_text(encoding="utf-8")
+    assert methods.count("Nothing has been fitted or measured yet") == 2
+    assert "none yet</li>" in (empty / "statistics.html").read_text(encoding="utf-8").split('id="more"')[1]
+    assert "Each number counts" not in (empty / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_methods_of_a_trial_with_data_say_what_was_done(built):
+    assert "Nothing has been fitted" not in (built[2] / "methods.html").read_text(encoding="utf-8")
+
+
+def test_checks_are_counted_in_the_right_number(built):
+    assert "2 checks: 1 pass, 1 warn, 0 fail." in (built[2] / "sites" / "siteB.html").read_text(encoding="utf-8")
+
+
+def test_every_page_of_the_report_has_an_errors_section(built):
+    for page in pages(built[2]):
+        if page.parent.name not in ("certificates", "phantoms"):
+            assert "errors" in parse(page).ids, page

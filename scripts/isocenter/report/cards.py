@@ -16,7 +16,7 @@ COEFFICIENTS = {
     "intermediate_precision": "intermediate precision coefficient",
     "reproducibility": "reproducibility coefficient (RDC)",
 }
-_METHODS = {"MLS": "modified large sample", "chi-square": "chi-square"}
+_METHODS = {"MLS": "the modified large sample method", "chi-square": "χ²"}
 
 
 def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
@@ -46,6 +46,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
                 "coefficient": str(row.get("coefficient", "")).replace("_", " "),
                 "coefficient_title": COEFFICIENTS.get(str(row.get("coefficient")), str(row.get("coefficient", ""))),
+                "method": _bound_method(trial, row),
                 "strip": draw_bound_strip(estimate, lower, upper, delta, unit, state_of(verdict), alt),
                 "numbers": [
                     ("estimate", f"{format_number(estimate)} {unit}"),
@@ -74,16 +75,25 @@ def decision_unit(row: Any) -> tuple[str, float]:
     return shown_unit(row.get("unit"))
 
 
-def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
+def _coefficient_row(trial: Trial, row: Any) -> Any:
+    """The row of ``reproducibility.tsv`` that a decision rests on, or None."""
     found = Metric.of_row(row).rows(
         trial, "reproducibility", stage=row.get("stage"), scale=row.get("scale"), coefficient=row["coefficient"]
     )
-    if not len(found):
+    return found.iloc[0] if len(found) else None
+
+
+def _bound_method(trial: Trial, row: Any) -> str:
+    r = _coefficient_row(trial, row)
+    method = "" if r is None or is_missing(r.get("method")) else str(r["method"])
+    return _METHODS.get(method, shorten(method))
+
+
+def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
+    r = _coefficient_row(trial, row)
+    if r is None:
         return []
-    r = found.iloc[0]
-    method = "" if is_missing(r.get("method")) else str(r["method"])
-    facts = [("bounds by", _METHODS.get(method, shorten(method)))] if method else []
-    facts += [
+    facts = [
         (label, format_number(r.get(column), 0)) for label, column in (("subjects", "n_subjects"), ("sites", "n_sites"))
     ]
     return [*facts, ("df", format_number(r.get("df"), 1 if not is_missing(r.get("df")) and float(r["df"]) % 1 else 0))]

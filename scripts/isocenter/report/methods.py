@@ -103,7 +103,12 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     low, high = (block.get("plausible_range") or [None, None])[:2]
     card = model_card(str(block.get("model", "")))
     options = ", ".join(f"{k} = {v}" for k, v in (block.get("options") or {}).items())
-    sentences = [
+    sentences = (
+        []
+        if _has_data(trial, name, block)
+        else ["Nothing has been fitted or measured yet: this is what the configuration asks for."]
+    )
+    sentences += [
         f"{block.get('title', name)} ({name}) was fitted voxel by voxel with the model {block.get('model')} to the "
         f"series {block.get('suffix')}" + (f" ({options})" if options else "") + "."
     ]
@@ -144,6 +149,13 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     dois += ["10.1002/mrm.1910340111"] if fields else []
     dois += ["10.1002/mrm.1910390316"] if marks else []
     return {"name": name, "text": " ".join(sentences), "card": card, "dois": dois}
+
+
+def _has_data(trial: Trial, name: str, block: dict[str, Any]) -> bool:
+    """Whether a biomarker has a map or a value, so that the past tense holds."""
+    return len(trial.rows("measurements", biomarker=name)) > 0 or any(
+        map_name == block.get("map") for _, map_name in trial.maps
+    )
 
 
 def _describe_regions(trial: Trial, block: dict[str, Any]) -> str:

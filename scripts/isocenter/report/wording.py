@@ -141,8 +141,9 @@ def format_interval(value: Any, low: Any, high: Any) -> str:
     if is_missing(value) or is_missing(low) or is_missing(high):
         return format_number(value)
     digits = decimals_for(value, low, high)
-    # A very wide interval must not round its own estimate to a single digit.
-    digits = max(digits, min(decimals_for(value) - 1, 3)) if digits == 0 else digits
+    # A wide interval must not round its own estimate to a single digit; one that holds zero has none to keep.
+    if digits == 0 or low > 0 or high < 0:
+        digits = max(digits, min(decimals_for(value) - 1, 3))
     return f"{format_number(value, digits)} [{format_number(low, digits)}, {format_number(high, digits)}]"
 
 
