@@ -389,3 +389,9 @@ def test_every_page_of_the_report_has_an_errors_section(built):
     for page in pages(built[2]):
         if page.parent.name not in ("certificates", "phantoms"):
             assert "errors" in parse(page).ids, page
+
+
+def test_a_printed_table_that_cannot_fit_says_where_all_of_it_stands(built):
+    wide = (built[2] / "tables" / "measurements.html").read_text(encoding="utf-8")
+    assert re.search(r"On paper the first columns that fit a sheet; all \d+ stand in measurements\.tsv\.", wide)
+    assert "On paper" not in (built[2] / "tables" / "flow.html").read_text(encoding="utf-8")

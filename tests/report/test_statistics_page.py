@@ -271,4 +271,4 @@ def test_every_coefficient_of_the_overview_has_its_interval_or_says_its_bound(bu
 def test_a_card_says_what_decides_and_by_which_bound(built):
     text = read(built)
     assert "reproducibility coefficient (RDC) · calibrated values" in text
-    assert "modified large sample" in text
+    assert "one-sided 95 % bounds, MLS" in text

@@ -16,7 +16,6 @@ COEFFICIENTS = {
     "intermediate_precision": "intermediate precision coefficient",
     "reproducibility": "reproducibility coefficient (RDC)",
 }
-_METHODS = {"MLS": "the modified large sample method", "chi-square": "χ²"}
 
 
 def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
@@ -27,7 +26,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
         unit, factor = decision_unit(row)
         estimate, lower, upper, delta = (times(row.get(c), factor) for c in ("estimate", "lower95", "upper95", "delta"))
         verdict = str(row["verdict"])
-        facts = _design_facts(trial, row)
+        facts, method = _design_facts(trial, row), _bound_method(trial, row)
         contradictions = find_contradictions(row)
         alt = (
             f"{metric.title}: estimate {format_number(estimate)} {unit}, one-sided 95 % bounds "
@@ -46,11 +45,13 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
                 "coefficient": str(row.get("coefficient", "")).replace("_", " "),
                 "coefficient_title": COEFFICIENTS.get(str(row.get("coefficient")), str(row.get("coefficient", ""))),
-                "method": _bound_method(trial, row),
                 "strip": draw_bound_strip(estimate, lower, upper, delta, unit, state_of(verdict), alt),
                 "numbers": [
                     ("estimate", f"{format_number(estimate)} {unit}"),
-                    ("one-sided 95 % bounds", f"{format_number(lower)} … {format_number(upper)} {unit}"),
+                    (
+                        f"one-sided 95 % bounds{f', {method}' if method else ''}",
+                        f"{format_number(lower)} … {format_number(upper)} {unit}",
+                    ),
                     ("change that matters", f"{format_number(delta)} {unit}"),
                     *facts,
                 ],
@@ -86,7 +87,7 @@ def _coefficient_row(trial: Trial, row: Any) -> Any:
 def _bound_method(trial: Trial, row: Any) -> str:
     r = _coefficient_row(trial, row)
     method = "" if r is None or is_missing(r.get("method")) else str(r["method"])
-    return _METHODS.get(method, shorten(method))
+    return shorten(method, 24)
 
 
 def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
