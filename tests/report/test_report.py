@@ -395,3 +395,27 @@ def test_a_printed_table_that_cannot_fit_says_where_all_of_it_stands(built):
     wide = (built[2] / "tables" / "measurements.html").read_text(encoding="utf-8")
     assert re.search(r"On paper the first columns that fit a sheet; all \d+ stand in measurements\.tsv\.", wide)
     assert "On paper" not in (built[2] / "tables" / "flow.html").read_text(encoding="utf-8")
+
+
+def test_a_calibration_that_is_no_calibration_costs_lines_not_the_report(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=1)
+    arguments["calibrations"][0].write_text("[]", encoding="utf-8")
+    make_report(**arguments, report=tmp_path / "results/report/index.html")
+    errors = (tmp_path / "results/report/index.html").read_text(encoding="utf-8").split('<section id="errors">')[1]
+    assert "it holds a list in place of named values" in errors
+    assert "The values of siteA cannot be followed" in errors
+
+
+def test_what_could_not_be_read_is_counted_once_and_never_as_a_pass(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=2)
+    arguments["verdicts"][1].write_text("{broken", encoding="utf-8")
+    arguments["maps"][0].write_bytes(b"no image")  # on the site's page and on the session's
+    next(p for p in arguments["tables"] if p.name == "reproducibility.tsv").unlink()
+    make_report(**arguments, report=tmp_path / "results/report/index.html")
+    folder = tmp_path / "results/report"
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert "1 of 2 sites pass onboarding (1 without a verdict)" in text
+    assert '<a href="#errors">3 errors while this report was made</a>' in text
+    assert text.split('<section id="errors">')[1].count("cannot be shown") == 1
+    metric = (folder / "metrics/T1_white_matter_3T.html").read_text(encoding="utf-8")
+    assert "no row of reproducibility.tsv is about this" in metric

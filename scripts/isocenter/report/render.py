@@ -86,7 +86,7 @@ def write_report(trial: Trial, index: Path, threads: int = 1) -> None:
         "sites": trial.sites,
         "metrics": [(metric.title, metric_page(metric)) for metric in metrics],
         "facts": run_facts(trial, with_tools=False),
-        "problems": [shorten(problem, 400) for problem in trial.problems],
+        "problems": list(dict.fromkeys(shorten(problem, 400) for problem in trial.problems)),
         "table_names": list(trial.tables),
     }
 

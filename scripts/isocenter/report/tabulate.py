@@ -67,9 +67,15 @@ class Table:
     rows: list[list[Cell]]
     anchors: list[str] = field(default_factory=list)
     source: str = ""
-    empty: str = "Nothing to show."
+    empty: str = ""
     n_total: int = 0
     is_simple: bool = False
+
+    def __post_init__(self):
+        if not self.empty:
+            # A table that nothing was computed for and one that could not be read look alike from here.
+            place = f" of {self.source}" if self.source else ""
+            self.empty = f"Nothing to show: no row{place} is about this; what could not be read stands under Errors."
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers, which stand to the right."""
