@@ -102,6 +102,7 @@ def _list_facts(contents: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("Temperature", f"{warmth} ± {about['temperature_stderr']:g} °C, as the site's log says"),
         ("Scanner", f"{words or 'not told'}, {about['field_strength']:g} T, {more}"),
         ("Date of the scan", about["date"]),
+        ("What is judged here", "this session alone; the certificate holds the site against the trial's protocol"),
     ]
     for content in contents:
         name = content["about"]["biomarker"]

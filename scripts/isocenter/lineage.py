@@ -37,7 +37,7 @@ def trace_values(measurements: Path) -> tuple[dict[Key, Node], list[str]]:
             if site not in tracers:
                 tracers[site] = Tracer(directory, site, is_checked=False)
             found[key] = tracers[site].trace(number, row)
-        except (IsocenterError, OSError, ValueError, KeyError) as error:
+        except (IsocenterError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
             log.warning("the values of %s cannot be followed: %s", site, error)
             problems[site] = f"The values of {site} cannot be followed to their scans: {error}"
     return found, list(problems.values())

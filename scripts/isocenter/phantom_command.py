@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isocenter import __version__
 from isocenter.dicom.session import Session, read_session
 from isocenter.documents import read_phantom
 from isocenter.errors import ConfigError, DicomError, explain
@@ -313,7 +312,6 @@ def _write(
         verdict=outcome.verdict, sentence=outcome.sentence, checks=[vars(c) for c in outcome.checks], facts=facts,
         results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(out, result),
         scans=session.scans, scanner_maps=maps, problems=result.problems,
-        made=f"version {__version__}",
     )  # fmt: skip
     files += sorted((out / "pictures").glob("*.png"))
     files.append(out / "index.html")

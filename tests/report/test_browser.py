@@ -97,3 +97,16 @@ def test_a_cut_figure_a_pale_word_and_a_request_would_be_found(folder, tmp_path)
     assert page["pale"] == ["P 1.92 pale"]
     assert seen.requests == ["http://nowhere.invalid/x.png"]
     assert sum(start != end for start, end in places.values()) == 1
+
+
+def test_what_needs_someone_is_read_on_a_phone_without_scrolling_aside(folder, tmp_path):
+    from .webdriver import DRIVER, open_browser
+
+    if DRIVER is None:
+        pytest.skip("no driver of Chromium here")
+    with open_browser(tmp_path) as browser:
+        browser.open(folder / "index.html", 360)
+        box = "document.querySelector('[data-name=needs] .scroll')"
+        assert browser.run(f"return {box}.scrollWidth <= {box}.clientWidth")
+        last = "document.querySelector('[data-name=needs] td:last-child')"
+        assert browser.run(f"return getComputedStyle({last}, '::before').content").startswith('"What to do')

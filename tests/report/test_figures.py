@@ -195,3 +195,15 @@ def test_what_a_stage_is_called_and_its_count_do_not_touch():
     for (entity, _), label in STAGE_WORDS.items():
         count = f"99999 {'files' if entity == 'file' else 'acquisitions'}"
         assert 20 + 7.4 * len(label) < flow._RIGHT - 10 - 8 * len(count), label
+
+
+def test_eight_sites_are_told_apart_without_color():
+    from isocenter.figures.palette import site_styles
+    from isocenter.figures.svg import Chart
+
+    drawn = {}
+    for site, style in site_styles([f"site{k}" for k in range(8)]).items():
+        chart = Chart(width=100, height=100)
+        chart.marker(50, 50, shape=style.shape, color="#000000")
+        drawn[site] = chart.render("one mark")
+    assert len(set(drawn.values())) == 8

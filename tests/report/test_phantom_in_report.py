@@ -32,7 +32,7 @@ def page(tmp_path_factory):
     session = {"site": "siteA", "participant": "phantom1", "session": "01", "run": "1"}
     own = root / layout.fill(layout.PHANTOM_PAGE, **session)
     own.parent.mkdir(parents=True, exist_ok=True)
-    own.write_text("<!doctype html><title>a session</title>", encoding="utf-8")
+    own.write_text("<!doctype html><title>a session</title><nav><!--report--></nav>", encoding="utf-8")
     pulses = {
         "siteA": {"biomarker": "T2", "choices": [CHOICE], "left_out": []},
         "siteB": {"biomarker": "T2", "choices": [], "left_out": [{"scan": "sub-p_ses-01_run-1", "reason": HOSTILE}]},
@@ -57,6 +57,8 @@ def test_a_session_has_its_page_in_the_report(page):
     assert (folder / "phantoms" / name).is_file()
     assert f'href="../phantoms/{name}"' in texts["siteA"]
     assert "phantoms/" not in texts["siteB"]
+    copy = (folder / "phantoms" / name).read_text(encoding="utf-8")
+    assert '<a href="../index.html">Report</a> <a href="../sites/siteA.html">siteA</a>' in copy
 
 
 def test_a_physicist_finds_the_choice(page):

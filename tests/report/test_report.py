@@ -81,7 +81,7 @@ def test_front_pages_say_each_verdict_in_its_own_sentence(built):
     rows = read_table(root / "results/trial/qualification.tsv", text=("sentence", "verdict", "settle", "reasons"))
     assert set(rows["verdict"]) == {"qualified", "not_qualified", "indeterminate"}
     for page in ("index.html", "statistics.html"):
-        front = html.unescape((folder / page).read_text(encoding="utf-8"))
+        front = html.unescape((folder / page).read_text(encoding="utf-8")).replace("\u00a0", " ")
         for _, row in rows.iterrows():
             assert row["sentence"] in front
             assert row["settle"] in front
@@ -206,7 +206,7 @@ def test_times_are_in_milliseconds_on_pages_and_in_seconds_in_files(built):
 
 
 def test_site_page_shows_verdict_phantom_calibration_maps_motion_and_exclusions(built):
-    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8"))
+    text = html.unescape((built[2] / "sites" / "siteB.html").read_text(encoding="utf-8")).replace("\u00a0", " ")
     for words in (
         "Onboarding: pass with warnings", "Raise TR to 2000 ms or more", "T01 ses-01 run-1 MESE", "1.0526 ± 0.00200",
         "siteB_T1map_maps.png", "siteB_T2map_maps.png", "Largest displacement [mm]", "but no data arrived",
@@ -331,3 +331,91 @@ def test_a_site_page_shows_its_scanner_over_time_and_every_form_tried(built):
     assert "out of control" in pages["siteA"]
     assert "gradient coil replaced &lt;b&gt;" in pages["siteB"]
     assert "too few sessions for limits" in pages["siteC"]
+
+
+def test_reasons_that_differ_in_numbers_alone_are_counted_together():
+    import pandas as pd
+
+    from isocenter.report.flow_figure import _reasons
+    from isocenter.report.gather import Trial
+
+    words = "csf holds {} voxels with a value ({} in all); at least 20 are needed"
+    reasons = [
+        words.format(14, 16),
+        words.format(19, 22),
+        words.format(19, 21),
+        "Inversion Time (0018,0082) is missing",
+    ]
+    rows = pd.DataFrame({"stage": "regions", "series": "map", "reason": [*reasons, "Tag (0018,0083) is missing"]})
+    assert _reasons(Trial({}, {"exclusions": rows}), "regions") == [
+        "3 × csf holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
+        "1 × Inversion Time (0018,0082) is missing",
+        "1 × Tag (0018,0083) is missing",
+    ]
+
+
+def test_a_site_leads_to_the_sessions_of_its_people(built):
+    text = (built[2] / "sites" / "siteA.html").read_text(encoding="utf-8")
+    assert 'href="../visits/siteA_sub-T01_ses-01.html"' in text
+    assert "visits/siteB" not in text
+
+
+def test_no_page_counts_one_thing_a_thing(built):
+    for page in pages(built[2]):
+        words = re.sub(r"<[^>]*>", " ", page.read_text(encoding="utf-8"))
+        assert not re.search(r"\b(One|one|a|A) (row|line|card|mark|column) an? [a-z]", words), page
+
+
+def test_regions_of_fluid_are_called_by_their_short_name(built):
+    assert "T1, CSF, 3 T" in (built[2] / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_trial_without_data_claims_nothing(empty):
+    methods = (empty / "methods.html").read_text(encoding="utf-8")
+    assert methods.count("Nothing has been fitted or measured yet") == 2
+    assert "none yet</li>" in (empty / "statistics.html").read_text(encoding="utf-8").split('id="more"')[1]
+    assert "Each number counts" not in (empty / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_methods_of_a_trial_with_data_say_what_was_done(built):
+    assert "Nothing has been fitted" not in (built[2] / "methods.html").read_text(encoding="utf-8")
+
+
+def test_checks_are_counted_in_the_right_number(built):
+    assert "2 checks: 1 pass, 1 warn, 0 fail." in (built[2] / "sites" / "siteB.html").read_text(encoding="utf-8")
+
+
+def test_every_page_of_the_report_has_an_errors_section(built):
+    for page in pages(built[2]):
+        if page.parent.name not in ("certificates", "phantoms"):
+            assert "errors" in parse(page).ids, page
+
+
+def test_a_printed_table_that_cannot_fit_says_where_all_of_it_stands(built):
+    wide = (built[2] / "tables" / "measurements.html").read_text(encoding="utf-8")
+    assert re.search(r"On paper the first columns that fit a sheet; all \d+ stand in measurements\.tsv\.", wide)
+    assert "On paper" not in (built[2] / "tables" / "flow.html").read_text(encoding="utf-8")
+
+
+def test_a_calibration_that_is_no_calibration_costs_lines_not_the_report(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=1)
+    arguments["calibrations"][0].write_text("[]", encoding="utf-8")
+    make_report(**arguments, report=tmp_path / "results/report/index.html")
+    errors = (tmp_path / "results/report/index.html").read_text(encoding="utf-8").split('<section id="errors">')[1]
+    assert "it holds a list in place of named values" in errors
+    assert "The values of siteA cannot be followed" in errors
+
+
+def test_what_could_not_be_read_is_counted_once_and_never_as_a_pass(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=2)
+    arguments["verdicts"][1].write_text("{broken", encoding="utf-8")
+    arguments["maps"][0].write_bytes(b"no image")  # on the site's page and on the session's
+    next(p for p in arguments["tables"] if p.name == "reproducibility.tsv").unlink()
+    make_report(**arguments, report=tmp_path / "results/report/index.html")
+    folder = tmp_path / "results/report"
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert "1 of 2 sites pass onboarding (1 without a verdict)" in text
+    assert '<a href="#errors">3 errors while this report was made</a>' in text
+    assert text.split('<section id="errors">')[1].count("cannot be shown") == 1
+    metric = (folder / "metrics/T1_white_matter_3T.html").read_text(encoding="utf-8")
+    assert "no row of reproducibility.tsv is about this" in metric

@@ -27,7 +27,8 @@ ROW = {"verdict": "qualified", "sentence": f"Under x … {ENDS['qualified']}", "
 
 
 def read(built, name="statistics.html"):
-    return html.unescape((built[2] / name).read_text(encoding="utf-8"))
+    # what keeps a number with its sign on one line reads as a space
+    return html.unescape((built[2] / name).read_text(encoding="utf-8")).replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_table_without_a_section_of_its_own_is_shown_by_name_in_shown_units():
     trial = Trial({}, {"precision_profile": rows, "repeatability": rows, "motion": pd.DataFrame()})
     ((title, _, table),) = list_extra_tables(trial, Metric("T1", "wm"))
     assert title == "Precision profile"
-    assert table.columns == ["Mean [ms]", "Method", "N subjects [count]", "Verdict", "Flags"]
+    assert table.columns == ["Mean [ms]", "Method", "Subjects", "Verdict", "Flags"]
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["850", "a<b", "5", "qualified", "few sites"], ["1200", "", "7", "not qualified", ""],
     ]  # fmt: skip
@@ -217,3 +218,57 @@ def test_a_cell_escapes_all_that_it_holds():
     )
     assert Cell("1.5", "1.5", is_number=True).__html__() == '<td class="num" data-sort="1.5">1.5</td>'
     assert Cell("x" * 61).__html__().startswith('<td class="hash">')
+
+
+def test_tables_without_a_section_show_intervals_counts_and_sds_as_the_page_does():
+    rows = pd.DataFrame(
+        {"biomarker": "T1", "roi": "wm", "unit": "s", "scale": "absolute", "stage": "raw", "contrast": "run 2 - run 1",
+         "n": [19.0, 5.0], "slope": [1.01, np.nan], "slope_low": [0.99, np.nan], "slope_high": [1.02, np.nan],
+         "wcv": [0.00149, 0.0020], "bin": [1.0, 2.0],
+         "method": ["SD^2 = 0.0009118^2 + (0 mean)^2", "Deming"], "flags": ""}
+    )  # fmt: skip
+    trial = Trial({}, {"method_comparison": rows})
+    ((_, _, table),) = list_extra_tables(trial, Metric("T1", "wm"))
+    assert table.columns == [
+        "Stage", "Contrast", "n", "Slope, 95 % CI", "wCV [%]", "Bin", "Method", "Flags",
+    ]  # fmt: skip
+    assert [cell.text for cell in table.rows[0]] == [
+        "raw", "run 2 − run 1", "19", "1.010 [0.990, 1.020]", "0.149", "1", "SD constant 0.912 ms", "",
+    ]  # fmt: skip
+    assert (table.rows[1][3].text, table.rows[1][3].href) == ("–", "")
+    variances = pd.DataFrame(
+        {
+            "biomarker": "T1",
+            "roi": "wm",
+            "unit": "1",
+            "scale": "log",
+            "variance": [1.1347e-6],
+            "error_variance": [3.9e-7],
+        }
+    )
+    trial = Trial({}, {"measurement_error": variances})
+    ((_, _, table),) = list_extra_tables(trial, Metric("T1", "wm"))
+    assert table.columns == ["SD [%]", "SD that errors explain [%]", "Flags"]
+    assert [cell.text for cell in table.rows[0]] == ["0.107", "0.0624", ""]
+
+
+def test_pages_say_that_few_degrees_of_freedom_leave_a_verdict_open(built):
+    assert "at least 10 degrees of freedom" in read(built)
+    assert "with fewer than 10 degrees of freedom" in read(built, "methods.html")
+    assert "with fewer than 10 degrees of freedom" in read(built, "metrics/T1_white_matter_3T.html")
+
+
+def test_every_coefficient_of_the_overview_has_its_interval_or_says_its_bound(built):
+    table = re.search(r'data-name="precision".*?</table>', read(built), re.DOTALL).group(0)
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    assert [h for h in heads if "RDC" in h] == [
+        "RDC before calibration [%], 95 % CI", "RDC calibrated [%], 95 % CI", "RDC, one-sided upper 95 % bound [%]",
+    ]  # fmt: skip
+    first = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1]
+    assert len(re.findall(r">[\d.]+ \[[\d.]+, [\d.]+\]<", first)) >= 3
+
+
+def test_a_card_says_what_decides_and_by_which_bound(built):
+    text = read(built)
+    assert "reproducibility coefficient (RDC) · calibrated values" in text
+    assert "one-sided 95 % bounds, MLS" in text

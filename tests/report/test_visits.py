@@ -110,6 +110,12 @@ def test_hashes_are_those_that_were_recorded_and_a_lost_table_costs_one_sentence
     raw = next(line for line in origin.lines if line.what == "raw file")
     assert raw.sha256 == digest("bids:raw:sub-T01/ses-01/anat/sub-T01_ses-01_run-1_IRT1.nii.gz")
     assert (origin.n_series, origin.n_files) == (1, 2)
+    (series,) = [line for line in origin.short if line.what == "series"]
+    assert "files" not in series.facts  # their number stands beside their hashes
+    leads = show_origin(found["siteA", "T01", "01", "1", "T1"], {}, "../", {("siteA", series.name): "tables/s.html#r4"})
+    hrefs = {line.what: line.href for line in leads.short}
+    assert hrefs["series"] == "../tables/s.html#r4"
+    assert hrefs["calibration"] == "../sites/siteA.html#calibration"
     table = tmp_path / layout.MEASUREMENTS
     table.parent.mkdir(parents=True)
     table.write_bytes((built[0] / layout.MEASUREMENTS).read_bytes())

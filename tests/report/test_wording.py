@@ -9,7 +9,19 @@ from isocenter.report.citations import cite, find_dois
 from isocenter.report.derive import deviate_sites, pair_repeats, spread_repeats
 from isocenter.report.methods import model_card
 from isocenter.report.metrics import show_coefficient
-from isocenter.report.wording import explain_flags, format_interval, format_number, format_plus_minus, plural, shorten
+from isocenter.report.tabulate import Cell, number_cell
+from isocenter.report.wording import (
+    explain_flag,
+    explain_flags,
+    format_interval,
+    format_number,
+    format_plus_minus,
+    keep_together,
+    name_flags,
+    name_roi,
+    plural,
+    shorten,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +30,8 @@ from isocenter.report.wording import explain_flags, format_interval, format_numb
         ((0.8812, 0.8611, 0.9034), "0.881 [0.861, 0.903]"),
         ((0.88, 0.62, 0.97), "0.88 [0.62, 0.97]"),
         ((1234.5, 1200.0, 1290.0), "1234 [1200, 1290]"),
+        ((0.658, 0.411, 1.61), "0.66 [0.41, 1.61]"),
+        ((-0.03, -0.24, 0.63), "−0.03 [−0.24, 0.63]"),
         ((-0.5, -1.5, 0.5), "−0.5 [−1.5, 0.5]"),
         ((5.0, 1.0, math.inf), "5.00 [1.00, not bounded]"),
         ((5.0, math.nan, math.nan), "5.00"),
@@ -109,3 +123,31 @@ def test_sites_deviate_from_their_common_mean():
     assert n == 2
     assert {d["site"]: round(d["value"], 6) for d in found} == {"A": -9.090909, "B": 9.090909}
     assert deviate_sites(ROWS[ROWS["site"] == "A"], "value")[0] == []
+
+
+def test_shares_of_voxels_read_as_percent():
+    assert name_flags("out_of_range 0.051;masked 0.2;few_sites") == "out of range 5.1 %; masked 20 %; few sites"
+    assert name_flags("not_converged 0.00073; beyond_calibration") == "not converged 0.073 %; beyond calibration"
+    assert name_flags("not_converged 7.3e-05") == "not converged 7.3e-05"
+    assert name_flags("version_2.5 beta") == "version 2.5 beta"
+
+
+def test_regions_are_called_as_readers_call_them():
+    assert name_roi("white_matter") == "white matter"
+    assert name_roi("gray_matter < csf") == "gray matter < CSF"
+    assert name_roi("csfx") == "csfx"
+
+
+def test_a_number_its_sign_and_its_interval_stay_on_one_line():
+    assert keep_together("1.15 % ± 0.2") == "1.15\u00a0%\u00a0±\u00a00.2"
+    assert "0.107 [0.081,\u00a00.156]" in number_cell("0.107 [0.081, 0.156]", 0.107).__html__()
+    assert "a, b" in Cell("a, b").__html__()
+    assert 'class=" keep"' in Cell("2024-05-01", is_kept=True).__html__()
+    assert "keep" not in Cell("x" * 33, is_kept=True).__html__()
+
+
+@pytest.mark.parametrize(
+    "name", ["few_raters", "partial_volume", "raters_are_sites", "raters_are_sessions", "raters_are_runs"]
+)
+def test_a_flag_is_explained_by_more_than_its_own_name(name):
+    assert explain_flag(name) != name.replace("_", " ")

@@ -20,11 +20,11 @@ def draw_alignment(title: str, found: Any) -> bytes:
     size = np.linalg.norm(affine[:3, :3], axis=0)
     wide = 2.9
     high = float(np.clip(wide * shape[1] * size[1] / (shape[0] * size[0]), 1.2, 4.0))
-    width, height = 10.4, high + 1.35
+    width, height = 10.4, high + 1.5
     figure = Figure(figsize=(width, height), dpi=90)
-    figure.text(0.25 / width, 1 - 0.28 / height, _plain(title), fontsize=11, color=INK)
-    figure.text(0.25 / width, 1 - 0.5 / height, found.note, fontsize=8, color=MUTED)
-    bottom = 0.45 / height
+    figure.text(0.25 / width, 1 - 0.3 / height, _plain(title), fontsize=14, color=INK)
+    figure.text(0.25 / width, 1 - 0.58 / height, found.note, fontsize=11, color=MUTED)
+    bottom = 0.5 / height
     if found.before is not None and np.isfinite(found.before).any():
         k = int(np.argmax(np.isfinite(found.before).sum(axis=(0, 1))))
         top = float(np.nanpercentile(np.stack([found.before, found.after])[..., k], 98))
@@ -37,11 +37,11 @@ def draw_alignment(title: str, found: Any) -> bytes:
             )  # fmt: skip
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(f"residual, {name} (slice {k + 1} of {shape[2]})", fontsize=8, loc="left", color=INK, pad=3)
+            axes.set_title(f"residual {name}, slice {k + 1} of {shape[2]}", fontsize=11, loc="left", color=INK, pad=3)
         side = figure.add_axes(((0.25 + 2 * (wide + 0.15)) / width, bottom, 0.12 / width, high / height))
-        figure.colorbar(drawn, cax=side, extend="max").set_label("a.u.", fontsize=8)
-        side.tick_params(labelsize=7)
-    left = 0.25 + 2 * (wide + 0.15) + 0.95
+        figure.colorbar(drawn, cax=side, extend="max").set_label("a.u.", fontsize=11)
+        side.tick_params(labelsize=10)
+    left = 0.25 + 2 * (wide + 0.15) + 1.15
     axes = figure.add_axes((left / width, bottom, (width - left - 0.2) / width, high / height))
     _draw_displacements(axes, found.table)
     return _png(figure)
@@ -57,13 +57,13 @@ def _draw_displacements(axes, table: dict[str, list]) -> None:
         mark = _MARKS.get(word, "X")
         color = "#0072b2" if word in _MARKS else "#d55e00"
         axes.scatter([numbers[i] for i in rows], values[rows], marker=mark, color=color, s=26, zorder=2, label=word)
-    axes.set_xlabel("volume", fontsize=8)
-    axes.set_title("displacement [mm]", fontsize=8, loc="left", color=INK, pad=3)
-    axes.tick_params(labelsize=7)
+    axes.set_xlabel("volume", fontsize=11)
+    axes.set_title("displacement [mm]", fontsize=11, loc="left", color=INK, pad=3)
+    axes.tick_params(labelsize=10)
     axes.set_ylim(bottom=0, top=max(0.5, 1.15 * float(np.nanmax(values, initial=0))))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="best")
+    axes.legend(fontsize=10, frameon=False, loc="best")
 
 
 def draw_nothing(why: str) -> bytes:

@@ -12,7 +12,7 @@ def draw_alternatives(rows: list[dict], delta: float, unit: str, alt: str) -> st
     rows : dicts with ``label``, ``estimate``, ``upper`` [unit], ``state``, ``word``, ``title``; delta : [unit] or NaN
     """
     step = 24
-    chart = Chart(width=620, height=step * len(rows) + 74, top=26, left=190, right=118)
+    chart = Chart(width=730, height=step * len(rows) + 74, top=26, left=300, right=118)
     ends = [v for r in rows for v in (r["estimate"], r["upper"]) if is_finite(v)]
     reach = max([*ends, *([1.15 * delta] if is_finite(delta) else [])] or [1.0]) * 1.05
     x = chart.x_scale(0.0, min(reach, _REACH * delta) if is_finite(delta) and delta > 0 else reach)
@@ -40,4 +40,4 @@ def draw_alternatives(rows: list[dict], delta: float, unit: str, alt: str) -> st
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 27 else f"{text[:13]}…{text[-12:]}"
+    return text if len(text) <= 44 else f"{text[:31]}…{text[-12:]}"

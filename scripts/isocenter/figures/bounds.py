@@ -26,7 +26,7 @@ def draw_bound_strip(estimate: float, lower: float, upper: float, delta: float, 
     middle = 39
     if is_finite(delta):
         chart.box(x(0), 28, x(delta), 50, color=VERDICTS["pass"][0], opacity=0.09)
-    chart.x_axis(x, f"[{unit}]", grid=False)
+    chart.x_axis(x, f"coefficient [{unit}]", grid=False)
     if is_finite(upper):
         start = lower if is_finite(lower) else 0.0
         chart.line(x.clamp(start), middle, x.clamp(upper), middle, color=color, width=5)

@@ -1,5 +1,7 @@
 """From received to analyzed: one box a stage, one branch for what is left out."""
 
+import textwrap
+
 from isocenter.figures.palette import INK, MUTED, VERDICTS
 from isocenter.figures.svg import Chart
 
@@ -37,7 +39,7 @@ def draw_flow(stages: list[dict], alt: str) -> str:
 
 
 def _n_lines(stage: dict) -> int:
-    return len(stage["reasons"]) if stage["lost"] or stage.get("beside") else 0
+    return sum(len(_wrap(r)) for r in stage["reasons"]) if stage["lost"] or stage.get("beside") else 0
 
 
 def _branch(chart: Chart, top: float, stage: dict) -> None:
@@ -47,9 +49,17 @@ def _branch(chart: Chart, top: float, stage: dict) -> None:
     chart.line(_RIGHT, top + 20, _BRANCH - 14, top + 20, color=color)
     chart.add("path", d=f"M{_BRANCH - 6} {top + 20}l-9 -5v10z", fill=color)
     chart.text(_BRANCH, top + 25, f"{symbol} {words}", size=13, color=color, weight="600")
-    for k, reason in enumerate(stage["reasons"]):
-        chart.text(_BRANCH, top + 43 + 17 * k, _short(reason), size=12, color=MUTED, title=reason)
+    lines = [(line, k, reason) for reason in stage["reasons"] for k, line in enumerate(_wrap(reason))]
+    for at, (line, k, reason) in enumerate(lines):
+        chart.text(_BRANCH + (14 if k else 0), top + 43 + 17 * at, line, size=12, color=MUTED, title=reason)
 
 
-def _short(text: str, size: int = 66) -> str:
-    return text if len(text) <= size else f"{text[: size // 2]}…{text[-(size // 2 - 1) :]}"
+def _wrap(text: str, size: int = 66) -> list[str]:
+    """A reason in two lines at most, the second shortened in the middle."""
+    first, *more = textwrap.wrap(text, size, break_on_hyphens=False) or [""]
+    rest = " ".join(more)
+    return (
+        [first]
+        if not rest
+        else [first, rest if len(rest) <= size else f"{rest[: size // 2]}…{rest[-(size // 2 - 1) :]}"]
+    )

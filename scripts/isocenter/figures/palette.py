@@ -36,7 +36,8 @@ MUTED = "#5b6470"
 GRID = "#dfe3e8"
 
 _SITE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#6a3d9a", "#1d2530")
-_SHAPES = ("circle", "square", "triangle", "diamond")
+#: as many as colors: in gray a shape must do
+_SHAPES = ("circle", "square", "triangle", "diamond", "down", "plus", "pentagon", "star")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def site_styles(sites: list[str]) -> dict[str, Style]:
     ordered = sorted(sites)
     if len(ordered) > len(_SITE_COLORS):
         return {site: Style(MUTED, "circle") for site in ordered}
-    return {site: Style(_SITE_COLORS[i], _SHAPES[i % len(_SHAPES)]) for i, site in enumerate(ordered)}
+    return {site: Style(_SITE_COLORS[i], _SHAPES[i]) for i, site in enumerate(ordered)}
 
 
 def state_of(word: object) -> str:

@@ -224,6 +224,8 @@ class Chart:
             self.add("path", d=_polygon(x, y, radius * 1.25, (-90, 30, 150)), **style)
         elif shape == "diamond":
             self.add("path", d=_polygon(x, y, radius * 1.3, (-90, 0, 90, 180)), **style)
+        elif shape in _OUTLINES:
+            self.add("path", d=_outline(x, y, radius, shape), **style)
         elif shape == "cross":
             path = f"M{_number(x - radius)} {_number(y - radius)}l{_number(2 * radius)} {_number(2 * radius)}"
             path += f"M{_number(x - radius)} {_number(y + radius)}l{_number(2 * radius)} {_number(-2 * radius)}"
@@ -277,6 +279,23 @@ class Chart:
         size = f"max-width:{_number(self.width * 1.25)}px;min-width:{_number(self.width * 0.85)}px"
         start = f'<svg viewBox="{box}" role="{role}" aria-label="{escape(alt)}" style="{size}">'
         return start + "".join(self.parts) + "</svg>"
+
+
+#: corners of a shape of radius 1, as (angle [degrees], distance)
+_OUTLINES = {
+    "down": [(90, 1.25), (210, 1.25), (330, 1.25)],
+    "pentagon": [(-90 + 72 * k, 1.15) for k in range(5)],
+    "star": [(-90 + 36 * k, 1.45 if k % 2 == 0 else 0.6) for k in range(10)],
+    "plus": [(k * 90 + turn, size) for k in range(4) for turn, size in ((-18.4, 1.3), (18.4, 1.3), (45, 0.58))],
+}
+
+
+def _outline(x: float, y: float, radius: float, shape: str) -> str:
+    corners = [
+        (x + radius * size * math.cos(math.radians(angle)), y + radius * size * math.sin(math.radians(angle)))
+        for angle, size in _OUTLINES[shape]
+    ]
+    return "M" + "L".join(f"{_number(a)} {_number(b)}" for a, b in corners) + "Z"
 
 
 def _polygon(x: float, y: float, radius: float, degrees: tuple[int, ...]) -> str:

@@ -87,9 +87,9 @@ def _draw_near(axes, images, spacing, vial: dict, diameter: float, reach: float)
     axes.set_xlim(x - reach, x + reach)
     axes.set_ylim(y - reach, y + reach)
     # At a given height: to seek one above ticks that are not drawn takes a third of the picture's time.
-    axes.set_title(f"vial {vial['vial']}", fontsize=8, pad=2, fontweight="bold", y=1.0)
+    axes.set_title(f"vial {vial['vial']}", fontsize=13, pad=3, fontweight="bold", y=1.0)
     label = str(vial.get("label", "")).replace("$", r"\$")
-    axes.text(0.5, -0.04, label, transform=axes.transAxes, fontsize=7, ha="center", va="top")
+    axes.text(0.5, -0.04, label, transform=axes.transAxes, fontsize=11, ha="center", va="top")
 
 
 def _draw_overview(axes, image, spacing, vials: list[dict], diameter: float, title: str, note: str) -> None:
@@ -105,7 +105,7 @@ def _draw_overview(axes, image, spacing, vials: list[dict], diameter: float, tit
             (x, y),
             ha="center",
             va="center",
-            fontsize=11,
+            fontsize=14,
             color="white",
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "black", "alpha": 0.7, "linewidth": 0},
         )
@@ -116,9 +116,9 @@ def _draw_overview(axes, image, spacing, vials: list[dict], diameter: float, tit
         axes.set_ylim(center[1] - reach, center[1] + reach)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(title.replace("$", r"\$"), fontsize=10, loc="left")
+    axes.set_title(title.replace("$", r"\$"), fontsize=14, loc="left")
     legend = f"circles of {diameter:g} mm: solid = used, dashed = left out" if vials else ""
-    axes.set_xlabel("\n".join(_wrap(text) for text in (legend, note) if text), fontsize=8)
+    axes.set_xlabel("\n".join(_wrap(text) for text in (legend, note) if text), fontsize=13)
 
 
 def _show(axes, image, spacing, top: float) -> None:
@@ -143,7 +143,7 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _wrap(text: str, width: int = 95) -> str:
+def _wrap(text: str, width: int = 62) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text.replace("$", r"\$"), width))

@@ -37,6 +37,26 @@ components$key <- with(components, paste(biomarker, text(roi), scale, text(field
 terms <- c("subject" = "(1 | s)", "site" = "(1 | t)", "subject:site" = "(1 | s:t)", "session" = "(1 | s:t:v)")
 factor_name <- c("subject" = "s", "site" = "t", "subject:site" = "s:t", "session" = "s:t:v")
 
+# One optimizer alone may stop short where a component is hundreds of times the residual, so another goes on from where
+# it stopped, and the lower deviance is taken.
+best_fit <- function(formula, d) {
+  run <- function(optimizer, options, start = NULL) {
+    control <- lmerControl(optimizer = optimizer, optCtrl = options,
+                           check.nobs.vs.nlev = "ignore", check.nobs.vs.rankZ = "ignore",
+                           check.nobs.vs.nRE = "ignore", check.nlev.gtr.1 = "ignore",
+                           check.conv.singular = "ignore", check.conv.grad = "ignore", check.conv.hess = "ignore")
+    suppressWarnings(suppressMessages(lmer(formula, data = d, REML = TRUE, control = control, start = start)))
+  }
+  fit <- run("bobyqa", list(rhoend = 1e-10, maxfun = 1e5))
+  for (again in 1:3) {
+    other <- run("Nelder_Mead", list(maxfun = 1e5, FtolAbs = 1e-14, FtolRel = 1e-15, XtolRel = 1e-10),
+                 getME(fit, "theta"))
+    if (REMLcrit(other) >= REMLcrit(fit)) break
+    fit <- other
+  }
+  fit
+}
+
 estimate <- function(ours) {
   first <- ours[1, ]
   stage <- text(first$stage)
@@ -54,12 +74,8 @@ estimate <- function(ours) {
   session <- text(ours$flags[ours$component == "session"])
   fixed <- if (nlevels(d$t) == 2) "t" else "1"
   if (length(wanted)) {
-    control <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10, maxfun = 1e5),
-                           check.nobs.vs.nlev = "ignore", check.nobs.vs.rankZ = "ignore",
-                           check.nobs.vs.nRE = "ignore", check.nlev.gtr.1 = "ignore",
-                           check.conv.singular = "ignore", check.conv.grad = "ignore", check.conv.hess = "ignore")
     formula <- as.formula(paste("y ~", fixed, "+", paste(terms[wanted], collapse = " + ")))
-    fit <- suppressWarnings(suppressMessages(lmer(formula, data = d, REML = TRUE, control = control)))
+    fit <- best_fit(formula, d)
     table <- as.data.frame(VarCorr(fit))
     found <- table$vcov[match(factor_name[wanted], sub("^v:t:s$", "s:t:v", sub("^t:s$", "s:t", table$grp)))]
     names(found) <- wanted

@@ -8,7 +8,14 @@ from isocenter.report.claims import find_contradictions
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import Metric, metric_page, times
 from isocenter.report.tabulate import Cell, Table, row_link, table_of, verdict_cell
-from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shown_unit
+from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shorten, shown_unit
+
+#: what decides, in full
+COEFFICIENTS = {
+    "repeatability": "repeatability coefficient (RC)",
+    "intermediate_precision": "intermediate precision coefficient",
+    "reproducibility": "reproducibility coefficient (RDC)",
+}
 
 
 def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
@@ -19,7 +26,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
         unit, factor = decision_unit(row)
         estimate, lower, upper, delta = (times(row.get(c), factor) for c in ("estimate", "lower95", "upper95", "delta"))
         verdict = str(row["verdict"])
-        facts = _design_facts(trial, row)
+        facts, method = _design_facts(trial, row), _bound_method(trial, row)
         contradictions = find_contradictions(row)
         alt = (
             f"{metric.title}: estimate {format_number(estimate)} {unit}, one-sided 95 % bounds "
@@ -37,10 +44,14 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "context": "" if is_missing(row.get("context_of_use")) else str(row["context_of_use"]),
                 "stage": "" if is_missing(row.get("stage")) else str(row["stage"]),
                 "coefficient": str(row.get("coefficient", "")).replace("_", " "),
+                "coefficient_title": COEFFICIENTS.get(str(row.get("coefficient")), str(row.get("coefficient", ""))),
                 "strip": draw_bound_strip(estimate, lower, upper, delta, unit, state_of(verdict), alt),
                 "numbers": [
                     ("estimate", f"{format_number(estimate)} {unit}"),
-                    ("one-sided 95 % bounds", f"{format_number(lower)} … {format_number(upper)} {unit}"),
+                    (
+                        f"one-sided 95 % bounds{f', {method}' if method else ''}",
+                        f"{format_number(lower)} … {format_number(upper)} {unit}",
+                    ),
                     ("change that matters", f"{format_number(delta)} {unit}"),
                     *facts,
                 ],
@@ -65,13 +76,24 @@ def decision_unit(row: Any) -> tuple[str, float]:
     return shown_unit(row.get("unit"))
 
 
-def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
+def _coefficient_row(trial: Trial, row: Any) -> Any:
+    """The row of ``reproducibility.tsv`` that a decision rests on, or None."""
     found = Metric.of_row(row).rows(
         trial, "reproducibility", stage=row.get("stage"), scale=row.get("scale"), coefficient=row["coefficient"]
     )
-    if not len(found):
+    return found.iloc[0] if len(found) else None
+
+
+def _bound_method(trial: Trial, row: Any) -> str:
+    r = _coefficient_row(trial, row)
+    method = "" if r is None or is_missing(r.get("method")) else str(r["method"])
+    return shorten(method, 24)
+
+
+def _design_facts(trial: Trial, row: Any) -> list[tuple[str, str]]:
+    r = _coefficient_row(trial, row)
+    if r is None:
         return []
-    r = found.iloc[0]
     facts = [
         (label, format_number(r.get(column), 0)) for label, column in (("subjects", "n_subjects"), ("sites", "n_sites"))
     ]

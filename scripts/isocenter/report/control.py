@@ -13,9 +13,9 @@ from isocenter.report.wording import format_number, shorten, shown_unit
 
 _LABELS = {
     "bias": "measured − reference, mean of the vials [%]",
-    "inversion_efficiency": "inversion efficiency, median of the vials",
-    "b1": "B1, median of the vials",
-    "snr": "signal over residual, median of the vials",
+    "inversion_efficiency": "inversion efficiency, median of the vials [1]",
+    "b1": "B1 over nominal, median of the vials [1]",
+    "snr": "signal over residual, median of the vials [1]",
 }
 _TITLES = {"bias": "Bias", "inversion_efficiency": "Inversion efficiency", "b1": "B1", "snr": "Signal to noise"}
 
@@ -62,7 +62,7 @@ def _figure(scanner: str, biomarker: str, quantity: str, rows: Any) -> Figure:
     return Figure(
         title,
         alt,
-        f"One mark a phantom session (n = {len(points)}), bars ±1.96 standard errors of noise and temperature; "
+        f"One mark per phantom session (n = {len(points)}), bars ±1.96 standard errors of noise and temperature; "
         f"{state}." + (f" Events: {shorten(listed, 300)}." if listed else ""),
         "Center and limits of individuals (dashed) from the first 20 sessions after the last event that sets them "
         "anew, at least 8, spread by the moving range; both widened for the few sessions they rest on. Brown: "

@@ -32,14 +32,14 @@ def precision_profile(trial: Trial, metric: Metric) -> Figure:
         bins.append({"stage": stage, "mean": mean, "wsd": wsd, "low": low, "high": high, "title": title,
                      "href": row_link("precision_profile", index, ROOT)})  # fmt: skip
         groups += int(row["n_groups"]) if stage == bins[0]["stage"] else 0
-        if found := _CURVE.match(str(row.get("method"))):
-            curves[stage] = (times(found[1], factor), times(found[2], 1.0))
+        if curve := _read_curve(row.get("method"), factor):
+            curves[stage] = curve
     said = "; ".join(f"{stage} {_describe_curve(*curve, unit)}" for stage, curve in curves.items())
     alt = f"Precision profile of {metric.title}: {said}"
     return Figure(
         f"Precision along the measurand: {metric.title}",
         alt,
-        f"Within-subject SD of repeats in bins of about as many groups of repeats each ({groups} in all), with 95 % "
+        f"Within-subject SD of repeats in bins of about equally many groups of repeats ({groups} in all), with 95 % "
         f"intervals, in {unit}; lines: the curve through all of them ({said}). Hollow squares and dashes: raw.",
         "SD² = a² + (b · level)², weighted as variances are; bins and curve from precision_profile.tsv.",
         "A level line: one SD, and one absolute limit, serves all participants. A line through the origin asks for "
@@ -50,6 +50,17 @@ def precision_profile(trial: Trial, metric: Metric) -> Figure:
         empty="" if bins else "Fewer than eight groups of repeats: no profile can be drawn.",
         legend=[(s, STAGES[s], "square" if s == "raw" else "circle") for s in curves if s in STAGES],
     )  # fmt: skip
+
+
+def _read_curve(method: Any, factor: float) -> tuple[float, float] | None:
+    found = _CURVE.match(str(method))
+    return (times(found[1], factor), times(found[2], 1.0)) if found else None
+
+
+def describe_curve(method: Any, unit: str, factor: float) -> str:
+    """The curve of a precision profile in the unit that a page shows; another method as it stands."""
+    curve = _read_curve(method, factor)
+    return f"SD {_describe_curve(*curve, unit)}" if curve else str(method)
 
 
 def _describe_curve(constant: float, proportional: float, unit: str) -> str:
@@ -75,8 +86,8 @@ def changes(trial: Trial, metric: Metric) -> Figure:
     return Figure(
         f"Which single changes are real? {metric.title}",
         alt,
-        f"A row a visit of a patient against the first (n = {len(drawn)}: {said}), in {unit}. Dark: the limit that "
-        "measurement variation alone exceeds in 5 % of cases; light: the same by the upper 95 % bound of that "
+        f"One row per visit of a patient, against the first (n = {len(drawn)}: {said}), in {unit}. Dark: the limit "
+        "that measurement variation alone exceeds in 5 % of cases; light: the same by the upper 95 % bound of that "
         f"variation. A diamond beyond the light band is real, a hollow one possible.{more}",
         "Means of sessions, and limits by the components that changed between them, from longitudinal.tsv.",
         "Nothing is good or bad here: a real change is larger than the measurement's own variation.",

@@ -2,14 +2,14 @@
 
 #: what each table of the report is
 TABLES = {
-    "measurements": "One row a region, biomarker and run: the value, its standard error, and where it comes from.",
-    "exclusions": "One row a thing that was left out: at which stage, why, and what to do.",
-    "plausibility": "One row a pair of values of one scan that must have an order, and whether it has.",
-    "flow": "Counts a site and stage; in each row n_in = n_ignored + n_excluded + n_out.",
-    "accounting": "Runs planned, received, usable and used, a site and metric.",
+    "measurements": "One row per region, biomarker and run: the value, its standard error, and where it comes from.",
+    "exclusions": "One row per thing that was left out: at which stage, why, and what to do.",
+    "plausibility": "One row per pair of values of one scan that must have an order, and whether it has.",
+    "flow": "Counts by site and stage; in each row n_in = n_ignored + n_excluded + n_out.",
+    "accounting": "Runs planned, received, usable and used, by site and metric.",
     "descriptives": "Values by site and session.",
     "repeatability": "Within-subject precision by site and pooled.",
-    "bland_altman": "Bias and 95 % limits of agreement a contrast.",
+    "bland_altman": "Bias and 95 % limits of agreement of each contrast.",
     "variance_components": "Variance of subject, site, subject × site, session and residual.",
     "reproducibility": "Repeatability, intermediate precision and reproducibility coefficients with bounds.",
     "agreement": "Intraclass and concordance correlations with intervals.",
@@ -23,14 +23,14 @@ TABLES = {
     "precision_profile": "Within-subject SD along the measurand, in bins and as a curve.",
     "measurement_error": "The share of variance components that the measurements' standard errors explain.",
     "longitudinal": "Changes of single patients against measurement variation.",
-    "vials": "One row a vial and phantom session: reference, measured, bias.",
-    "calibrations": "One row a site and biomarker, and a scanner where there are several: reference = intercept + "
+    "vials": "One row per vial and phantom session: reference, measured, bias.",
+    "calibrations": "One row per site and biomarker, and per scanner where there are several: reference = intercept + "
     "slope · measured (+ curvature · measured²).",
-    "control": "One row a scanner, biomarker, quantity and phantom session: the control charts.",
-    "checks": "One row an onboarding check.",
-    "scans": "One row a DICOM series that arrived, and what intake did with it.",
-    "motion": "One row an aligned series: how far the head moved.",
-    "shim": "One row a map of B0: the spread of the field offset over the map's voxels.",
+    "control": "One row per scanner, biomarker, quantity and phantom session: the control charts.",
+    "checks": "One row per onboarding check.",
+    "scans": "One row per DICOM series that arrived, and what intake did with it.",
+    "motion": "One row per aligned series: how far the head moved.",
+    "shim": "One row per map of B0: the spread of the field offset over the map's voxels.",
 }
 
 #: column → (unit, meaning)

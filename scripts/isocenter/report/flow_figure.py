@@ -1,6 +1,6 @@
 """From received to analyzed, and runs planned against runs used: how the data came together."""
 
-from collections import Counter
+import re
 
 from isocenter.figures.flow import draw_flow
 from isocenter.report.figure import Figure
@@ -8,6 +8,8 @@ from isocenter.report.gather import Trial
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
 from isocenter.report.wording import format_number, is_missing, name_roi, plural, shorten
 
+#: a count in a reason; tags, versions and names keep their digits
+_NUMBER = re.compile(r"(?<![\w.,(/-])\d{1,15}(?![\w.,/-])|(?<=\()\d{1,15}(?= )")
 #: what a stage of flow.tsv is called on the page
 STAGE_WORDS = {
     ("file", "read"): "Files received",
@@ -75,8 +77,8 @@ def flow_figure(trial: Trial) -> Figure:
         alt,
         "How many files, series and acquisitions enter each stage, all sites together, and what leaves there.",
         "Counts of flow.tsv. Files become series at intake, and series become acquisitions: one biomarker of one run "
-        "of one person. Phantom scans are counted apart, in the matrix above. Ignored series (duplicates, vendor maps, "
-        "localizers) are among those left out at intake.",
+        "of one person. Phantom scans are counted apart, in the matrix of sites and stages. Ignored series "
+        "(duplicates, vendor maps, localizers) are among those left out at intake.",
         "Every number that leaves has a reason, and what enters a stage equals what left the stage before.",
         "Whether a visit that was planned and never took place matters; such visits stand in the list of exclusions.",
         svg=draw_flow(stages, alt) if stages else "",
@@ -100,7 +102,19 @@ def _reasons(trial: Trial, stage: str) -> list[str]:
     is_series = rows["series"].astype(str).str.fullmatch(r"[0-9.]+")
     at_intake = rows["stage"] == "intake"
     chosen = {"read": at_intake & ~is_series, "intake": at_intake & is_series}.get(stage, rows["stage"] == stage)
-    return [f"{n} × {reason}" for reason, n in Counter(rows.loc[chosen, "reason"].astype(str)).most_common(4)]
+    found: dict[str, list[str]] = {}
+    for reason in rows.loc[chosen, "reason"].astype(str):
+        found.setdefault(_NUMBER.sub("\0", reason), []).append(reason)
+    most = sorted(found.values(), key=len, reverse=True)[:4]
+    return [f"{len(reasons)} × {_merge(reasons)}" for reasons in most]
+
+
+def _merge(reasons: list[str]) -> str:
+    """Reasons that differ in their numbers alone as one, with the range of each number."""
+    numbers = zip(*(_NUMBER.findall(reason) for reason in reasons), strict=True)
+    ends = ((min(own, key=int), max(own, key=int)) for own in numbers)
+    ranges = iter([low if low == high else f"{low}–{high}" for low, high in ends])
+    return _NUMBER.sub(lambda _: next(ranges), reasons[0])
 
 
 def accounting_table(trial: Trial) -> Table:

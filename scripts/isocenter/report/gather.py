@@ -163,7 +163,9 @@ def _table(path: Path, trial: Trial) -> pd.DataFrame:
 def _json(path: Path, trial: Trial) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__} in place of named values")
+        return content
     except (OSError, ValueError) as error:
         trial.problems.append(f"{Path(path).as_posix()} cannot be read: {error}")
         return {}

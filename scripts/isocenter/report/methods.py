@@ -14,7 +14,17 @@ from isocenter.report.dictionary import COLUMNS, TABLES
 from isocenter.report.gather import Trial
 from isocenter.report.grras import grras_table
 from isocenter.report.tabulate import Cell, Table, table_of
-from isocenter.report.wording import explain_flag, format_number, is_missing, list_flags, plural, shorten, shown_unit
+from isocenter.report.wording import (
+    explain_flag,
+    format_number,
+    is_missing,
+    list_flags,
+    name_roi,
+    plural,
+    shorten,
+    shown_unit,
+)
+from isocenter.statistics.verdict import MINIMUM_DF
 
 #: what each key of a model's card is called on the page
 _CARD = ("equation", "assumptions", "needs", "parameters", "known bias", "reference")
@@ -93,7 +103,12 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     low, high = (block.get("plausible_range") or [None, None])[:2]
     card = model_card(str(block.get("model", "")))
     options = ", ".join(f"{k} = {v}" for k, v in (block.get("options") or {}).items())
-    sentences = [
+    sentences = (
+        []
+        if _has_data(trial, name, block)
+        else ["Nothing has been fitted or measured yet: this is what the configuration asks for."]
+    )
+    sentences += [
         f"{block.get('title', name)} ({name}) was fitted voxel by voxel with the model {block.get('model')} to the "
         f"series {block.get('suffix')}" + (f" ({options})" if options else "") + "."
     ]
@@ -118,7 +133,7 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
             "(steep_field)."
         )
     sentences += _calibration_sentences(trial, name, block)
-    rois = ", ".join(str(r).replace("_", " ") for r in block.get("rois", []))
+    rois = ", ".join(name_roi(r) for r in block.get("rois", []))
     sentences.append(f"Regions ({rois}) {_describe_regions(trial, block)}.")
     sentences.append(
         f"Each region is summarized by the {block.get('roi_statistic', 'median')} over its valid voxels with a "
@@ -134,6 +149,13 @@ def describe_biomarker(trial: Trial, name: str, block: dict[str, Any]) -> dict[s
     dois += ["10.1002/mrm.1910340111"] if fields else []
     dois += ["10.1002/mrm.1910390316"] if marks else []
     return {"name": name, "text": " ".join(sentences), "card": card, "dois": dois}
+
+
+def _has_data(trial: Trial, name: str, block: dict[str, Any]) -> bool:
+    """Whether a biomarker has a map or a value, so that the past tense holds."""
+    return len(trial.rows("measurements", biomarker=name)) > 0 or any(
+        map_name == block.get("map") for _, map_name in trial.maps
+    )
 
 
 def _describe_regions(trial: Trial, block: dict[str, Any]) -> str:
@@ -180,10 +202,10 @@ def describe_statistics(trial: Trial) -> str:
         f"upper bound of about three times the estimate. Intervals of the limits of agreement: {limits}. ICC are "
         "reported with their form and interval and decide nothing: they depend on how different the participants are. "
         "A metric is qualified when its upper bound does not exceed the change that was declared to matter and the "
-        "preconditions (linearity, bias, accounting) hold; not qualified when its lower bound exceeds it; "
-        "indeterminate otherwise. Each metric was declared beforehand, so no correction for multiplicity applies."
-        + _describe_errors(trial)
-        + _describe_others(trial)
+        "preconditions (linearity, bias, accounting) hold; not qualified when its lower bound exceeds it or a "
+        "precondition fails with confidence; indeterminate otherwise, and with fewer than "
+        f"{MINIMUM_DF} degrees of freedom. Each metric was declared beforehand, so no correction for multiplicity "
+        "applies." + _describe_errors(trial) + _describe_others(trial)
     )
 
 
@@ -220,12 +242,12 @@ def claim_table(trial: Trial) -> Table:
     rows = [
         [
             str(c.get("biomarker", "")),
-            str(c.get("roi", "")).replace("_", " "),
+            name_roi(c.get("roi", "")),
             str(c.get("coefficient", "")).replace("_", " "),
             f"{c.get('delta')} {'%' if c.get('delta_unit') == 'percent' else c.get('delta_unit', '')}",
-            shorten(c.get("context_of_use", ""), 160),
-            shorten(c.get("source", ""), 300),
-            str(c.get("date", "")),
+            Cell(shorten(c.get("context_of_use", ""), 160)),
+            Cell(shorten(c.get("source", ""), 300)),
+            Cell(shorten(c.get("date", ""), 40), is_kept=True),
         ]
         for c in trial.settings.get("claims", [])
     ]

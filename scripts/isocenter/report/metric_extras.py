@@ -26,6 +26,7 @@ from isocenter.report.wording import (
     shorten,
     shown_unit,
 )
+from isocenter.statistics.verdict import MINIMUM_DF
 
 #: more people than this in one drawing of lines cannot be told apart
 MAX_PEOPLE = 40
@@ -49,7 +50,7 @@ def profiles(trial: Trial, metric: Metric) -> Figure:
     return Figure(
         f"The same people at every site, before and after: {metric.title}",
         alt,
-        f"A line a participant who was seen at two sites or more (n = {len(people)}), its mean over the visits at each "
+        f"One line per participant seen at two sites or more (n = {len(people)}): the mean over the visits at each "
         f"site, in {unit}. One person's site means span {said}, in the mean over participants.{more}",
         "Means of value and raw_value over sessions and runs, from measurements.tsv; span: largest less smallest mean "
         "of a person, over their average.",
@@ -117,8 +118,8 @@ def drift(trial: Trial, metric: Metric) -> Figure:
     return Figure(
         f"Phantom over time: {metric.biomarker}",
         alt,
-        f"Mean bias of the vials in each phantom session (n = {len(points)}), before calibration, a line a scanner; "
-        f"bars ±1.96 standard errors; hollow: out of control ({state}).{allowed}",
+        f"Mean bias of the vials in each phantom session (n = {len(points)}), before calibration, one line per "
+        f"scanner; bars ±1.96 standard errors; hollow: out of control ({state}).{allowed}",
         "Mean over the vials of measured less reference, from control.tsv; limits and events are on the sites' pages.",
         "Level lines. A constant distance from zero is what calibration removes; a slope or a jump is what it cannot.",
         "What happened between two sessions, and errors that a phantom does not have.",
@@ -160,8 +161,10 @@ def alternatives(trial: Trial, metric: Metric) -> Figure:
     return Figure(
         f"The decision under other analyses: {metric.title}",
         alt,
-        f"Estimate (ring) and one-sided upper 95 % bound (end of the bar) of the deciding coefficient, an analysis a "
-        f"row (n = {len(rows)}); the line is the change that matters. Other scales stand in the table below.",
+        f"Estimate (ring) and one-sided upper 95 % bound (end of the bar) of the deciding coefficient, one row "
+        f"per analysis (n = {len(rows)}); the line is the change that matters. A bar left of it may still be "
+        f"indeterminate: with fewer than {MINIMUM_DF} degrees of freedom no verdict is given. Other scales stand in "
+        "the table below.",
         "The same engine with one thing changed, from sensitivity.tsv.",
         "All bars end on one side of the line, and the words at the right agree: no single site or choice carries the "
         "verdict.",

@@ -176,7 +176,8 @@ def _explained(people: pd.DataFrame, factor: float, unit: str) -> str:
 
 def _components(trial: Trial, metric: Metric) -> Figure:
     rows, unit = [], ""
-    for _, r in declared(trial, metric, "variance_components").iterrows():
+    found = declared(trial, metric, "variance_components")
+    for _, r in found.iterrows():
         unit, factor = sd_unit(r)
         sd = times(r.get("sd"), factor)
         low, high = (root_of(r.get(c)) * factor for c in ("variance_low", "variance_high"))
@@ -198,8 +199,8 @@ def _components(trial: Trial, metric: Metric) -> Figure:
     return Figure(
         f"Where the variance comes from: {metric.title}",
         f"Standard deviations of the variance components before and after calibration: {said}",
-        f"SD of each variance component, raw and calibrated, with 95 % intervals [{unit}].{share} An arrow marks an "
-        "interval that goes on.",
+        f"SD of each variance component, raw and calibrated, with 95 % intervals [{unit}] (n = {_sizes(found)})."
+        f"{share} An arrow marks an interval that goes on.",
         "y = mean + subject + site + subject × site + session + residual, by REML, from variance_components.tsv.",
         "After calibration the site bar shrinks toward the residual while the subject bar stays: machines move "
         "together, people stay different.",
@@ -208,6 +209,17 @@ def _components(trial: Trial, metric: Metric) -> Figure:
         sources=[("variance_components.tsv", f"{ROOT}tables/variance_components.html")],
         empty="" if rows else "No components were estimated.",
     )
+
+
+def _sizes(rows: pd.DataFrame) -> str:
+    """``58 values of 5 subjects at 4 sites``, as the levels of the calibrated components tell."""
+    own = rows[rows["stage"] == "calibrated"] if "stage" in rows and (rows["stage"] == "calibrated").any() else rows
+    levels = {str(r["component"]): r.get("n_levels") for _, r in own.iterrows()}
+    nouns = {"residual": "value", "subject": "subject", "site": "site"}
+    said = {name: plural(int(levels[name]), noun) for name, noun in nouns.items() if not is_missing(levels.get(name))}
+    text = said.get("residual", "values not counted")
+    text += f" of {said['subject']}" if "subject" in said else ""
+    return text + (f" at {said['site']}" if "site" in said else "")
 
 
 def _sites(trial: Trial, metric: Metric) -> Figure:
@@ -260,7 +272,7 @@ def _site_precision(trial: Trial, metric: Metric) -> Figure:
         f"Precision by site: {metric.title}",
         alt,
         "Within-subject coefficient of variation (wCV) of repeats, each site and pooled, with 95 % intervals, in "
-        "percent.",
+        f"percent{_pooled_size(metric.rows(trial, 'repeatability'))}.",
         "Root mean square of SD over mean of each participant's repeats; intervals by χ², from repeatability.tsv.",
         "Sites overlap; one that stands apart to the right has a scanner, coil or habit to look at.",
         "Whether sites agree in level: precision only. With few repeats a site's interval is wide.",
@@ -268,6 +280,13 @@ def _site_precision(trial: Trial, metric: Metric) -> Figure:
         sources=[("repeatability.tsv", f"{ROOT}tables/repeatability.html")],
         empty="" if rows else "No repeats to compare.",
     )
+
+
+def _pooled_size(rows: pd.DataFrame) -> str:
+    row = pick(rows, site="pooled", stage="calibrated")
+    if row is None or is_missing(row.get("n_subjects")) or is_missing(row.get("df")):
+        return ""
+    return f" (n = {plural(int(row['n_subjects']), 'subject')}, {plural(int(row['df']), 'degree')} of freedom, pooled)"
 
 
 def linearity_figure(trial: Trial, biomarker: str, root: str = ROOT) -> Figure:

@@ -90,7 +90,7 @@ def descriptives(trial: Trial, metric: Metric) -> Table:
 
 
 def repeatability(trial: Trial, metric: Metric) -> Table:
-    """Within-subject precision a site and pooled."""
+    """Within-subject precision by site and pooled."""
     rows = []
     unit = ""
     for index, r in metric.rows(trial, "repeatability").iterrows():
@@ -119,7 +119,7 @@ def repeatability(trial: Trial, metric: Metric) -> Table:
         f"Mean [{unit}]",
         f"wSD [{unit}], 95 % CI",
         f"RC [{unit}], 95 % CI",
-        f"RC, upper 95 % [{unit}]",
+        f"RC, one-sided upper 95 % [{unit}]",
         "wCV [%], 95 % CI",
         "RC [%]",
         "Flags",
@@ -136,7 +136,7 @@ def bland_altman(trial: Trial, metric: Metric) -> Table:
         href = row_link("bland_altman", index, ROOT)
         rows.append(
             [
-                str(r["contrast"]),
+                str(r["contrast"]).replace(" - ", " − "),
                 _stage(r),
                 _number(r, "n", 1, href, 0),
                 *(_interval(r, c, factor, href) for c in ("bias", "loa_lower", "loa_upper")),
@@ -212,8 +212,8 @@ def reproducibility(trial: Trial, metric: Metric) -> Table:
         "Coefficient",
         "Stage",
         f"Estimate [{unit}], 95 % CI",
-        f"Lower 95 % [{unit}]",
-        f"Upper 95 % [{unit}]",
+        f"One-sided lower 95 % [{unit}]",
+        f"One-sided upper 95 % [{unit}]",
         "Percent of the mean",
         "df",
         "Subjects",
@@ -342,7 +342,7 @@ def sensitivity(trial: Trial, metric: Metric) -> Table:
                 _flags(r),
             ]
         )
-    columns = ["Analysis", "Coefficient", "Estimate", "Upper 95 %", "Unit", "Verdict", "Flags"]
+    columns = ["Analysis", "Coefficient", "Estimate", "One-sided upper 95 %", "Unit", "Verdict", "Flags"]
     return table_of("sensitivity", columns, rows, source="sensitivity.tsv", empty="No other analysis was run.")
 
 

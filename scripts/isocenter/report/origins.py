@@ -48,14 +48,26 @@ class Origin:
     command: str
 
 
-def show_origin(root: Any, pages: dict[tuple[str, str, str, str], str], way: str = "") -> Origin:
-    """The tree of `isocenter.lineage` as lines; `pages` leads from a phantom's run to its page, `way` to the root."""
+def show_origin(
+    root: Any,
+    pages: dict[tuple[str, str, str, str], str],
+    way: str = "",
+    series: dict[tuple[str, str], str] | None = None,
+) -> Origin:
+    """The tree of `isocenter.lineage` as lines.
+
+    pages : from a phantom's run to its page · way : to the report's root · series : from a site and a series UID to
+    the row that says what arrived
+    """
     lines: list[Line] = []
     seen: set[str] = set()
     for source in root.sources:
         _walk(source, 0, lines, seen, is_regions=source.what == "labels")
     for line in lines:
-        page = pages.get((str(root.facts["site"]), *line.phantom)) if line.phantom else None
+        site = str(root.facts["site"])
+        page = pages.get((site, *line.phantom)) if line.phantom else (series or {}).get((site, line.name))
+        if line.what == "calibration":
+            page = f"sites/{site}.html#calibration"
         line.href = way + page if page else ""
     own = [line for line in lines if line.what == "series" and line.state != "phantom"]
     row = root.facts
@@ -84,6 +96,8 @@ def _walk(node: Any, depth: int, lines: list[Line], seen: set[str], *, is_region
     line = Line(node.what, name, node.sha256, _tell(node.facts), depth, of if node.state != "missing" else "missing")
     line.digests = [source.sha256 for source in node.sources if source.what == "DICOM file"]
     if node.what == "series":
+        if line.digests:  # their number stands beside them; what the sidecar lists are the files of one volume
+            line.facts = _tell({key: value for key, value in node.facts.items() if key != "files"})
         line.sha256 = str(node.facts.get("files_sha256") or "")
     if node.what == "phantom session":
         line.phantom = tuple(str(node.facts.get(k, "")) for k in ("participant_id", "session", "run"))

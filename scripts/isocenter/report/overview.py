@@ -49,19 +49,19 @@ def overview_context(trial: Trial) -> dict[str, Any]:
 
 def describe_health(trial: Trial, needs: Table, cards: list[dict[str, Any]]) -> dict[str, str]:
     """One line with a state: how many sites pass, how much is analyzed, what waits for a person."""
-    verdicts = [str(v.get("verdict", "")) for v in trial.verdicts.values()]
-    n_fail = sum(state_of(v) == "fail" for v in verdicts)
-    n_warn = sum(state_of(v) == "warn" for v in verdicts)
+    states = Counter(state_of(trial.verdicts.get(site, {}).get("verdict", "")) for site in trial.sites)
+    n_fail, n_warn, n_none = (states[name] for name in ("fail", "warn", "none"))
     analyzed = trial.rows("flow", entity="acquisition", stage="analyze")
     first = trial.rows("flow", entity="acquisition", stage="align")
     n_in = int(first["n_in"].sum()) if len(first) else 0
     n_out = int(analyzed["n_out"].sum()) if len(analyzed) else 0
     n_doubts = len(list_doubts(trial))
-    state = "fail" if n_fail or n_out == 0 else "warn" if n_warn or needs.n_total or n_doubts else "pass"
+    is_open = n_warn or n_none or needs.n_total or n_doubts or trial.problems
+    state = "fail" if n_fail or n_out == 0 else "warn" if is_open else "pass"
     opening = {"pass": "Healthy", "warn": "Running, with things to look at", "fail": "Needs attention"}[state]
-    sites = f"{len(verdicts) - n_fail} of {plural(len(verdicts), 'site')} pass onboarding"
-    if n_warn:
-        sites += f" ({n_warn} with warnings)"
+    sites = f"{states['pass'] + n_warn} of {plural(len(trial.sites), 'site')} pass onboarding"
+    notes = [f"{n} {words}" for n, words in ((n_warn, "with warnings"), (n_none, "without a verdict")) if n]
+    sites += f" ({', '.join(notes)})" if notes else ""
     counted = Counter(card["verdict"] for card in cards)
     words = ", ".join(
         f"{counted[v]} {VERDICT_WORDS[v]}" for v in ("qualified", "indeterminate", "not_qualified") if counted[v]

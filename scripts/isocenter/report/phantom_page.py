@@ -244,8 +244,9 @@ def _residual_figure(
     alt = f"Residuals of the calibration of {label}: leave-one-out error {loo:.2f} {shown_bias(unit)}"
     return Figure(
         f"What calibration leaves: {label}", alt,
-        f"{'Percent residual' if scale.is_relative else 'Residual in points'} of every vial {after}, with 95 % "
-        "intervals of measurement, calibration and reference.",
+        f"{'Percent residual' if scale.is_relative else 'Residual in points'} of every vial {after} "
+        f"(n = {sum(p['used'] for p in points)} used of {len(points)}), with 95 % intervals of measurement, "
+        "calibration and reference.",
         f"Errors in both variables, weighted; each vial predicted from the others gives {format_number(loo, 2)} "
         f"{shown_bias(unit)} rms.",
         "Residuals inside their intervals, without a pattern from short to long values.",
@@ -291,7 +292,7 @@ def _form_table(c: Calibration | None, unit: str, factor: float):
         if not numbers and form == "none" and "coefficients" in tried:
             numbers = "measured"
         loo = tried.get("loo_rms_percent")
-        rows.append([form, numbers, number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
+        rows.append([form, Cell(numbers), number_cell(format_number(loo, 2), loo), tried.get("verdict", "")])
     left = f"Leave-one-out rms [{shown_bias(unit)}]"
     columns = ["Form", "Reference = (coefficient ± standard error) …", left, "Taken or not"]
     return table_of("forms", columns, rows, is_simple=True, empty="No form was tried.")

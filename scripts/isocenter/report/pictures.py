@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
+from markupsafe import escape
 
 from isocenter.entities import RunKey
 from isocenter.figures.maps import draw_mosaic, middle_slice
@@ -13,7 +15,7 @@ from isocenter.io.tables import read_table
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.sites import ROOT
-from isocenter.report.wording import format_number, plural, shown_unit
+from isocenter.report.wording import format_number, name_roi, plural, shown_unit
 
 #: a picture holds at most this many participants and visits; more would shrink each tile to nothing
 MAX_COLUMNS, MAX_ROWS = 8, 8
@@ -55,7 +57,7 @@ def _mosaic(
         tiles,
         rows,
         columns,
-        {k: v.replace("_", " ") for k, v in names.items()},
+        {k: name_roi(v) for k, v in names.items()},
         title=title,
         unit=f"{name} [{unit}]",
         limits=limits,
@@ -63,12 +65,12 @@ def _mosaic(
     write_bytes(folder / src, picture)
     stage = "calibrated" if block.get("calibration") == "phantom" else "fitted"
     dropped = len({key.participant for key in maps}) - len(columns)
-    regions = ", ".join(v.replace("_", " ") for _, v in sorted(names.items())) or "none"
+    regions = ", ".join(name_roi(v) for _, v in sorted(names.items())) or "none"
     return Figure(
         f"Maps of {name}, every run",
         f"Mid-slices of the {stage} {name} maps of {site}, {plural(n_shown, 'run')}, regions outlined: {regions}",
-        f"The middle slice of each {stage} {name} map (n = {n_shown}): a column a participant, a row a session and "
-        f"run, colors {format_number(limits[0])} to {format_number(limits[1])} {unit} in every mosaic of "
+        f"The middle slice of each {stage} {name} map (n = {n_shown}): one column per participant, one row per session "
+        f"and run, colors {format_number(limits[0])} to {format_number(limits[1])} {unit} in every mosaic of "
         f"this trial; outlines: {regions}. Gray: no value."
         + (f" {plural(dropped, 'participant')} more are not shown." if dropped > 0 else ""),
         "Calibrated maps of the fit, on their own grid, with labels brought from the template.",
@@ -158,7 +160,9 @@ def copy_phantom_pages(trial: Trial, site: str, folder: Path) -> list[tuple[str,
         if key.site != site or not path.is_file():
             continue
         src = f"phantoms/{site}_{key.prefix}.html"
-        write_bytes(folder / src, path.read_bytes())
+        # The page stands by itself; in a report it leads back.
+        way = f'<a href="../index.html">Report</a> <a href="../sites/{quote(site)}.html">{escape(site)}</a> '
+        write_bytes(folder / src, path.read_bytes().replace(b"<!--report-->", way.encode("utf-8"), 1))
         links.append((f"{key.participant}, session {key.session}, run {key.run}", ROOT + src))
     return links
 

@@ -5,7 +5,7 @@ from typing import Any
 from isocenter.regions.order import HOLDS, VIOLATED, describe_violation
 from isocenter.report.gather import Trial
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
-from isocenter.report.wording import format_number, name_roi, plural, shown_unit
+from isocenter.report.wording import format_number, format_plus_minus, name_roi, plural, shown_unit
 
 #: the state that colors an order
 STATES = {VIOLATED: "fail", HOLDS: "pass"}
@@ -35,7 +35,7 @@ def order_rows(found: Any, root: str, empty: str = "No two values of a scan can 
         rows.append(
             [
                 Cell(row["order"], state=STATES.get(row["order"], "warn"), href=row_link("plausibility", index, root)),
-                Cell(who),
+                Cell(who, is_kept=True),
                 Cell(name_roi(row["rule"])),
                 *(_value_cell(row, end) for end in ("lower", "upper")),
                 number_cell(format_number(row["z"], 1), row["z"]),
@@ -49,4 +49,4 @@ def _value_cell(row: Any, end: str) -> Cell:
     unit, factor = shown_unit(row["unit"])
     value, stderr = factor * row[end], factor * row[f"{end}_stderr"]
     what = f"{row[f'{end}_biomarker']} {name_roi(row[f'{end}_roi'])}"
-    return number_cell(f"{what}: {format_number(value)} ± {format_number(stderr)} {unit}", value)
+    return number_cell(f"{what}: {format_plus_minus(value, stderr)} {unit}", value)

@@ -31,7 +31,7 @@ from isocenter.report.tabulate import whole_table
 from isocenter.report.visit_index import VisitIndex, index_visits
 from isocenter.report.visit_list import list_context
 from isocenter.report.visits import visit_context
-from isocenter.report.wording import plural, shorten
+from isocenter.report.wording import keep_together, plural, shorten
 
 log = logging.getLogger("isocenter")
 
@@ -86,7 +86,7 @@ def write_report(trial: Trial, index: Path, threads: int = 1) -> None:
         "sites": trial.sites,
         "metrics": [(metric.title, metric_page(metric)) for metric in metrics],
         "facts": run_facts(trial, with_tools=False),
-        "problems": [shorten(problem, 400) for problem in trial.problems],
+        "problems": list(dict.fromkeys(shorten(problem, 400) for problem in trial.problems)),
         "table_names": list(trial.tables),
     }
 
@@ -103,7 +103,7 @@ def write_report(trial: Trial, index: Path, threads: int = 1) -> None:
 def _list_pages(trial: Trial, index: Path, metrics: list[Metric], visits: VisitIndex) -> list[_Page]:
     """Every page, the longest work first."""
     folder = index.parent
-    pages = [_Page(f"sites/{s}.html", "site.html", partial(_site, trial, s, folder)) for s in trial.sites]
+    pages = [_Page(f"sites/{s}.html", "site.html", partial(_site, trial, s, folder, visits)) for s in trial.sites]
     pages += [_Page(metric_page(m), "metric.html", partial(metric_context, trial, m)) for m in metrics]
     pages += [
         _Page(visit_page(*visit), "visit.html", partial(visit_context, trial, visit, visits, folder))
@@ -124,13 +124,14 @@ def _list_pages(trial: Trial, index: Path, metrics: list[Metric], visits: VisitI
     ]
 
 
-def _site(trial: Trial, site: str, folder: Path) -> dict[str, Any]:
+def _site(trial: Trial, site: str, folder: Path, visits: VisitIndex) -> dict[str, Any]:
     mosaics = write_mosaics(trial, site, folder)
     pictures, pages = copy_vial_pictures(trial, site, folder), copy_phantom_pages(trial, site, folder)
     distortions = copy_distortions(trial, site, folder)
     alignments = copy_alignments(trial, site, folder)
     context = site_context(trial, site, mosaics, pictures, pages, distortions, alignments)
-    return context | {"certificate": copy_certificate(trial, site, folder)}
+    sessions = [(f"sub-{v[1]} ses-{v[2]}", visit_page(*v)) for v in visits.visits if v[0] == site]
+    return context | {"certificate": copy_certificate(trial, site, folder), "sessions": sessions}
 
 
 def _table(name: str, table: Any, links: dict[str, Any]) -> dict[str, Any]:
@@ -162,4 +163,5 @@ def _environment() -> jinja2.Environment:
     )
     # Only text that isocenter.figures drew (and escaped) passes through this filter.
     environment.filters["drawing"] = Markup
+    environment.filters["unbroken"] = keep_together
     return environment

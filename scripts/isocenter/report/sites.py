@@ -1,5 +1,6 @@
 """A site's page: its verdict, phantom, calibration, maps, motion and what was left out."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -201,8 +202,8 @@ def _vial_figure(
         "the site's calibration takes away. Crosses: vials left out.",
         f"{'100 · (measured − reference) / reference' if word == '%' else 'Measured − reference'}, reference at the "
         "phantom's temperature and serial, from vials.tsv.",
-        "All marks on the dashed line: one smooth error, which calibration removes. Inside the band nothing needs to "
-        "be removed.",
+        "All marks on the dashed line: one smooth error, which calibration removes; and inside the band, which is what "
+        "a vial may be off.",
         "Errors that a phantom does not have: motion, tissue with several compartments, B1 of a head.",
         svg=draw_vial_bias(vials, curve, tolerance, unit, site_styles(sorted({v["session"] for v in vials})), alt)
         if vials
@@ -287,7 +288,7 @@ def _calibration_table(trial: Trial, site: str) -> Table:
                 number_cell(format_number(c["n_vials"], 0), c["n_vials"], href),
                 number_cell(format_number(c["loo_rms_percent"], 2), c["loo_rms_percent"], href),
                 Cell(str(c["rule"]), title=str(c["drift"])),
-                Cell(shorten(c["drift"], 120)),
+                Cell(re.sub(r"(?<![\w.])-(?=\d)", "−", shorten(c["drift"], 120))),
                 *([Cell(shorten(c["reason"], 160))] * has_reasons),
             ]
         )

@@ -11,6 +11,7 @@ from isocenter.report.metric_figures import pick
 from isocenter.report.metrics import Metric, declared, list_metrics, metric_page, show_coefficient, times
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.wording import VERDICT_WORDS, format_interval, format_number, is_missing
+from isocenter.statistics.verdict import MINIMUM_DF
 
 
 def statistics_context(trial: Trial) -> dict[str, Any]:
@@ -18,6 +19,7 @@ def statistics_context(trial: Trial) -> dict[str, Any]:
     cards = verdict_cards(trial)
     return {
         "cards": cards,
+        "minimum_df": MINIMUM_DF,
         "decisions": decisions_figure(cards),
         "settle": settle_table(cards),
         "flow": flow_figure(trial),
@@ -50,8 +52,8 @@ def decisions_figure(cards: list[dict[str, Any]]) -> Figure:
         "bound beyond the axis.",
         "estimate, lower95 and upper95 over delta, from qualification.tsv.",
         "The whole bar lies left of the line: precision is good enough, with 95 % confidence.",
-        "Preconditions. A bar left of the line is qualified only where linearity, bias and accounting hold too; the "
-        "word at the right holds them.",
+        f"Preconditions and degrees of freedom. A bar left of the line is qualified only where linearity, bias and "
+        f"accounting hold too, and with {MINIMUM_DF} degrees of freedom or more; the word at the right counts them in.",
         svg=draw_decisions(rows, alt) if rows else "",
         sources=[("qualification.tsv", "tables/qualification.html")],
         empty="" if rows else "No change that matters was declared; so there is no decision.",
@@ -93,15 +95,17 @@ def precision_table(trial: Trial, cards: list[dict[str, Any]]) -> Table:
                 Cell(metric.title, href=metric_page(metric)),
                 verdict_cell(card["verdict"], href=card["row"]) if card else Cell("not declared", state="none"),
                 _interval(repeat, "wcv", "wcv_low", "wcv_high", 100.0, "repeatability"),
-                *(_percent(row, name) for row, name in ((raw, "estimate"), (rdc, "estimate"), (rdc, "upper95"))),
+                *(_percent_interval(row) for row in (raw, rdc)),
+                _percent(rdc, "upper95"),
                 _interval(icc, "estimate", "low", "high", 1.0, "agreement"),
                 number_cell(*_count(rdc, "n_subjects")),
                 number_cell(*_count(rdc, "n_sites")),
             ]
         )
     columns = [
-        "Quantity", "Verdict", "wCV of repeats [%], 95 % CI", "RDC before calibration [%]", "RDC calibrated [%]",
-        "RDC, upper 95 % bound [%]", "ICC between sites [1], 95 % CI", "Participants", "Sites",
+        "Quantity", "Verdict", "wCV of repeats [%], 95 % CI", "RDC before calibration [%], 95 % CI",
+        "RDC calibrated [%], 95 % CI", "RDC, one-sided upper 95 % bound [%]", "ICC between sites [1], 95 % CI",
+        "Participants", "Sites",
     ]  # fmt: skip
     return table_of("precision", columns, rows, empty="No quantity was measured.")
 
@@ -114,15 +118,27 @@ def _interval(row: Any, value: str, low: str, high: str, factor: float, table: s
 
 
 def _percent(row: Any, name: str) -> Cell:
-    """A coefficient as percent of the mean; on an absolute scale by the share that its estimate is."""
+    """A coefficient or its bound as percent of the mean."""
     if row is None:
         return Cell("–", is_number=True)
-    if str(row.get("scale")) == "log":
-        value = show_coefficient(row, name)
-    else:
-        estimate = times(row.get("estimate"), 1)
-        value = times(row.get("percent"), 1) * times(row.get(name), 1) / estimate if estimate else float("nan")
+    value = _in_percent(row, name)
     return number_cell(format_number(value), value, row_link("reproducibility", row.name))
+
+
+def _percent_interval(row: Any) -> Cell:
+    """A coefficient with its two-sided interval as percent of the mean."""
+    if row is None:
+        return Cell("–", is_number=True)
+    values = [_in_percent(row, name) for name in ("estimate", "low", "high")]
+    return number_cell(format_interval(*values), values[0], row_link("reproducibility", row.name))
+
+
+def _in_percent(row: Any, name: str) -> float:
+    """Percent of the mean; on an absolute scale by the share that the estimate is."""
+    if str(row.get("scale")) == "log":
+        return show_coefficient(row, name)
+    estimate = times(row.get("estimate"), 1)
+    return times(row.get("percent"), 1) * times(row.get(name), 1) / estimate if estimate else float("nan")
 
 
 def _count(row: Any, name: str) -> tuple[str, Any, str]:

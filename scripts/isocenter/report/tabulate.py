@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import escape
 
 from isocenter.figures.palette import VERDICTS, state_of
-from isocenter.report.wording import ABSENT, VERDICT_WORDS, format_cell, is_missing
+from isocenter.report.wording import ABSENT, VERDICT_WORDS, format_cell, is_missing, keep_together
 
 #: a page holds at most this many rows of one table; the TSV beside it holds all
 MAX_ROWS = 5000
@@ -16,11 +16,16 @@ MAX_ROWS = 5000
 
 #: longer texts get a column that wraps; shorter ones than a word's beside a symbol do not break
 _LONG, _WORD = 60, 18
+#: a text that may be kept on one line has at most so many letters: text from outside may have any number
+_KEPT = 32
 
 
 @dataclass
 class Cell:
-    """One cell. `sort` is what it sorts by; `href` leads inside the report; `state` colors it, with a symbol."""
+    """One cell. `sort` is what it sorts by; `href` leads inside the report; `state` colors it, with a symbol.
+
+    is_kept : whether it stays on one line, as a date or the name of a scan does
+    """
 
     text: str
     sort: str = ""
@@ -28,6 +33,7 @@ class Cell:
     state: str = ""
     title: str = ""
     is_number: bool = False
+    is_kept: bool = False
 
     @property
     def symbol(self) -> str:
@@ -38,12 +44,15 @@ class Cell:
         """The cell as a page has it, everything in it escaped. Pages have 100,000 of them: no template is as fast."""
         text = str(self.text)
         kind = "num" if self.is_number else "" if len(text) <= _LONG else "long" if " " in text else "hash"
+        if self.is_kept and len(text) <= _KEPT:
+            kind += " keep"
         if self.state:
             kind += f" s-{self.state} word" if len(text) < _WORD else f" s-{self.state}"
         sort = f' data-sort="{escape(self.sort)}"' if self.sort else ""
         title = f' title="{escape(self.title)}"' if self.title else ""
         symbol = f'<span class="sym" aria-hidden="true">{escape(self.symbol)}</span> ' if self.state else ""
-        shown = escape(self.text)
+        # A number, its uncertainty and its interval each stay on one line.
+        shown = escape(keep_together(text.replace(", ", ",\u00a0") if self.is_number else text))
         if self.href:
             shown = f'<a href="{escape(self.href)}">{shown}</a>'
         return f'<td class="{kind}"{sort}{title}>{symbol}{shown}</td>'
@@ -58,9 +67,15 @@ class Table:
     rows: list[list[Cell]]
     anchors: list[str] = field(default_factory=list)
     source: str = ""
-    empty: str = "Nothing to show."
+    empty: str = ""
     n_total: int = 0
     is_simple: bool = False
+
+    def __post_init__(self):
+        if not self.empty:
+            # A table that nothing was computed for and one that could not be read look alike from here.
+            place = f" of {self.source}" if self.source else ""
+            self.empty = f"Nothing to show: no row{place} is about this; what could not be read stands under Errors."
 
     def is_number(self, column: int) -> bool:
         """Whether a column holds numbers, which stand to the right."""

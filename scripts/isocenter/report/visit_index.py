@@ -10,6 +10,7 @@ from isocenter.report.gather import Trial
 from isocenter.report.metrics import list_metrics, metric_page
 from isocenter.report.pictures import color_limits
 from isocenter.report.places import visit_page
+from isocenter.report.tabulate import row_link
 from isocenter.report.wording import is_missing, shown_unit
 
 #: site, participant, session
@@ -24,7 +25,7 @@ class VisitIndex:
 
     rows : table → session → its rows · runs : session → map name → its runs · motions : session → (run, series) →
     a row a volume · metrics : (biomarker, region) → page · limits : biomarker → range of colors in shown units ·
-    pages : (site, participant, session, run) of a phantom → page
+    pages : (site, participant, session, run) of a phantom → page · series : (site, series UID) → its row of scans.tsv
     """
 
     visits: list[Visit]
@@ -34,6 +35,7 @@ class VisitIndex:
     runs: dict[Visit, dict[str, set[str]]] = field(default_factory=dict)
     motions: dict[Visit, dict[Any, pd.DataFrame]] = field(default_factory=lambda: defaultdict(dict))
     pages: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    series: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of(self, name: str, visit: Visit) -> pd.DataFrame:
         """The rows of a table that belong to a session."""
@@ -72,6 +74,10 @@ def index_visits(trial: Trial) -> VisitIndex:
         index.motions[key.site, key.participant, key.session][key, suffix] = table
     for key in trial.pages:
         index.pages[key.site, key.participant, key.session, key.run] = f"phantoms/{key.site}_{key.prefix}.html"
+    scans = trial.tables.get("scans", pd.DataFrame())
+    if {"site", "series_uid"} <= set(scans.columns):
+        for number, site, uid in zip(scans.index, scans["site"], scans["series_uid"], strict=True):
+            index.series[str(site), str(uid)] = row_link("scans", number)
     return index
 
 

@@ -20,7 +20,17 @@ from isocenter.report.places import value_anchor, visit_page
 from isocenter.report.plausibility import order_rows
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
 from isocenter.report.visit_index import Visit, VisitIndex
-from isocenter.report.wording import format_number, format_plus_minus, is_missing, name_roi, plural, shorten, shown_unit
+from isocenter.report.wording import (
+    explain_flags,
+    format_number,
+    format_plus_minus,
+    is_missing,
+    name_flags,
+    name_roi,
+    plural,
+    shorten,
+    shown_unit,
+)
 
 
 def visit_context(trial: Trial, visit: Visit, index: VisitIndex, folder: Path) -> dict[str, Any]:
@@ -65,7 +75,7 @@ def _block(trial: Trial, visit: Visit, name: str, index: VisitIndex, folder: Pat
                 "run": run,
                 "anchor": value_anchor(run, name),
                 "figure": _maps(trial, RunKey(*visit, run), name, index, folder),
-                "origin": show_origin(node, index.pages, ROOT) if node is not None else None,
+                "origin": show_origin(node, index.pages, ROOT, index.series) if node is not None else None,
             }
         )
     values = index.of("measurements", visit)
@@ -90,7 +100,11 @@ def _value_table(index: VisitIndex, name: str, rows: Any) -> Table:
                 _plus_minus(r, "raw_value", "raw_stderr", factor, href),
                 number_cell(format_number(r.get("n_voxels"), 0), r.get("n_voxels"), row),
                 number_cell(format_number(share, 1), share, row),
-                Cell(shorten(flags, 120).replace("_", " "), state="warn" if flags else ""),
+                Cell(
+                    name_flags(shorten(flags, 160)),
+                    state="warn" if flags else "",
+                    title="; ".join(explain_flags(flags, with_remarks=True)),
+                ),
             ]
         )
     columns = [

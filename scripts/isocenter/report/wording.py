@@ -1,6 +1,7 @@
 """How numbers, flags and foreign text read on a page."""
 
 import math
+import re
 from typing import Any
 
 from isocenter.errors import ConfigError
@@ -23,6 +24,8 @@ FLAGS = {
     "constant": "all values are equal; of a precision profile, the SD does not change with the level",
     "equal_errors_assumed": "too few repeats to tell whose error is larger: taken as equal",
     "error_ratio_from_repeats": "whose error is larger is taken from the repeats",
+    "few_raters": "few raters: where they differ much this interval holds in about 90 % of trials, not in 95 %; that "
+    "from components holds its level",
     "few_sites": "3 to 5 sites: the site component, and every bound built on it, is uncertain",
     "fewer_than_3_sites": "fewer than 3 sites: no site component, so no reproducibility coefficient",
     "first_repeat_only": "the first run of the first session stands for a participant at a site",
@@ -42,11 +45,14 @@ FLAGS = {
     "errors and makes no site differ",
     "nonpositive_values": "values at or below zero: no log or percent statistics",
     "not_calibrated": "a phantom session could not be calibrated",
-    "not_converged": "the optimizer did not settle; the estimate is not used",
+    "not_converged": "the optimizer did not settle: an estimate is not used; of a region, the share of voxels without "
+    "a value for it",
     "observed_design": "the design of this trial",
     "one_level": "a single level: the component cannot be told apart",
     "one_session_per_site": "one session a site: sessions cannot be told apart",
     "pooled_over_field_strength": "values from different field strengths stand together, as the config allows",
+    "partial_volume": "blurring by a voxel moves the value by more than 1 %: it leans toward the tissue around, by "
+    "the share that the region's row gives",
     "participants_left_out": "participants without every site are left out",
     "not_estimable": "cannot be estimated from these values",
     "related_negatively": "the two run against each other",
@@ -54,9 +60,9 @@ FLAGS = {
     "precision_from_patients": "precision comes from the same patients whose changes are judged",
     "proportional": "the SD of the precision profile grows in proportion to the level",
     "proportional_bias": "the difference depends on the mean",
-    "raters_are_runs": "raters are runs",
-    "raters_are_sessions": "raters are sessions",
-    "raters_are_sites": "raters are sites",
+    "raters_are_runs": "the raters of this coefficient are the runs of a session",
+    "raters_are_sessions": "the raters of this coefficient are sessions at one site",
+    "raters_are_sites": "the raters of this coefficient are the sites",
     "replicates_added_back": "the scatter that averaging repeats took out was added back",
     "scale_disagrees": "the spread of repeats changes with their mean: the declared scale may not fit",
     "small_sample": "fewer than 35 degrees of freedom: the upper bound may lie more than 1.25 times above the estimate",
@@ -135,8 +141,9 @@ def format_interval(value: Any, low: Any, high: Any) -> str:
     if is_missing(value) or is_missing(low) or is_missing(high):
         return format_number(value)
     digits = decimals_for(value, low, high)
-    # A very wide interval must not round its own estimate to a single digit.
-    digits = max(digits, min(decimals_for(value) - 1, 3)) if digits == 0 else digits
+    # A wide interval must not round its own estimate to a single digit; one that holds zero has none to keep.
+    if digits == 0 or low > 0 or high < 0:
+        digits = max(digits, min(decimals_for(value) - 1, 3))
     return f"{format_number(value, digits)} [{format_number(low, digits)}, {format_number(high, digits)}]"
 
 
@@ -177,8 +184,19 @@ def explain_flags(flags: Any, *, with_remarks: bool = False) -> list[str]:
 
 
 def name_roi(roi: str) -> str:
-    """``white_matter`` as ``white matter``."""
-    return str(roi).replace("_", " ")
+    """``white_matter`` as ``white matter``, ``csf`` as ``CSF``."""
+    return re.sub(r"\bcsf\b", "CSF", str(roi).replace("_", " "))
+
+
+def keep_together(text: str) -> str:
+    """Text in which no line ends between a number and its percent sign or its uncertainty."""
+    return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
+
+
+def name_flags(flags: Any) -> str:
+    """``out_of_range 0.051;masked 0.2`` as ``out of range 5.1 %; masked 20 %``."""
+    shares = re.sub(r"(?<= )[01]?\.\d+(?:e-\d+)?(?=;|$)", lambda found: f"{100 * float(found[0]):.2g} %", str(flags))
+    return re.sub(r";\s*", "; ", shares).replace("_", " ")
 
 
 def shown_unit(unit: Any) -> tuple[str, float]:

@@ -47,7 +47,7 @@ document.querySelectorAll(".tablebox").forEach(function (box) {
   filter.addEventListener("input", function () {
     var wanted = filter.value.trim().toLowerCase(), shown = 0;
     Array.from(body.rows).forEach(function (row) {
-      row.hidden = wanted !== "" && row.textContent.toLowerCase().indexOf(wanted) < 0;
+      row.hidden = wanted !== "" && row.textContent.replace(/\s+/g, " ").toLowerCase().indexOf(wanted) < 0;
       shown += row.hidden ? 0 : 1;
     });
     count.textContent = wanted === "" ? "" : shown + " of " + body.rows.length + " rows";
