@@ -416,6 +416,6 @@ def test_what_could_not_be_read_is_counted_once_and_never_as_a_pass(tmp_path):
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert "1 of 2 sites pass onboarding (1 without a verdict)" in text
     assert '<a href="#errors">3 errors while this report was made</a>' in text
-    assert text.split('<section id="errors">')[1].count("cannot be shown") == 1
+    assert text.split('<section id="errors">')[1].count("The map ") == 1  # long paths cut its middle
     metric = (folder / "metrics/T1_white_matter_3T.html").read_text(encoding="utf-8")
     assert "no row of reproducibility.tsv is about this" in metric
