@@ -67,7 +67,7 @@ class Tabulated(Direct):
                 finish_robust(
                     self.report_rows, self.cells, table.moving, table.constant, self.has_constant,
                     separable.is_magnitude, *limits, separable.constants, part.y, part.theta, part.negative, part.scale,
-                    kind, part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
+                    part.starts, kind, part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
                 )  # fmt: skip
             else:
                 finish_plain(
