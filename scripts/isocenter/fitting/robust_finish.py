@@ -11,13 +11,13 @@ import numpy as np
 from isocenter.fitting.lanes import LANES, spread
 from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
-from isocenter.fitting.robust_start import GROUP
+from isocenter.fitting.robust_start import GROUP, put_columns
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
-_MOST_EXPANSIONS = 25
+_MOST_EXPANSIONS = 27
 #: Turns around the first expansion, the second, and each of the others.
 _FIRST_TURNS, _SECOND_TURNS, _MOST_TURNS = 3, 2, 8
-#: A step below this ends the search, next to an expansion; farther away one below `_NEAR` calls for another.
+#: A step below this ends the search; one below `_NEAR` calls for a second expansion where the first is not close.
 _SETTLED = 1e-7
 _NEAR = 2e-3
 #: How far from an expansion it may be used on the way, and at the end: the third order then changes the slope of f by
@@ -73,12 +73,9 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
                 a[i] = h * t + cell[0, i]
                 b[i] = h1 * s
                 d[i] = 2.0 * h2 * s * s
-        for i in range(n):
-            for lane in range(start, stop):
-                if wanted[lane] > 0.0:
-                    f[i, lane] = rows[lane - start, i]
-                    f1[i, lane] = rows1[lane - start, i]
-                    f2[i, lane] = rows2[lane - start, i]
+        put_columns(rows, start, stop, wanted, f)
+        put_columns(rows1, start, stop, wanted, f1)
+        put_columns(rows2, start, stop, wanted, f2)
 
 
 @lean_vector_kernel
@@ -175,19 +172,10 @@ def _step(sums, has_constant, bounds, u, state, before, is_open, step):
     step is halved
     """
     for lane in range(LANES):
-        loss, away, k, k_g, inverse = (
-            sums[lane],
-            state[lane],
-            state[lane + LANES],
-            state[lane + 2 * LANES],
-            state[lane + 3 * LANES],
-        )
-        last_away, last_k, last_k_g, least = (
-            before[lane],
-            before[lane + LANES],
-            before[lane + 2 * LANES],
-            before[lane + 3 * LANES],
-        )
+        loss, away, k = sums[lane], state[lane], state[lane + LANES]
+        k_g, inverse = state[lane + 2 * LANES], state[lane + 3 * LANES]
+        last_away, last_k = before[lane], before[lane + LANES]
+        last_k_g, least = before[lane + 2 * LANES], before[lane + 3 * LANES]
         scale = 1.0 / inverse
         g_c, g_u = sums[lane + LANES] * scale, sums[lane + 2 * LANES] * scale * k
         turned = sums[lane + 2 * LANES] * scale
@@ -276,7 +264,7 @@ def _settle(
             opened = 0.0
             for lane in range(LANES):
                 way = abs(away[lane])
-                enough = _SETTLED if way < _CLOSE else _NEAR
+                enough = _NEAR if number == 0 and way >= _CLOSE else _SETTLED
                 goes_on = (step[lane] >= enough) & (way < _FAR)
                 is_open[lane] = is_open[lane] if goes_on else 0.0
                 opened += is_open[lane]

@@ -10,7 +10,7 @@ import numpy as np
 
 from isocenter.fitting.lanes import LANES, enter_cells, scan_lanes, sort_lanes, spread
 from isocenter.fitting.line import BEYOND
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Splits of the signs that are tried, and times that the sample left out may change.
 _MOST_CANDIDATES = 3
@@ -53,7 +53,7 @@ def start_robust(
     splits = n if is_magnitude else 1
     cost, first_u = np.empty((splits, LANES)), np.empty((splits, LANES))
     residual, e = np.zeros((m, LANES)), np.zeros((m, LANES))
-    off, most, none, everywhere = np.empty(LANES), np.empty(LANES), np.full(LANES, -1.0), np.ones(LANES)
+    off, most, everywhere = np.empty(LANES), np.empty(LANES), np.ones(LANES)
     task, tasks = np.zeros((LANES, 5), np.int64), np.zeros((2 * LANES, 5), np.int64)
     places = np.empty(2 * LANES)
     found = np.full(total, np.inf), theta, negative, scale, omitted
@@ -80,8 +80,8 @@ def start_robust(
                 for lane in range(LANES):
                     z[i, lane] = -y[i, lane] if number < chosen[lane] else y[i, lane]
             _project(z, along, level, base)
-            look_along(coefficients, lower, width, u, along, everywhere, count, e)
-            stand_off(base, along, e, none, residual, off, most)
+            _look_along(coefficients, lower, width, u, along, everywhere, count, e)
+            _find_worst(base, along, e, off, most)
             for lane in range(count):
                 task[lane, 0], task[lane, 1], task[lane, 2] = first + lane, int(chosen[lane]), int(off[lane])
                 task[lane, 3], task[lane, 4] = 1, 0
@@ -141,8 +141,8 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
         task[lane, 4] += 1
         if task[lane, 4] == _MOST_TURNS:
             is_there[lane] = 1.0
-    look_along(coefficients, lower, width, u, along, is_there, count, e)
-    stand_off(base, along, e, left_out, residual, off, most)
+    _look_along(coefficients, lower, width, u, along, is_there, count, e)
+    _stand_off(base, along, e, left_out, residual, off, most)
     most_swaps = _MOST_SWAPS if n < _MANY else 1
     ended = 0
     for lane in range(count):
@@ -278,13 +278,16 @@ def _choose(cost, first_u, chosen, u):
 
 
 @vector_kernel
-def look_along(coefficients, lower, width, u, along, wanted, count, e):
+def _look_along(coefficients, lower, width, u, along, wanted, count, e):
     """Write e (n, LANES) at u (LANES,): f without its part along the constant basis function, of length 1.
 
     wanted : (LANES,), only lanes where it is above 0 are written
     """
     cells, _, n = coefficients.shape
     rows = np.empty((GROUP, n))
+    has_constant = False
+    for i in range(n):
+        has_constant = has_constant or along[i] != 0.0
     for start in range(0, count, GROUP):
         stop = min(start + GROUP, count)
         for lane in range(start, stop):
@@ -294,7 +297,7 @@ def look_along(coefficients, lower, width, u, along, wanted, count, e):
             c = min(max(int(x), 0), cells - 1)
             t = 2.0 * (x - c) - 1.0
             row = rows[lane - start]
-            part, size = 0.0, 0.0
+            size = 0.0
             for i in range(n):
                 z = coefficients[c, 7, i] * t + coefficients[c, 6, i]
                 z = z * t + coefficients[c, 5, i]
@@ -303,23 +306,64 @@ def look_along(coefficients, lower, width, u, along, wanted, count, e):
                 z = z * t + coefficients[c, 2, i]
                 z = z * t + coefficients[c, 1, i]
                 row[i] = z * t + coefficients[c, 0, i]
-                part += along[i] * row[i]
+            if has_constant:
+                part = 0.0
+                for i in range(n):
+                    part += along[i] * row[i]
+                for i in range(n):
+                    row[i] -= along[i] * part
             for i in range(n):
-                row[i] -= along[i] * part
                 size += row[i] * row[i]
             size = 1.0 / np.sqrt(size) if size > 0.0 else 0.0
             for i in range(n):
                 row[i] *= size
-        # A group at a time: a column alone would touch as many lines of the cache as all of them together.
+        put_columns(rows, start, stop, wanted, e)
+
+
+@lean_vector_kernel
+def put_columns(rows, start, stop, wanted, target):
+    """Write rows (GROUP, n) into the columns of target (n, LANES) from `start` on, where `wanted` is above 0.
+
+    A group at a time: a column alone would touch as many lines of the cache as all of them together.
+    """
+    n = rows.shape[1]
+    is_whole = stop - start == GROUP
+    for lane in range(start, stop):
+        is_whole = is_whole and wanted[lane] > 0.0
+    if is_whole:
         for i in range(n):
-            for lane in range(start, stop):
-                if wanted[lane] > 0.0:
-                    e[i, lane] = rows[lane - start, i]
+            for k in range(GROUP):
+                target[i, start + k] = rows[k, i]
+        return
+    for i in range(n):
+        for lane in range(start, stop):
+            if wanted[lane] > 0.0:
+                target[i, lane] = rows[lane - start, i]
 
 
 @vector_kernel
-def stand_off(z, along, e, left_out, residual, off, most):
-    """Write the residuals of the fit at e without the sample `left_out` (-1: of all), and what stands off the most.
+def _find_worst(z, along, e, off, most):
+    """Write which sample stands off the most from the fit at e of all samples: see `_stand_off`."""
+    height = np.zeros(LANES)
+    for i in range(z.shape[0]):
+        for lane in range(LANES):
+            height[lane] += z[i, lane] * e[i, lane]
+    for lane in range(LANES):
+        off[lane], most[lane] = 0.0, -1.0
+    for i in range(z.shape[0]):
+        number, x = float(i), along[i]
+        for lane in range(LANES):
+            r = z[i, lane] - height[lane] * e[i, lane]
+            left = 1.0 - e[i, lane] * e[i, lane] - x * x
+            gain = r * r / (left if left > _LEAST_FREE else _LEAST_FREE)
+            is_more = gain > most[lane]
+            most[lane] = gain if is_more else most[lane]
+            off[lane] = number if is_more else off[lane]
+
+
+@vector_kernel
+def _stand_off(z, along, e, left_out, residual, off, most):
+    """Write the residuals of the fit at e without the sample `left_out`, and what stands off the most.
 
     That is the sample without which the fit there is the best.
     """
