@@ -11,17 +11,19 @@ import numpy as np
 from isocenter.fitting.lanes import LANES, spread
 from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
-from isocenter.fitting.robust_start import GROUP, look_along, stand_off
-from isocenter.models.compiled import vector_kernel
+from isocenter.fitting.robust_start import GROUP, put_columns
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
-_MOST_EXPANSIONS = 25
-_MOST_TURNS = 8
-#: A step below this ends the search; one below `_NEAR` ends it around the first expansion.
+_MOST_EXPANSIONS = 27
+#: Turns around the first expansion, the second, and each of the others.
+_FIRST_TURNS, _SECOND_TURNS, _MOST_TURNS = 3, 2, 8
+#: A step below this ends the search; one below `_NEAR` calls for a second expansion where the first is not close.
 _SETTLED = 1e-7
-_NEAR = 1e-3
-#: How far from an expansion it may be used on the way, and at the end (the third order is then below 1e-12).
+_NEAR = 2e-3
+#: How far from an expansion it may be used on the way, and at the end: the third order then changes the slope of f by
+#: some 1e-5 of itself, and the optimum by as much of a standard error.
 _FAR = 0.05
-_CLOSE = 1e-4
+_CLOSE = 3e-3
 _LONGEST = 0.5
 #: A loss that is larger by no more than this is the same.
 _EVEN = 1e-9
@@ -71,112 +73,120 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
                 a[i] = h * t + cell[0, i]
                 b[i] = h1 * s
                 d[i] = 2.0 * h2 * s * s
-        for i in range(n):
-            for lane in range(start, stop):
-                if wanted[lane] > 0.0:
-                    f[i, lane] = rows[lane - start, i]
-                    f1[i, lane] = rows1[lane - start, i]
-                    f2[i, lane] = rows2[lane - start, i]
+        put_columns(rows, start, stop, wanted, f)
+        put_columns(rows1, start, stop, wanted, f1)
+        put_columns(rows2, start, stop, wanted, f2)
 
 
-@vector_kernel
-def weigh_lanes(r, kind, weight, slope, loss):
-    """Write the weights of residuals r (LANES,) [scales] and the slopes of their influence; adds to their loss.
-
-    See `robust`.
-    """
+@lean_vector_kernel
+def _weigh(r, kind):
+    """The weight of a residual of r scales, the slope of its influence, and its loss: see `robust`."""
     if kind == 1:
-        for lane in range(LANES):
-            t = r[lane] * r[lane] * (1.0 / (TUKEY * TUKEY))
-            left = 1.0 - t
-            left = left if left > 0.0 else 0.0
-            weight[lane] = left * left
-            slope[lane] = left * (1.0 - 5.0 * t)
-            loss[lane] += (TUKEY * TUKEY / 6.0) * (1.0 - left * left * left)
-    else:
-        for lane in range(LANES):
-            x = abs(r[lane])
-            is_inside = x <= HUBER
-            weight[lane] = 1.0 if is_inside else HUBER / x
-            slope[lane] = 1.0 if is_inside else 0.0
-            loss[lane] += 0.5 * x * x if is_inside else HUBER * x - 0.5 * HUBER * HUBER
+        t = r * r * (1.0 / (TUKEY * TUKEY))
+        left = 1.0 - t
+        left = left if left > 0.0 else 0.0
+        return left * left, left * (1.0 - 5.0 * t), (TUKEY * TUKEY / 6.0) * (1.0 - left * left * left)
+    x = abs(r)
+    is_inside = x <= HUBER
+    weight = 1.0 if is_inside else HUBER / x
+    return weight, 1.0 if is_inside else 0.0, 0.5 * x * x if is_inside else HUBER * x - 0.5 * HUBER * HUBER
 
 
-@vector_kernel
-def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums, loss):
-    """Write the sums over samples that a step is made of, sums (16, LANES), and the loss (LANES,).
+@lean_vector_kernel
+def _look_at(y, f, f1, f2, constant, away, c, c_g, is_magnitude):
+    """Of one sample: f at a distance from its expansion, its slope there, and the residual."""
+    at = f + away * (f1 + 0.5 * away * f2)
+    fitted = c * at + c_g * constant
+    sample = y if (fitted >= 0.0) | (not is_magnitude) else -y
+    return at, f1 + away * f2, sample - fitted
 
-    state : the way from the expansion, both amplitudes and one over the scale, (LANES,) each
-    """
-    away, c, c_g, inverse = state
-    n = y.shape[0]
-    r, weight, slope = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    at, along = np.empty(LANES), np.empty(LANES)
-    for k in range(16):
-        for lane in range(LANES):
-            sums[k, lane] = 0.0
+
+@lean_vector_kernel
+def _add_pair(y, f, f1, f2, i, g_a, g_b, is_magnitude, kind, state, sums):
+    """Add samples i and i + 1 of every lane to the sums: see `_sum_up`; g_a and g_b are their constants."""
     for lane in range(LANES):
-        loss[lane] = 0.0
-    for i in range(n):
-        constant = g[i]
-        for lane in range(LANES):
-            x = away[lane]
-            at[lane] = f[i, lane] + x * (f1[i, lane] + 0.5 * x * f2[i, lane])
-            along[lane] = f1[i, lane] + x * f2[i, lane]
-            fitted = c[lane] * at[lane] + c_g[lane] * constant
-            sample = y[i, lane]
-            if is_magnitude:
-                sample = sample if fitted >= 0.0 else -sample
-            r[lane] = (sample - fitted) * inverse[lane]
-        weigh_lanes(r, kind, weight, slope, loss)
-        for lane in range(LANES):
-            w, p = weight[lane], slope[lane]
-            h, h1 = at[lane], along[lane]
-            pull = w * r[lane]
-            sums[0, lane] += pull * h
-            sums[1, lane] += pull * h1
-            sums[2, lane] += pull * f2[i, lane]
-            wh, ph = w * h, p * h
-            sums[3, lane] += wh * h
-            sums[4, lane] += wh * h1
-            sums[5, lane] += w * h1 * h1
-            sums[6, lane] += ph * h
-            sums[7, lane] += ph * h1
-            sums[8, lane] += p * h1 * h1
+        x, c, c_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
+        d, e = f2[i, lane], f2[i + 1, lane]
+        a, a1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], d, g_a, x, c, c_g, is_magnitude)
+        b, b1, s = _look_at(y[i + 1, lane], f[i + 1, lane], f1[i + 1, lane], e, g_b, x, c, c_g, is_magnitude)
+        r, s = r * inverse, s * inverse
+        w, p, lost = _weigh(r, kind)
+        v, o, lost_too = _weigh(s, kind)
+        sums[lane] += lost + lost_too
+        r, s = w * r, v * s
+        sums[lane + LANES] += r * a + s * b
+        sums[lane + 2 * LANES] += r * a1 + s * b1
+        sums[lane + 3 * LANES] += r * d + s * e
+        wa, vb, pa, ob = w * a, v * b, p * a, o * b
+        sums[lane + 4 * LANES] += wa * a + vb * b
+        sums[lane + 5 * LANES] += wa * a1 + vb * b1
+        sums[lane + 6 * LANES] += w * a1 * a1 + v * b1 * b1
+        sums[lane + 7 * LANES] += pa * a + ob * b
+        sums[lane + 8 * LANES] += pa * a1 + ob * b1
+        sums[lane + 9 * LANES] += p * a1 * a1 + o * b1 * b1
+
+
+@lean_vector_kernel
+def _add_pair_of_two(y, f, f1, f2, i, g_a, g_b, is_magnitude, kind, state, sums):
+    """As `_add_pair`, of what the constant basis function g adds."""
+    for lane in range(LANES):
+        x, c, c_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
+        d, e = f2[i, lane], f2[i + 1, lane]
+        a, a1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], d, g_a, x, c, c_g, is_magnitude)
+        b, b1, s = _look_at(y[i + 1, lane], f[i + 1, lane], f1[i + 1, lane], e, g_b, x, c, c_g, is_magnitude)
+        r, s = r * inverse, s * inverse
+        w, p, _ = _weigh(r, kind)
+        v, o, _ = _weigh(s, kind)
+        w, v, p, o = w * g_a, v * g_b, p * g_a, o * g_b
+        sums[lane + 10 * LANES] += w * r + v * s
+        sums[lane + 11 * LANES] += w * a + v * b
+        sums[lane + 12 * LANES] += w * a1 + v * b1
+        sums[lane + 13 * LANES] += w * g_a + v * g_b
+        sums[lane + 14 * LANES] += p * a + o * b
+        sums[lane + 15 * LANES] += p * a1 + o * b1
+        sums[lane + 16 * LANES] += p * g_a + o * g_b
+
+
+@lean_vector_kernel
+def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums):
+    """Write the loss and the sums over samples that a step is made of, sums (17 * LANES,).
+
+    state : (4 * LANES,), the way from the expansion, both amplitudes and one over the scale
+    One flat array each, and two samples at a time: reading and writing the sums costs as much as what is added, and the
+    compiler makes vectors of it only where it sees that no two arrays overlap.
+    """
+    for k in range(17 * LANES):
+        sums[k] = 0.0
+    for i in range(0, y.shape[0], 2):
+        _add_pair(y, f, f1, f2, i, g[i], g[i + 1], is_magnitude, kind, state, sums)
         if has_constant:
-            for lane in range(LANES):
-                w, p = weight[lane] * constant, slope[lane] * constant
-                sums[9, lane] += w * r[lane]
-                sums[10, lane] += w * at[lane]
-                sums[11, lane] += w * along[lane]
-                sums[12, lane] += w * constant
-                sums[13, lane] += p * at[lane]
-                sums[14, lane] += p * along[lane]
-                sums[15, lane] += p * constant
+            _add_pair_of_two(y, f, f1, f2, i, g[i], g[i + 1], is_magnitude, kind, state, sums)
 
 
-@vector_kernel
-def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
+@lean_vector_kernel
+def _step(sums, has_constant, bounds, u, state, before, is_open, step):
     """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found.
 
     step : (LANES,), written, how far the end may still be
-    before : the state that the last step came from and its loss; where the loss has risen the step is halved
+    before : (4 * LANES,), what the last step came from, without the scale, and its loss; where the loss has risen the
+    step is halved
     """
-    away, c, c_g, inverse = state
-    last_away, last_c, last_c_g, least = before
     for lane in range(LANES):
-        k = c[lane]
-        scale = 1.0 / inverse[lane]
-        g_c, g_u = sums[0, lane] * scale, sums[1, lane] * scale * k
-        turned = sums[1, lane] * scale
-        a, b, d = sums[3, lane], sums[4, lane] * k, sums[5, lane] * k * k
-        a_n, b_n = sums[6, lane], sums[7, lane] * k - turned
-        d_n = sums[8, lane] * k * k - sums[2, lane] * scale * k
+        loss, away, k = sums[lane], state[lane], state[lane + LANES]
+        k_g, inverse = state[lane + 2 * LANES], state[lane + 3 * LANES]
+        last_away, last_k = before[lane], before[lane + LANES]
+        last_k_g, least = before[lane + 2 * LANES], before[lane + 3 * LANES]
+        scale = 1.0 / inverse
+        g_c, g_u = sums[lane + LANES] * scale, sums[lane + 2 * LANES] * scale * k
+        turned = sums[lane + 2 * LANES] * scale
+        a, b, d = sums[lane + 4 * LANES], sums[lane + 5 * LANES] * k, sums[lane + 6 * LANES] * k * k
+        a_n, b_n = sums[lane + 7 * LANES], sums[lane + 8 * LANES] * k - turned
+        d_n = sums[lane + 9 * LANES] * k * k - sums[lane + 3 * LANES] * scale * k
         g_g, q, o, e, q_n, o_n, e_n = 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
         if has_constant:
-            g_g = sums[9, lane] * scale
-            q, o, e = sums[10, lane], sums[11, lane] * k, sums[12, lane]
-            q_n, o_n, e_n = sums[13, lane], sums[14, lane] * k, sums[15, lane]
+            g_g = sums[lane + 10 * LANES] * scale
+            q, o, e = sums[lane + 11 * LANES], sums[lane + 12 * LANES] * k, sums[lane + 13 * LANES]
+            q_n, o_n, e_n = sums[lane + 14 * LANES], sums[lane + 15 * LANES] * k, sums[lane + 16 * LANES]
         # The constant, then the first amplitude taken out.
         a_r, b_r, d_r = a - q * q / e, b - q * o / e, d - o * o / e
         a_nr, b_nr, d_nr = a_n - q_n * q_n / e_n, b_n - q_n * o_n / e_n, d_n - o_n * o_n / e_n
@@ -189,7 +199,7 @@ def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
         x = (g_ur - b_r * g_cr / a_r) / rest
         x = x if x > -_LONGEST else -_LONGEST
         x = x if x < _LONGEST else _LONGEST
-        here = u[lane] + away[lane]
+        here = u[lane] + away
         target = here + x
         target = target if target > bounds[0] else bounds[0]
         target = target if target < bounds[1] else bounds[1]
@@ -197,43 +207,42 @@ def _step(sums, loss, has_constant, bounds, u, state, before, is_open, step):
         by_c = (g_cr - b_r * x) / a_r
         by_g = (g_g - q * by_c - o * x) / e if has_constant else 0.0
         may_move = is_open[lane] > 0.0
-        has_risen = loss[lane] > least[lane] + _EVEN
-        x = 0.5 * (last_away[lane] - away[lane]) if has_risen else x
-        by_c = 0.5 * (last_c[lane] - k) if has_risen else by_c
-        by_g = 0.5 * (last_c_g[lane] - c_g[lane]) if has_risen else by_g
+        has_risen = loss > least + _EVEN
+        x = 0.5 * (last_away - away) if has_risen else x
+        by_c = 0.5 * (last_k - k) if has_risen else by_c
+        by_g = 0.5 * (last_k_g - k_g) if has_risen else by_g
         is_start = may_move & (not has_risen)
-        last_away[lane] = away[lane] if is_start else last_away[lane]
-        last_c[lane] = k if is_start else last_c[lane]
-        last_c_g[lane] = c_g[lane] if is_start else last_c_g[lane]
-        least[lane] = loss[lane] if is_start else least[lane]
-        away[lane] += x if may_move else 0.0
-        c[lane] += by_c if may_move else 0.0
-        c_g[lane] += by_g if may_move else 0.0
+        before[lane] = away if is_start else last_away
+        before[lane + LANES] = k if is_start else last_k
+        before[lane + 2 * LANES] = k_g if is_start else last_k_g
+        before[lane + 3 * LANES] = loss if is_start else least
+        state[lane] = away + (x if may_move else 0.0)
+        state[lane + LANES] = k + (by_c if may_move else 0.0)
+        state[lane + 2 * LANES] = k_g + (by_g if may_move else 0.0)
         # What is left after a step: Newton's method takes off all but about its share of a standard error. Halving
         # closes in on the state before: rest is for smaller steps then.
         left = abs(x)
-        share = 3.0 * left * np.sqrt(abs(rest)) * inverse[lane]
+        share = 3.0 * left * np.sqrt(abs(rest)) * inverse
         left = left * share if is_trusted & (share < 1.0) else left
         left = 100.0 * abs(x) if has_risen else left
         step[lane] = left if may_move else step[lane]
 
 
 @vector_kernel
-def _settle(table, y, g, has_constant, is_magnitude, kind, bounds, u, state, count, f, f1, f2, done):
+def _settle(
+    table, y, g, has_constant, is_magnitude, kind, bounds, u, state, before, count, first, last, expansion, rests, done,
+):  # fmt: skip
     """Step until nothing moves, expanding the basis anew on the way; `done` (LANES,) is 1 where rest was reached.
 
-    At the end u + away is the coordinate, and f, f1, f2 are the expansion at u.
+    first, last : of the expansions, the number of the first and of the one after the last
+    expansion : f, f1, f2 at u, written; at the end u + away is the coordinate
+    rests : (LANES,) 1 where nothing is to be done any more
     """
     coefficients, lower, width = table
-    away = state[0]
-    sums, loss, step = np.empty((16, LANES)), np.empty(LANES), np.zeros(LANES)
-    least, last_away = np.full(LANES, np.inf), np.zeros(LANES)
-    before = last_away, np.zeros(LANES), np.zeros(LANES), least
-    rests, is_open = np.zeros(LANES), np.zeros(LANES)
-    for lane in range(LANES):
-        rests[lane] = 0.0 if lane < count else 1.0
-        done[lane] = 0.0
-    for expansion in range(_MOST_EXPANSIONS):
+    f, f1, f2 = expansion
+    away, last_away, least = state[:LANES], before[:LANES], before[3 * LANES :]
+    sums, step, is_open = np.empty(17 * LANES), np.zeros(LANES), np.zeros(LANES)
+    for number in range(first, last):
         unsettled = 0
         for lane in range(count):
             is_open[lane] = 1.0 - rests[lane]
@@ -246,136 +255,186 @@ def _settle(table, y, g, has_constant, is_magnitude, kind, bounds, u, state, cou
                 away[lane] = 0.0
         if unsettled == 0:
             break
-        expand_lanes(coefficients, lower, width, u, is_open, count, f, f1, f2)
-        enough = _NEAR if expansion == 0 else _SETTLED
-        for _ in range(_MOST_TURNS):
-            _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums, loss)
-            _step(sums, loss, has_constant, bounds, u, state, before, is_open, step)
+        if number > 0:
+            expand_lanes(coefficients, lower, width, u, is_open, count, f, f1, f2)
+        turns = _FIRST_TURNS if number == 0 else (_SECOND_TURNS if number == 1 else _MOST_TURNS)
+        for _ in range(turns):
+            _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums)
+            _step(sums, has_constant, bounds, u, state, before, is_open, step)
             opened = 0.0
             for lane in range(LANES):
-                goes_on = (step[lane] >= enough) & (abs(away[lane]) < _FAR)
+                way = abs(away[lane])
+                enough = _NEAR if number == 0 and way >= _CLOSE else _SETTLED
+                goes_on = (step[lane] >= enough) & (way < _FAR)
                 is_open[lane] = is_open[lane] if goes_on else 0.0
                 opened += is_open[lane]
             if opened == 0.0:
                 break
-        if expansion > 0:
-            for lane in range(count):
-                is_at_rest = step[lane] < _SETTLED and abs(away[lane]) < _CLOSE
-                is_broken = not step[lane] < np.inf
-                if rests[lane] == 0.0 and (is_at_rest or is_broken):
-                    rests[lane] = 1.0
-                    done[lane] = 1.0 if is_at_rest else 0.0
+        for lane in range(count):
+            is_at_rest = step[lane] < _SETTLED and abs(away[lane]) < _CLOSE
+            is_broken = not step[lane] < np.inf
+            if rests[lane] == 0.0 and (is_at_rest or is_broken):
+                rests[lane] = 1.0
+                done[lane] = 1.0 if is_at_rest else 0.0
 
 
 @vector_kernel
 def finish_robust(
     report, table, moving, g, has_constant, is_magnitude, bounds, visible, is_hard, constants, signal, theta, negative,
-    scale, kind, values, errors, flag, rms, outliers, freedom,
+    scale, omitted, kind, values, errors, flag, rms, outliers, freedom,
 ):  # fmt: skip
-    """To the robust optimum, then covariance (Huber's sandwich), reported parameters and flags of each voxel."""
+    """To the robust optimum, then covariance (Huber's sandwich), reported parameters and flags of each voxel.
+
+    omitted : (v,) the sample that the start left out
+
+    Most voxels are at rest after two expansions; the others wait until they fill all lanes.
+    """
     coefficients, lower, width = table
     total, n = signal.shape
-    q = 2 if has_constant else 1
-    along, size = np.zeros(n), 0.0
+    q, m = 2 if has_constant else 1, n + n % 2
+    constant = np.zeros(m)
     for i in range(n):
-        size += g[i] * g[i]
-    for i in range(n):
-        along[i] = g[i] / np.sqrt(size) if has_constant else 0.0
-    y, z, e, residual = np.zeros((n, LANES)), np.zeros((n, LANES)), np.zeros((n, LANES)), np.zeros((n, LANES))
-    f, f1, f2 = np.zeros((n, LANES)), np.zeros((n, LANES)), np.zeros((n, LANES))
-    u, away, c, c_g, inverse = (np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.ones(LANES))
-    state = away, c, c_g, inverse
-    left_out, off, most, done = np.full(LANES, -1.0), np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    number, level = np.zeros(LANES), np.zeros(LANES)
-    wide = np.ones(LANES)
-    found = np.zeros((14, LANES))
-    covered, rows = np.zeros((7, LANES)), make_rows(q)
-    spread_r, weight, slope = np.empty(LANES), np.empty(LANES), np.empty(LANES)
-    for first in range(0, total, LANES):
-        count = spread(signal, first, y)
-        for lane in range(count):
-            v = first + lane
-            u[lane], number[lane], inverse[lane] = theta[v, 0], float(negative[v]), 1.0 / scale[v]
+        constant[i] = g[i]
+    y = np.zeros((m, LANES))
+    expansion = np.zeros((m, LANES)), np.zeros((m, LANES)), np.zeros((m, LANES))
+    u, state, before = np.zeros(LANES), np.ones(4 * LANES), np.zeros(4 * LANES)
+    away, c, c_g, inverse = state[:LANES], state[LANES : 2 * LANES], state[2 * LANES : 3 * LANES], state[3 * LANES :]
+    rests, done, off, number, wide = np.ones(LANES), np.ones(LANES), np.zeros(LANES), np.zeros(LANES), np.ones(LANES)
+    room = np.zeros((14, LANES)), np.zeros((7, LANES)), make_rows(q)
+    limits = bounds, visible, is_hard
+    own = (
+        np.empty((LANES, values.shape[1])), np.empty((LANES, values.shape[1])), np.empty(LANES, flag.dtype),
+        np.empty(LANES), np.empty(LANES), np.empty(LANES, np.int64), np.empty((LANES, 1)),
+    )  # fmt: skip
+    found = values, errors, flag, rms, outliers, freedom, theta
+    late, places = np.zeros(2 * LANES, np.int64), np.zeros((2 * LANES, 8))
+    waiting, first = 0, 0
+    while first < total or waiting > 0:
+        is_late = waiting >= LANES or first >= total
+        if is_late:
+            count = min(waiting, LANES)
+            waiting -= count
+            for lane in range(count):
+                v, x = late[waiting + lane], places[waiting + lane]
+                for i in range(n):
+                    y[i, lane] = signal[v, i]
+                u[lane], c[lane], c_g[lane], inverse[lane] = x[0], x[1], x[2], x[3]
+                for k in range(4):
+                    before[lane + k * LANES] = x[4 + k]
+            own_first, own_last = 2, _MOST_EXPANSIONS
+        else:
+            count = spread(signal, first, y)
+            for lane in range(count):
+                v = first + lane
+                u[lane], number[lane], inverse[lane] = theta[v, 0], float(negative[v]), 1.0 / scale[v]
+                off[lane] = float(omitted[v])
+            expand_lanes(coefficients, lower, width, u, wide, count, expansion[0], expansion[1], expansion[2])
+            # The sample that stands off the most is left out of the first amplitudes.
+            _fit_without(y, number, expansion[0], constant, has_constant, off, c, c_g)
+            for lane in range(LANES):
+                before[lane + 3 * LANES] = np.inf
+            own_first, own_last = 0, 2
         for lane in range(LANES):
             away[lane] = 0.0
-            level[lane] = 0.0
-        for i in range(n):
-            place, x = float(i), along[i]
-            for lane in range(LANES):
-                z[i, lane] = -y[i, lane] if place < number[lane] else y[i, lane]
-                level[lane] += x * z[i, lane]
-        for i in range(n):
-            x = along[i]
-            for lane in range(LANES):
-                z[i, lane] -= x * level[lane]
-        # The sample that stands off the most is left out of the first amplitudes.
-        look_along(coefficients, lower, width, u, along, wide, count, e)
-        stand_off(z, along, e, left_out, residual, off, most)
-        expand_lanes(coefficients, lower, width, u, wide, count, f, f1, f2)
-        _fit_without(y, number, f, g, has_constant, off, c, c_g)
-        _settle(table, y, g, has_constant, is_magnitude, kind, bounds, u, state, count, f, f1, f2, done)
-        for k in range(11):
-            for lane in range(LANES):
-                found[k, lane] = 0.0
-        for i in range(n):
-            constant = g[i]
-            for lane in range(LANES):
-                x = away[lane]
-                e[i, lane] = f[i, lane] + x * (f1[i, lane] + 0.5 * x * f2[i, lane])
-                fitted = c[lane] * e[i, lane] + c_g[lane] * constant
-                sample = y[i, lane]
-                if is_magnitude:
-                    sample = sample if fitted >= 0.0 else -sample
-                residual[i, lane] = sample - fitted
-                spread_r[lane] = residual[i, lane] * inverse[lane]
-            weigh_lanes(spread_r, kind, weight, slope, most)
-            for lane in range(LANES):
-                r, w = residual[i, lane], weight[lane]
-                is_kept = 1.0 if w > 0.0 else 0.0
-                h, h1 = e[i, lane], f1[i, lane] + away[lane] * f2[i, lane]
-                found[0, lane] += r * r
-                found[1, lane] += slope[lane]
-                found[2, lane] += 1.0 if w < OUTLIER_WEIGHT else 0.0
-                found[3, lane] += is_kept
-                found[4, lane] += w * w * r * r
-                found[5, lane] += is_kept * h * h
-                found[6, lane] += is_kept * h * h1
-                found[7, lane] += is_kept * h1 * h1
-                found[8, lane] += is_kept * h * constant
-                found[9, lane] += is_kept * h1 * constant
-                found[10, lane] += is_kept * constant * constant
-        for lane in range(LANES):
-            gg = found[10, lane] if has_constant else 1.0
-            fg, hg = found[8, lane], found[9, lane]
-            if has_constant:
-                found[5, lane] -= fg / gg * fg
-                found[6, lane] -= fg / gg * hg
-                found[7, lane] -= hg / gg * hg
-            found[10, lane] = gg
-            free = found[3, lane] - 1.0 - q
-            bend = found[1, lane] / found[3, lane]
-            # The mean square of the influence over the squared mean of its slope.
-            variance = found[4, lane] / free / (bend * bend)
-            found[11, lane] = variance if (free > 0.0) & (bend > 0.1) else np.nan
-            found[12, lane] = found[7, lane] * found[5, lane] - found[6, lane] * found[6, lane]
-            found[13, lane] = np.sqrt(found[0, lane] / n)
-            u[lane] = u[lane] + away[lane]
-            # On a bound, but for rounding.
-            u[lane] = bounds[0] if u[lane] < bounds[0] + _SETTLED else u[lane]
-            u[lane] = bounds[1] if u[lane] > bounds[1] - _SETTLED else u[lane]
-        cover_lanes(
-            found[11], c, c_g, found[5], found[6], found[7], found[12], found[8], found[9], found[10], has_constant,
-            covered,
+            rests[lane] = 0.0 if lane < count else 1.0
+            done[lane] = 0.0
+        _settle(
+            table, y, constant, has_constant, is_magnitude, kind, bounds, u, state, before, count, own_first, own_last,
+            expansion, rests, done,
         )  # fmt: skip
+        if is_late:
+            _cover(
+                report, y, n, expansion, constant, has_constant, is_magnitude, kind, u, state, done, moving, limits,
+                constants, 0, count, own, room,
+            )  # fmt: skip
+            for lane in range(count):
+                v = late[waiting + lane]
+                for k in range(values.shape[1]):
+                    values[v, k], errors[v, k] = own[0][lane, k], own[1][lane, k]
+                flag[v], rms[v], outliers[v], freedom[v] = own[2][lane], own[3][lane], own[4][lane], own[5][lane]
+                theta[v, 0] = own[6][lane, 0]
+            continue
         for lane in range(count):
-            v = first + lane
-            theta[v, 0] = u[lane]
-            outliers[v] = found[2, lane] / n
-            freedom[v] = int(found[3, lane]) - 1 - q
-        report_lanes(
-            report, first, count, u, c, c_g, covered, found[13], done, moving, has_constant, bounds, visible, is_hard,
-            constants, values, errors, flag, rms, rows,
+            if rests[lane] == 0.0:
+                late[waiting] = first + lane
+                x = places[waiting]
+                x[0], x[1], x[2], x[3] = u[lane] + away[lane], c[lane], c_g[lane], inverse[lane]
+                for k in range(4):
+                    x[4 + k] = before[lane + k * LANES]
+                x[4] -= away[lane]
+                waiting += 1
+        _cover(
+            report, y, n, expansion, constant, has_constant, is_magnitude, kind, u, state, done, moving, limits,
+            constants, first, count, found, room,
         )  # fmt: skip
+        first += count
+
+
+@vector_kernel
+def _cover(
+    report, y, n, expansion, g, has_constant, is_magnitude, kind, u, state, done, moving, limits, constants, first,
+    count, found, room,
+):  # fmt: skip
+    """Covariance, reported parameters and flags of the voxels from `first` on, written into the arrays `found`."""
+    f, f1, f2 = expansion
+    c, c_g = state[LANES : 2 * LANES], state[2 * LANES : 3 * LANES]
+    bounds, visible, is_hard = limits
+    values, errors, flag, rms, outliers, freedom, theta = found
+    sums, covered, rows = room
+    q = 2 if has_constant else 1
+    flat = sums.reshape(14 * LANES)
+    for k in range(11 * LANES):
+        flat[k] = 0.0
+    for i in range(n):
+        constant = g[i]
+        for lane in range(LANES):
+            x, k, k_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
+            h, h1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], f2[i, lane], constant, x, k, k_g, is_magnitude)
+            w, slope, _ = _weigh(r * inverse, kind)
+            is_kept = 1.0 if w > 0.0 else 0.0
+            flat[lane] += r * r
+            flat[lane + LANES] += slope
+            flat[lane + 2 * LANES] += 1.0 if w < OUTLIER_WEIGHT else 0.0
+            flat[lane + 3 * LANES] += is_kept
+            flat[lane + 4 * LANES] += w * w * r * r
+            kept, kept1 = is_kept * h, is_kept * h1
+            flat[lane + 5 * LANES] += kept * h
+            flat[lane + 6 * LANES] += kept * h1
+            flat[lane + 7 * LANES] += kept1 * h1
+            flat[lane + 8 * LANES] += kept * constant
+            flat[lane + 9 * LANES] += kept1 * constant
+            flat[lane + 10 * LANES] += is_kept * constant * constant
+    for lane in range(LANES):
+        gg = sums[10, lane] if has_constant else 1.0
+        fg, hg = sums[8, lane], sums[9, lane]
+        if has_constant:
+            sums[5, lane] -= fg / gg * fg
+            sums[6, lane] -= fg / gg * hg
+            sums[7, lane] -= hg / gg * hg
+        sums[10, lane] = gg
+        free = sums[3, lane] - 1.0 - q
+        bend = sums[1, lane] / sums[3, lane]
+        # The mean square of the influence over the squared mean of its slope.
+        variance = sums[4, lane] / free / (bend * bend)
+        sums[11, lane] = variance if (free > 0.0) & (bend > 0.1) else np.nan
+        sums[12, lane] = sums[7, lane] * sums[5, lane] - sums[6, lane] * sums[6, lane]
+        sums[13, lane] = np.sqrt(sums[0, lane] / n)
+        here = u[lane] + state[lane]
+        # On a bound, but for rounding.
+        here = bounds[0] if here < bounds[0] + _SETTLED else here
+        u[lane] = bounds[1] if here > bounds[1] - _SETTLED else here
+    cover_lanes(
+        sums[11], c, c_g, sums[5], sums[6], sums[7], sums[12], sums[8], sums[9], sums[10], has_constant, covered
+    )
+    for lane in range(count):
+        v = first + lane
+        theta[v, 0] = u[lane]
+        outliers[v] = sums[2, lane] / n
+        freedom[v] = int(sums[3, lane]) - 1 - q
+    report_lanes(
+        report, first, count, u, c, c_g, covered, sums[13], done, moving, has_constant, bounds, visible, is_hard,
+        constants, values, errors, flag, rms, rows,
+    )  # fmt: skip
 
 
 @vector_kernel

@@ -13,7 +13,7 @@ from isocenter.fitting.table import Table
 from isocenter.models.base import Separable
 
 #: What a batch holds for each of its voxels, by the pass that adds it.
-_STARTED = ("theta", "negative", "scale", "converged", "height", "level")
+_STARTED = ("theta", "negative", "scale", "converged", "height", "level", "starts")
 _FINISHED = ("values", "errors", "flag", "rms", "outliers", "freedom", "theta")
 
 
@@ -28,11 +28,14 @@ class Tabulated(Direct):
         self.bounds = np.array([separable.lower[0], separable.upper[0]])
 
     def start(self, work: SimpleNamespace, is_robust: bool) -> None:
-        """First pass over a batch: adds theta (v, 1), negative, scale and converged (v,)."""
+        """First pass over a batch: adds theta (v, 1), negative, scale and converged (v,).
+
+        starts : (v,), of robust fits: the sample that is left out
+        """
         v = len(work.y)
         work.theta, work.negative = np.empty((v, 1)), np.zeros(v, np.int64)
         work.scale, work.converged = np.full(v, np.nan), np.ones(v, dtype=bool)
-        work.height, work.level = np.zeros(v), np.zeros(v)
+        work.height, work.level, work.starts = np.zeros(v), np.zeros(v), np.zeros(v, np.int32)
         table, is_magnitude = self.table, self.separable.is_magnitude
         for rows, is_complete in self._parts(work):
             part = _select(work, rows, _STARTED)
@@ -42,6 +45,7 @@ class Tabulated(Direct):
                 start_robust(
                     (table.coefficients, table.direction, table.lower, table.width), table.nodes, table.unit,
                     table.leverage, table.constant, is_magnitude, part.y, part.theta, part.negative, part.scale,
+                    part.starts,
                 )  # fmt: skip
             else:
                 start_plain(
@@ -63,7 +67,7 @@ class Tabulated(Direct):
                 finish_robust(
                     self.report_rows, self.cells, table.moving, table.constant, self.has_constant,
                     separable.is_magnitude, *limits, separable.constants, part.y, part.theta, part.negative, part.scale,
-                    kind, part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
+                    part.starts, kind, part.values, part.errors, part.flag, part.rms, part.outliers, part.freedom,
                 )  # fmt: skip
             else:
                 finish_plain(
