@@ -9,7 +9,15 @@ from trials import simulate_values
 
 from isocenter.statistics.components import count_residual_df, estimate_components
 from isocenter.statistics.design import build_design
-from isocenter.statistics.deviance import RATIOS, BalancedCriterion, Criterion, find_balance, make_criterion
+from isocenter.statistics.deviance import (
+    RATIOS,
+    BalancedCriterion,
+    Criterion,
+    compile_criterion,
+    find_balance,
+    make_criterion,
+)
+from isocenter.statistics.elimination import eliminate
 from isocenter.statistics.reml import _descend, find_neighbor, fit_near, fit_reml
 
 
@@ -85,6 +93,20 @@ def test_gradient_and_balanced_form_are_those_of_the_general_deviance():
             assert other.differentiate(ratio)[1][:, used] == pytest.approx(gradient[:, used], rel=1e-8, abs=1e-7)
             assert astuple(other.solve(ratio[0])) == pytest.approx(astuple(general.solve(ratio[0])), rel=1e-9)
     assert balanced > 6
+
+
+def test_the_kernel_that_set_up_compiles_serves_all_designs():
+    """Another layout or type of an argument would compile once more, in a user's first run."""
+    compile_criterion()
+    compiled = list(eliminate.signatures)
+    for design in designs(24):
+        whole = fit_reml(design)
+        for site in range(design.n_sites):
+            less = design.leave_out_site(site)
+            if less.n and less.active:
+                Criterion(less).differentiate(np.ones((1, 4)))
+        assert whole.is_converged
+    assert eliminate.signatures == compiled
 
 
 def test_no_start_finds_a_lower_deviance():
