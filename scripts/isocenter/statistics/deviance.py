@@ -41,13 +41,15 @@ class Solution:
     """What the data say at given ratios.
 
     The deviance is that of values in their own unit, the residual variance that of scaled ones; the mean is over the
-    fixed effects, in the values' unit, its standard error per residual SD.
+    fixed effects, in the values' unit, its standard error per residual SD. ``slopes`` (4,) are those of the deviance in
+    the ratios.
     """
 
     deviance: float
     residual: float
     mean: float
     mean_stderr: float
+    slopes: np.ndarray
 
 
 def compile_criterion() -> None:
@@ -67,6 +69,9 @@ class Criterion:
         self.center, self.scale = find_units(design)
         structure = design.remember("elimination", lambda: _Structure.of(design))
         self.n_fixed = structure.n_fixed
+        self.df = design.n - self.n_fixed
+        # X is whitened in scaled units; its determinant does not depend on the values' unit.
+        self.constant = self.df * (1 + np.log(2 * np.pi / self.df)) + 2 * self.df * np.log(self.scale)
         sums, reference, squares = design.cell_sums
         self._eliminate = eliminate
         self._data = (
@@ -93,24 +98,23 @@ class Criterion:
         return self._sum_up(pieces)
 
     def _sum_up(self, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        df = self.design.n - self.n_fixed
-        # X is whitened in scaled units; its determinant does not depend on the values' unit.
-        constant = df * (1 + np.log(2 * np.pi / df)) + 2 * df * np.log(self.scale)
-        return pieces[:, 0] + df * np.log(pieces[:, 1]) + constant, pieces[:, 1] / df
+        return pieces[:, 0] + self.df * np.log(pieces[:, 1]) + self.constant, pieces[:, 1] / self.df
 
     def differentiate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (b,) and its gradient (b, 4) in the ratios."""
         pieces, slopes = self.eliminate(ratio)
-        df = self.design.n - self.n_fixed
-        return self._sum_up(pieces)[0], slopes[:, 0] + df * slopes[:, 1] / pieces[:, [1]]
+        return self._sum_up(pieces)[0], slopes[:, 0] + self.df * slopes[:, 1] / pieces[:, [1]]
 
     def solve(self, ratio: np.ndarray) -> Solution:
         """All that the data say at (4,) ratios."""
-        pieces, _ = self.eliminate(ratio[None, :], with_slopes=False)
+        pieces, slopes = self.eliminate(ratio[None, :])
         deviance, residual = self._sum_up(pieces)
-        mean, variance = float(pieces[0, 2]), float(pieces[0, 3])
         return Solution(
-            float(deviance[0]), float(residual[0]), mean * self.scale + self.center, float(np.sqrt(variance))
+            float(deviance[0]),
+            float(residual[0]),
+            float(pieces[0, 2]) * self.scale + self.center,
+            float(np.sqrt(pieces[0, 3])),
+            slopes[0, 0] + self.df * slopes[0, 1] / pieces[0, 1],
         )
 
 
@@ -266,8 +270,9 @@ class BalancedCriterion:
     def solve(self, ratio: np.ndarray) -> Solution:
         """All that the data say at (4,) ratios."""
         deviance, residual = self.evaluate(ratio[None, :])
+        slopes = self.differentiate(ratio[None, :])[1][0]
         fixed = self.of_mean.copy()
         if self.design.is_site_fixed or "site" not in self.design.active:
             fixed[_SITE] = 0.0
         stderr = float(np.sqrt((1 + ratio @ fixed) / self.design.n))
-        return Solution(float(deviance[0]), float(residual[0]), self.center, stderr)
+        return Solution(float(deviance[0]), float(residual[0]), self.center, stderr, slopes)

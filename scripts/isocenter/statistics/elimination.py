@@ -111,7 +111,7 @@ def eliminate(
         amount[kind[q]] += 1.0
     moment, row = np.empty((2, subjects))
     C, inner, lower, P = np.empty((4, p, p))
-    diagonal, b, U, e, z, x, Cx = np.empty((7, p))
+    diagonal, b, U, PU, e, z, x, Cx = np.zeros((8, p))
     through = np.empty(cells)
     for v in range(count):
         of_subject, of_site, of_cell, of_session = ratio[v]
@@ -150,7 +150,6 @@ def eliminate(
         C[:] = 0.0
         diagonal[:] = 0.0
         b[:] = 0.0
-        U[:] = 0.0
         for j in range(subjects):
             start, end = first[j], first[j + 1]
             row[j] = moment[j] = 0.0
@@ -229,15 +228,13 @@ def eliminate(
             start, end = first[j], first[j + 1]
             Ue = Ux = UPU = 0.0
             for q in range(start, end):
-                U[site[q]] += u[q]
                 Ue += u[q] * e[site[q]]
                 Ux += u[q] * x[site[q]]
-            for q in range(start, end):
-                found = 0.0
                 for i in range(p):
-                    found += P[site[q], i] * U[i]
-                through[q] = found
-                UPU += u[q] * found
+                    PU[i] += u[q] * P[site[q], i]
+            for q in range(start, end):
+                through[q] = PU[site[q]]
+                UPU += u[q] * through[q]
             kept = 1 / (1 + row[j] * of_subject)
             g = of_subject * kept
             level, of_x = (moment[j] - Ue) * kept, Ux * kept
@@ -246,8 +243,7 @@ def eliminate(
             slope[LOG_WEIGHT, 0] -= of_x**2
             slope[MEAN, 0] -= level * of_x
             effect, effect_x = g * (moment[j] - Ue), g * Ux
-            for q in range(start, end):
-                U[site[q]] = 0.0
+            PU[:] = 0.0
             for q in range(start, end):
                 i = site[q]
                 log_u = P[i, i] - 2 * g * through[q] + g + g**2 * UPU
