@@ -169,13 +169,15 @@ def eliminate(
                 column, share = site[q], g * u[q]
                 diagonal[column] += u[q]
                 b[column] += u[q] * m[q] - share * moment[j]
-                for i in range(p):
+                for i in range(column + 1):
                     C[column, i] -= share * U[i]
             for q in range(start, end):
                 U[site[q]] = 0.0
         log_det += np.log(product)
         for i in range(p):
             C[i, i] += diagonal[i]
+            for j in range(i):
+                C[j, i] = C[i, j]
         # Sites: random ones leave P = (I + tC)⁻¹, fixed ones C⁻¹.
         for i in range(p):
             for j in range(p):

@@ -160,6 +160,7 @@ class Neighbor:
     names: tuple[str, ...]
     theta: np.ndarray
     flatness: np.ndarray
+    n: int
 
 
 def find_neighbor(design: Design, fit: RemlFit) -> Neighbor | None:
@@ -177,7 +178,7 @@ def find_neighbor(design: Design, fit: RemlFit) -> Neighbor | None:
     _, _, hessian = _differentiate_twice(criterion, theta[None, :], free)
     if not np.linalg.eigvalsh(hessian[0])[0] > 0:
         return None
-    return Neighbor(tuple(RATIOS[k] for k in free), theta[free], np.linalg.inv(hessian[0]))
+    return Neighbor(tuple(RATIOS[k] for k in free), theta[free], np.linalg.inv(hessian[0]), design.n)
 
 
 def fit_near(design: Design, near: Neighbor) -> RemlFit:
@@ -201,7 +202,8 @@ def fit_near(design: Design, near: Neighbor) -> RemlFit:
 
 def _descend(criterion, near: Neighbor, free: np.ndarray, max_iterations: int = 12) -> np.ndarray | None:
     """(4,) ratios at the minimum next to a neighbor's; None where that is not plainly one inside."""
-    theta, flatness = np.zeros(4), near.flatness
+    # Curvature grows with the data.
+    theta, flatness = np.zeros(4), near.flatness * (near.n / criterion.design.n)
     theta[free] = near.theta
     deviance, gradient = _find_gradient(criterion, theta, free)
     for _ in range(max_iterations):
