@@ -202,6 +202,28 @@ def test_a_site_less_is_the_design_and_the_fit_that_a_whole_search_makes():
     assert descents >= 5
 
 
+def test_answers_do_not_depend_on_where_the_search_came_from():
+    """The last steps end at the limit of double precision, whether from other starts or from a neighbor."""
+    compared = 0
+    for design in designs(40):
+        found = fit_reml(design)
+        other = fit_reml(design, dict.fromkeys((*RATIOS, "residual"), 1.0))
+        assert other.boundary == found.boundary
+        if not found.boundary and not find_balance(design):
+            assert found.variances == pytest.approx(other.variances, rel=1e-8)
+        near = find_neighbor(design, found)
+        if near is None:
+            continue
+        # Large values whose logarithms are nearly a line of them.
+        logs = design.replace_values(np.log(1e3 + design.values))
+        searched, started = fit_reml(logs), fit_near(logs, near)
+        assert started.boundary == searched.boundary
+        if not searched.boundary:
+            compared += 1
+            assert started.variances == pytest.approx(searched.variances, rel=1e-8)
+    assert compared > 10
+
+
 def test_balanced_trials_are_solved_by_their_mean_squares():
     rng = np.random.default_rng(21)
     for repeats in (1, 2):
