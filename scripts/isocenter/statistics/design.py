@@ -307,6 +307,8 @@ def count_rank(cell_subject: np.ndarray, cell_site: np.ndarray, n_subjects: int,
     """Rank of subjects plus sites: their number, less one for every part of the design that nothing links."""
     if len(cell_subject) in (0, n_subjects * n_sites):
         return max(n_subjects + n_sites - 1, 0)
+    if len(cell_subject) == n_subjects:
+        return n_subjects  # each at one site
     ones = np.ones(len(cell_subject))
     size = n_subjects + n_sites
     links = sparse.coo_matrix((ones, (cell_subject, n_subjects + cell_site)), (size, size))
