@@ -9,7 +9,15 @@ from trials import simulate_values
 
 from isocenter.statistics.components import count_residual_df, estimate_components
 from isocenter.statistics.design import build_design
-from isocenter.statistics.deviance import RATIOS, BalancedCriterion, Criterion, find_balance, make_criterion
+from isocenter.statistics.deviance import (
+    RATIOS,
+    BalancedCriterion,
+    Criterion,
+    compile_criterion,
+    find_balance,
+    make_criterion,
+)
+from isocenter.statistics.elimination import eliminate
 from isocenter.statistics.reml import _descend, find_neighbor, fit_near, fit_reml
 
 
@@ -83,8 +91,24 @@ def test_gradient_and_balanced_form_are_those_of_the_general_deviance():
             used = [name in design.active for name in RATIOS]
             assert other.differentiate(ratio)[0] == pytest.approx(value, abs=1e-8)
             assert other.differentiate(ratio)[1][:, used] == pytest.approx(gradient[:, used], rel=1e-8, abs=1e-7)
-            assert astuple(other.solve(ratio[0])) == pytest.approx(astuple(general.solve(ratio[0])), rel=1e-9)
+            (*mine, slopes), (*theirs, _) = astuple(other.solve(ratio[0])), astuple(general.solve(ratio[0]))
+            assert mine == pytest.approx(theirs, rel=1e-9)
+            assert slopes[used] == pytest.approx(gradient[0, used], rel=1e-8, abs=1e-7)
     assert balanced > 6
+
+
+def test_the_kernel_that_set_up_compiles_serves_all_designs():
+    """Another layout or type of an argument would compile once more, in a user's first run."""
+    compile_criterion()
+    compiled = list(eliminate.signatures)
+    for design in designs(24):
+        whole = fit_reml(design)
+        for site in range(design.n_sites):
+            less = design.leave_out_site(site)
+            if less.n and less.active:
+                Criterion(less).differentiate(np.ones((1, 4)))
+        assert whole.is_converged
+    assert eliminate.signatures == compiled
 
 
 def test_no_start_finds_a_lower_deviance():
@@ -176,6 +200,28 @@ def test_a_site_less_is_the_design_and_the_fit_that_a_whole_search_makes():
             is_same = tuple(RATIOS[k] for k in free) == near.names and not find_balance(less)
             descents += bool(is_same and _descend(make_criterion(less), near, free) is not None)
     assert descents >= 5
+
+
+def test_answers_do_not_depend_on_where_the_search_came_from():
+    """The last steps end at the limit of double precision, whether from other starts or from a neighbor."""
+    compared = 0
+    for design in designs(40):
+        found = fit_reml(design)
+        other = fit_reml(design, dict.fromkeys((*RATIOS, "residual"), 1.0))
+        assert other.boundary == found.boundary
+        if not found.boundary and not find_balance(design):
+            assert found.variances == pytest.approx(other.variances, rel=1e-8)
+        near = find_neighbor(design, found)
+        if near is None:
+            continue
+        # Large values whose logarithms are nearly a line of them.
+        logs = design.replace_values(np.log(1e3 + design.values))
+        searched, started = fit_reml(logs), fit_near(logs, near)
+        assert started.boundary == searched.boundary
+        if not searched.boundary:
+            compared += 1
+            assert started.variances == pytest.approx(searched.variances, rel=1e-8)
+    assert compared > 10
 
 
 def test_balanced_trials_are_solved_by_their_mean_squares():

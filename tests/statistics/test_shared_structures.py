@@ -21,6 +21,20 @@ def test_ranks_found_one_by_one_are_those_of_the_sorted_list():
         assert find_quantiles(values, shares) == pytest.approx(np.quantile(values, shares), rel=1e-13, abs=1e-13)
 
 
+def test_ranks_among_many_values_are_those_of_the_sorted_list():
+    """Values in order, with ties, infinities and NaN, in rows of one value: where a sample tells, and where not."""
+    rng = np.random.default_rng(5)
+    n = 30_000
+    base = rng.standard_cauchy(n)
+    wild = base.copy()
+    wild[:200], wild[200:300], wild[300:400] = np.inf, -np.inf, np.nan
+    waves = np.sin(np.arange(n) * 2 * np.pi / (n // 2048)) + 1e-6 * base
+    for values in (base, np.sort(base), base.round(), wild, waves, np.ones(n), np.full(n, np.nan)):
+        ordered = np.sort(values)
+        for ranks in ((14_000, 15_000, 15_001, 16_000), (15_000,), (0, n - 1), (10, 20), (n - 2, n - 1)):
+            assert np.array_equal(pick_ordered(values.copy(), ranks), ordered[list(ranks)], equal_nan=True)
+
+
 @pytest.mark.parametrize("n", [30, 31, 250, 251])
 @pytest.mark.parametrize("has_ties", [False, True])
 def test_passing_bablok_takes_every_pair_once(n, has_ties):

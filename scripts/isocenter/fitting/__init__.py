@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,9 @@ def fit(
 
 
 def compile_kernels(names: list[str] | None = None, processes: int = 1) -> None:
-    """Compile and keep the kernels of models (all by default), so that no later job waits for the compiler.
+    """Compile and keep the kernels of models, so that no later job waits for the compiler.
 
+    names : models; by default all of them, and the kernel of the statistics
     processes : how many compile at the same time; what one has kept, the others load
     """
     from isocenter import models
@@ -127,7 +129,12 @@ def compile_kernels(names: list[str] | None = None, processes: int = 1) -> None:
             wanted.setdefault(bound.separable.evaluate, (bound, model.typical))
     # Models of two nonlinear coordinates take the longest: beside the others, not after them.
     tasks = sorted(wanted.values(), key=lambda task: task[0].separable.lower.size, reverse=True)
-    for _ in run_in_order(lambda index: _compile(*tasks[index]), len(tasks), processes):
+    jobs = [partial(_compile, *task) for task in tasks]
+    if names is None:
+        from isocenter.statistics.deviance import compile_criterion
+
+        jobs.append(compile_criterion)
+    for _ in run_in_order(lambda index: jobs[index](), len(jobs), processes):
         pass
 
 

@@ -212,9 +212,8 @@ def fit_passing_bablok(x, y) -> Line:
         raise TableError(explain("All pairs are identical", found=f"{n} pairs", remedy="check the two columns"))
     width = Z975 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     first = round((count - width) / 2)
-    ranks = np.array([(count - 1) // 2, count // 2, first - 1, count - first])
-    ranks = np.clip(ranks + offset, 0, count - 1)
-    left, right, low, high = pick_ordered(slopes, tuple(ranks.tolist())).tolist()
+    ranks = ((count - 1) // 2, count // 2, first - 1, count - first)
+    left, right, low, high = pick_ordered(slopes, tuple(min(max(r + offset, 0), count - 1) for r in ranks)).tolist()
     slope = (left + right) / 2
     return Line(slope, low, high, *(_find_median(y - s * x) for s in (slope, high, low)))
 

@@ -137,6 +137,24 @@ class Design:
         """(v,) sum of squares around the mean of each session."""
         return np.bincount(self.session, (self.values - self.session_mean[self.session]) ** 2)
 
+    @property
+    def session_sizes(self) -> "SessionSizes":
+        """How many values the sessions of each cell have."""
+        return self.remember("session_sizes", lambda: SessionSizes.of(self))
+
+    @cached_property
+    def cell_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a cell's session means by their size: (k, c) sums around a reference (c,), and (k, c) squares.
+
+        Around a reference inside each cell nothing cancels: subjects differ by far more than sessions do.
+        """
+        reference = np.bincount(self.session_cell, self.session_mean) / self.sessions_per_cell
+        away = self.session_mean - reference[self.session_cell]
+        place = self.session_sizes.size * self.n_cells + self.session_cell
+        shape = (len(self.session_sizes.sizes), self.n_cells)
+        sums, squares = (np.bincount(place, weights, shape[0] * shape[1]).reshape(shape) for weights in (away, away**2))
+        return sums, reference, squares
+
     def leave_out_site(self, site: int) -> "Design":
         """The design without one site; what else only that site had is gone too."""
         kept, kept_session, less = self.remember(("without site", site), lambda: self._cut_site(site))
@@ -144,6 +162,10 @@ class Design:
         # Sessions stay whole, so nothing is summed again.
         design.__dict__["session_mean"] = self.session_mean[kept_session]
         design.__dict__["session_squares"] = self.session_squares[kept_session]
+        if "cell_sums" in self.__dict__:
+            kept_cell = self.cell_site != site
+            design.__dict__["cell_sums"] = tuple(of_cell[..., kept_cell] for of_cell in self.cell_sums)
+            design.remember("session_sizes", lambda: self.session_sizes.keep(kept_cell, kept_session))
         return design
 
     def _cut_site(self, site: int) -> tuple[np.ndarray, np.ndarray, "Design"]:
@@ -159,6 +181,38 @@ class Design:
             _count_up(self.cell_site[kept_cell]),
         )
         return np.flatnonzero(kept), np.flatnonzero(kept_session), design
+
+
+@dataclass(frozen=True)
+class SessionSizes:
+    """Sizes of sessions, and which of them each cell has.
+
+    sizes : (k,) array, values in a session, each number that occurs
+    size : (v,) array of int, which one each session has
+    number : (k, d) array, sessions of each size in a cell, each combination that occurs
+    kind : (c,) array of int, the combination that each cell has
+    """
+
+    sizes: np.ndarray
+    size: np.ndarray
+    number: np.ndarray
+    kind: np.ndarray
+
+    @classmethod
+    def of(cls, design: Design) -> "SessionSizes":
+        """The sizes in a design."""
+        sizes, size = np.unique(design.values_per_session, return_inverse=True)
+        place = size * design.n_cells + design.session_cell
+        number = np.bincount(place, minlength=len(sizes) * design.n_cells).reshape(len(sizes), -1)
+        kind = np.zeros(design.n_cells, np.int64)
+        for of_size in number:
+            kind = np.unique(kind * (int(of_size.max()) + 1) + of_size, return_inverse=True)[1]
+        first = np.unique(kind, return_index=True)[1]
+        return cls(sizes.astype(float), size, np.ascontiguousarray(number[:, first], float), kind.astype(np.int64))
+
+    def keep(self, cells: np.ndarray, sessions: np.ndarray) -> "SessionSizes":
+        """Those of some cells; sizes and combinations that are gone stay, with no cell that has them."""
+        return replace(self, size=self.size[sessions], kind=self.kind[cells])
 
 
 #: The latest sorted codes with their designs, newest first: the metrics of a trial have one structure.
@@ -253,6 +307,8 @@ def count_rank(cell_subject: np.ndarray, cell_site: np.ndarray, n_subjects: int,
     """Rank of subjects plus sites: their number, less one for every part of the design that nothing links."""
     if len(cell_subject) in (0, n_subjects * n_sites):
         return max(n_subjects + n_sites - 1, 0)
+    if len(cell_subject) == n_subjects:
+        return n_subjects  # each at one site
     ones = np.ones(len(cell_subject))
     size = n_subjects + n_sites
     links = sparse.coo_matrix((ones, (cell_subject, n_subjects + cell_site)), (size, size))

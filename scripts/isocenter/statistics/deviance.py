@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isocenter.statistics.design import Design
+from isocenter.statistics.design import Design, build_design
 
 #: Components whose ratio to the residual variance is optimized, in the order of the ratio vectors.
 RATIOS = ("subject", "site", "subject:site", "session")
 
-_SUBJECT, _SITE, _CELL, _SESSION = range(4)
+_SITE = RATIOS.index("site")
 
 
 def make_criterion(design: Design) -> "Criterion | BalancedCriterion":
@@ -36,225 +36,118 @@ def find_units(design: Design) -> tuple[float, float]:
     return center, float(np.sqrt(square / design.n)) or 1.0
 
 
-@dataclass
-class _Reduced:
-    """Everything that elimination leaves, for (b,) ratio vectors; the gradient reuses it."""
-
-    w: np.ndarray
-    W: np.ndarray
-    lift: np.ndarray
-    m: np.ndarray
-    u: np.ndarray
-    row: np.ndarray
-    moment: np.ndarray
-    g: np.ndarray
-    grid: np.ndarray
-    C: np.ndarray
-    b: np.ndarray
-    yy: np.ndarray
-    logdet: np.ndarray
-
-
 @dataclass(frozen=True)
 class Solution:
     """What the data say at given ratios.
 
     The deviance is that of values in their own unit, the residual variance that of scaled ones; the mean is over the
-    fixed effects, in the values' unit, its standard error per residual SD.
+    fixed effects, in the values' unit, its standard error per residual SD. ``slopes`` (4,) are those of the deviance in
+    the ratios.
     """
 
     deviance: float
     residual: float
     mean: float
     mean_stderr: float
+    slopes: np.ndarray
+
+
+def compile_criterion() -> None:
+    """Compile and keep the kernel of the general deviance, so that no analysis waits for the compiler."""
+    y, subject, site = np.array([1.0, 2.0, 4.0, 3.0, 5.0]), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 0, 1])
+    Criterion(build_design(y, subject, site)).differentiate(np.ones((1, 4)))
 
 
 class Criterion:
     """The profiled deviance of any design; values are centered and scaled inside."""
 
     def __init__(self, design: Design):
+        # Loads the compiler, which balanced designs do without.
+        from isocenter.statistics.elimination import eliminate
+
         self.design = design
         self.center, self.scale = find_units(design)
-        count, mean = design.values_per_session, (design.session_mean - self.center) / self.scale
-        self.within = float(design.session_squares.sum()) / self.scale**2
-        cell, n_cells = design.session_cell, design.n_cells
-        sizes, kind = design.remember("sizes of sessions", lambda: np.unique(count, return_inverse=True))
-        self.sizes = sizes.astype(float)
-        # Around a reference inside each cell nothing cancels: subjects differ by far more than sessions do.
-        self.reference = np.bincount(cell, mean) / design.sessions_per_cell
-        away = mean - self.reference[cell]
-        index, length = cell * len(sizes) + kind, n_cells * len(sizes)
-        self.number, self.sum, square = (
-            np.bincount(index, weights, length).reshape(n_cells, -1).T for weights in (None, away, away**2)
+        structure = design.remember("elimination", lambda: _Structure.of(design))
+        self.n_fixed = structure.n_fixed
+        self.df = design.n - self.n_fixed
+        # X is whitened in scaled units; its determinant does not depend on the values' unit.
+        self.constant = self.df * (1 + np.log(2 * np.pi / self.df)) + 2 * self.df * np.log(self.scale)
+        sums, reference, squares = design.cell_sums
+        self._eliminate = eliminate
+        self._data = (
+            structure.sizes,
+            structure.number,
+            structure.kind,
+            np.ascontiguousarray(sums / self.scale),
+            (reference - self.center) / self.scale,
+            squares.sum(1) / self.scale**2,
+            float(design.session_squares.sum()) / self.scale**2,
+            structure.first,
+            structure.site,
+            structure.n_columns,
+            structure.is_site_random,
         )
-        self.number_of_size, self.square_of_size = self.number.sum(1), square.sum(1)
-        self.is_site_random = "site" in design.active
-        # Fixed sites have one column each; with a random site, or none, the only fixed effect is the mean.
-        self.site = design.cell_site if (self.is_site_random or design.is_site_fixed) else 0 * design.cell_site
-        self.n_columns = int(self.site.max()) + 1
-        self.n_fixed = 1 if self.is_site_random else self.n_columns
-        # Cells are sorted by subject and site: groups are runs, whose sums `reduceat` makes.
-        self.subject_first = np.flatnonzero(np.diff(design.cell_subject, prepend=-1))
-        place = design.cell_subject * self.n_columns + self.site
-        self.place_first = np.flatnonzero(np.diff(place, prepend=-1))
-        self.place = place
-        self.by_site = np.argsort(self.site, kind="stable")
-        self.site_first = np.flatnonzero(np.diff(self.site[self.by_site], prepend=-1))
 
-    def _per_subject(self, per_cell: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(per_cell, self.subject_first, axis=1)
-
-    def _per_site(self, per_cell: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(per_cell[:, self.by_site], self.site_first, axis=1)
-
-    def _eliminate(self, ratio: np.ndarray) -> _Reduced:
-        subject, cell, session = (ratio[:, [k]] for k in (_SUBJECT, _CELL, _SESSION))
-        whole = 1 + self.sizes * session
-        w = self.sizes / whole
-        W, A = w @ self.number, w @ self.sum
-        lift = A / W
-        m = self.reference + lift
-        yy = self.within + w @ self.square_of_size - (A * lift).sum(1)
-        spread = 1 + W * cell
-        u = W / spread
-        um = u * m
-        row, moment = self._per_subject(u), self._per_subject(um)
-        kept = 1 + row * subject
-        g = subject / kept
-        logdet = np.log(whole) @ self.number_of_size + np.log(spread).sum(1) + np.log(kept).sum(1)
-        yy = yy + (um * m).sum(1) - (g * moment**2).sum(1)
-        grid = np.zeros((len(ratio), self.design.n_subjects * self.n_columns), u.dtype)
-        grid[:, self.place[self.place_first]] = np.add.reduceat(u, self.place_first, axis=1)
-        grid = grid.reshape(len(ratio), self.design.n_subjects, self.n_columns)
-        turned = grid.transpose(0, 2, 1)
-        C = -np.matmul(turned * g[:, None, :], grid)
-        diagonal = np.arange(self.n_columns)
-        C[:, diagonal, diagonal] += self._per_site(u)
-        b = self._per_site(um) - np.matmul(turned, (g * moment)[:, :, None])[:, :, 0]
-        return _Reduced(w, W, lift, m, u, row, moment, g, grid, C, b, yy, logdet)
-
-    def reduce(self, ratio: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Eliminate all effects: log determinants, X'X, X'y and y'y of the whitened model.
-
-        Parameters
-        ----------
-        ratio : (b, 4) array, real or complex
-            Variance ratios in the order of `RATIOS`.
-
-        Returns
-        -------
-        logdet : (b,) array
-            log det of the relative covariance.
-        xx : (b, p, p), xy : (b, p), yy : (b,) arrays
-        """
-        r = self._eliminate(ratio)
-        if not self.is_site_random:
-            return r.logdet, r.C, r.b, r.yy
-        t = ratio[:, _SITE]
-        inner = np.eye(self.n_columns) + t[:, None, None] * r.C
-        P = np.linalg.inv(inner)
-        z = np.matmul(P, r.b[:, :, None])[:, :, 0]
-        xx = np.matmul(P, r.C).sum((1, 2))[:, None, None]
-        return r.logdet + _log_det(inner), xx, z.sum(1)[:, None], r.yy - t * (r.b * z).sum(1)
+    def eliminate(self, ratio: np.ndarray, *, with_slopes: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces and slopes at (b, 4) ratios, see `isocenter.statistics.elimination.eliminate`; scaled units."""
+        return self._eliminate(np.ascontiguousarray(ratio, float), *self._data, with_slopes)
 
     def evaluate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (of values in their own unit) and residual variance (scaled units) at (b, 4) ratios."""
-        logdet, xx, xy, yy = self.reduce(ratio)
-        if xx.shape[1] == 1:
-            rss, log_xx = yy - xy[:, 0] ** 2 / xx[:, 0, 0], np.log(xx[:, 0, 0])
-        else:
-            rss, log_xx = yy - (xy * np.linalg.solve(xx, xy[:, :, None])[:, :, 0]).sum(1), _log_det(xx)
-        return self._sum_up(logdet + log_xx, rss)
+        pieces, _ = self.eliminate(ratio, with_slopes=False)
+        return self._sum_up(pieces)
 
-    def _sum_up(self, logdet: np.ndarray, rss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        df = self.design.n - self.n_fixed
-        # X is whitened in scaled units; its determinant does not depend on the values' unit.
-        return logdet + df * (1 + np.log(2 * np.pi * rss / df)) + 2 * df * np.log(self.scale), rss / df
+    def _sum_up(self, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return pieces[:, 0] + self.df * np.log(pieces[:, 1]) + self.constant, pieces[:, 1] / self.df
 
     def differentiate(self, ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Deviance (b,) and its gradient (b, 4) in the ratios."""
-        r = self._eliminate(ratio)
-        s, t, c = (ratio[:, k] for k in (_SUBJECT, _SITE, _CELL))
-        gradient = np.zeros((len(ratio), 4))
-        rss_gradient = np.zeros((len(ratio), 4))
-        if self.is_site_random:
-            inner = np.eye(self.n_columns) + t[:, None, None] * r.C
-            P = np.linalg.inv(inner)
-            p, z = P.sum(2), np.matmul(P, r.b[:, :, None])[:, :, 0]
-            Cp = np.matmul(r.C, p[:, :, None])[:, :, 0]
-            xx, xy = Cp.sum(1), z.sum(1)
-            h = (xy / xx)[:, None]
-            e = t[:, None] * z + h * p
-            bz, share = (r.b * z).sum(1), t[:, None, None] * P
-            logdet, rss = r.logdet + _log_det(inner) + np.log(xx), r.yy - t * bz - xy**2 / xx
-            gradient[:, _SITE] = (P * r.C).sum((1, 2)) - (Cp**2).sum(1) / xx
-            # y'V⁻¹y, X'V⁻¹y and X'V⁻¹X fall with the site's variance through the sites' weighted means.
-            zCz = (z * np.matmul(r.C, z[:, :, None])[:, :, 0]).sum(1)
-            rss_gradient[:, _SITE] = -bz + t * zCz + 2 * h[:, 0] * (Cp * z).sum(1) - (h[:, 0] ** 2) * (Cp**2).sum(1)
-        else:
-            share = np.linalg.inv(r.C)
-            e = np.matmul(share, r.b[:, :, None])[:, :, 0]
-            logdet, rss = r.logdet + _log_det(r.C), r.yy - (r.b * e).sum(1)
-            p = xx = None
-        # What a change of u (per cell) and of g (per subject) does to log determinants and to the residual sum.
-        grid_share = np.matmul(r.grid, share)
-        Ue, e_cell = np.matmul(r.grid, e[:, :, None])[:, :, 0], e[:, self.site]
-        h_row = (r.grid * grid_share).sum(2)
-        flat_share = grid_share.reshape(len(ratio), -1)[:, self.place]
-        diagonal = share[:, np.arange(self.n_columns), np.arange(self.n_columns)][:, self.site]
-        mom_e = r.moment - Ue
-        subject_of = self.design.cell_subject
-        g_cell = r.g[:, subject_of]
-        log_u = diagonal - 2 * g_cell * flat_share
-        log_g = -h_row
-        if p is not None:
-            Up, p_cell = np.matmul(r.grid, p[:, :, None])[:, :, 0], p[:, self.site]
-            log_u = log_u + (p_cell**2 - 2 * g_cell * p_cell * Up[:, subject_of]) / xx[:, None]
-            log_g = log_g - Up**2 / xx[:, None]
-        residual = r.m - e_cell - g_cell * mom_e[:, subject_of]
-        # d rss = Σ_cells du·(m − e − g·(moment − Ue))² up to the g² that dg of the row takes over, and Σ dg·…
-        rss_u = (r.m - e_cell) ** 2 - 2 * g_cell * mom_e[:, subject_of] * (r.m - e_cell)
-        rss_g = -(mom_e**2)
-        kept = 1 / (1 + r.row * s[:, None])
-        gradient[:, _SUBJECT] = (r.row * kept).sum(1) + (log_g * kept**2).sum(1)
-        rss_gradient[:, _SUBJECT] = (rss_g * kept**2).sum(1)
-        # g falls with the row sum of u: dg = −g² Σ du.
-        log_u = log_u + g_cell - (g_cell**2) * log_g[:, subject_of]
-        rss_u = rss_u - (g_cell**2) * rss_g[:, subject_of]
-        u_c = -(r.u**2)
-        gradient[:, _CELL] = r.u.sum(1) + (log_u * u_c).sum(1)
-        rss_gradient[:, _CELL] = (rss_u * u_c).sum(1)
-        w2 = r.w**2
-        W_v, A_v = -(w2 @ self.number), -(w2 @ self.sum)
-        ratio_u = r.u / r.W
-        u_v = ratio_u**2 * W_v
-        m_v = (A_v - r.lift * W_v) / r.W
-        gradient[:, _SESSION] = r.w @ self.number_of_size + (c[:, None] * W_v * ratio_u).sum(1) + (log_u * u_v).sum(1)
-        rss_gradient[:, _SESSION] = (
-            -(w2 @ self.square_of_size)
-            - (r.lift * (2 * A_v - r.lift * W_v)).sum(1)
-            + (rss_u * u_v).sum(1)
-            + (2 * r.u * m_v * residual).sum(1)
-        )
-        df = self.design.n - self.n_fixed
-        deviance, _ = self._sum_up(logdet, rss)
-        return deviance, gradient + df * rss_gradient / rss[:, None]
+        pieces, slopes = self.eliminate(ratio)
+        return self._sum_up(pieces)[0], slopes[:, 0] + self.df * slopes[:, 1] / pieces[:, [1]]
 
     def solve(self, ratio: np.ndarray) -> Solution:
         """All that the data say at (4,) ratios."""
-        logdet, xx, xy, yy = self.reduce(ratio[None, :])
-        inverse = np.linalg.inv(xx[0])
-        effects = inverse @ xy[0]
-        deviance, residual = self._sum_up(logdet + _log_det(xx), yy - xy[0] @ effects)
-        stderr = float(np.sqrt(inverse.sum()) / len(effects))
+        pieces, slopes = self.eliminate(ratio[None, :])
+        deviance, residual = self._sum_up(pieces)
         return Solution(
-            float(deviance[0]), float(residual[0]), float(effects.mean() * self.scale + self.center), stderr
+            float(deviance[0]),
+            float(residual[0]),
+            float(pieces[0, 2]) * self.scale + self.center,
+            float(np.sqrt(pieces[0, 3])),
+            slopes[0, 0] + self.df * slopes[0, 1] / pieces[0, 1],
         )
 
 
-def _log_det(matrix: np.ndarray) -> np.ndarray:
-    sign, logarithm = np.linalg.slogdet(matrix)
-    return logarithm + np.log(sign) if np.iscomplexobj(sign) else logarithm
+@dataclass(frozen=True)
+class _Structure:
+    """What elimination needs of a design besides its values, see `isocenter.statistics.elimination.eliminate`."""
+
+    sizes: np.ndarray
+    number: np.ndarray
+    kind: np.ndarray
+    first: np.ndarray
+    site: np.ndarray
+    n_columns: int
+    is_site_random: bool
+    n_fixed: int
+
+    @classmethod
+    def of(cls, design: Design) -> "_Structure":
+        is_site_random = "site" in design.active
+        # Fixed sites have one column each; with a random site, or none, the only fixed effect is the mean.
+        site = design.cell_site if (is_site_random or design.is_site_fixed) else 0 * design.cell_site
+        n_columns = int(site.max()) + 1
+        first = np.searchsorted(design.cell_subject, np.arange(design.n_subjects + 1))
+        return cls(
+            design.session_sizes.sizes,
+            design.session_sizes.number,
+            design.session_sizes.kind,
+            first.astype(np.int64),
+            np.ascontiguousarray(site, np.int64),
+            n_columns,
+            is_site_random,
+            1 if is_site_random else n_columns,
+        )
 
 
 def find_balance(design: Design) -> str:
@@ -377,8 +270,9 @@ class BalancedCriterion:
     def solve(self, ratio: np.ndarray) -> Solution:
         """All that the data say at (4,) ratios."""
         deviance, residual = self.evaluate(ratio[None, :])
+        slopes = self.differentiate(ratio[None, :])[1][0]
         fixed = self.of_mean.copy()
         if self.design.is_site_fixed or "site" not in self.design.active:
             fixed[_SITE] = 0.0
         stderr = float(np.sqrt((1 + ratio @ fixed) / self.design.n))
-        return Solution(float(deviance[0]), float(residual[0]), self.center, stderr)
+        return Solution(float(deviance[0]), float(residual[0]), self.center, stderr, slopes)

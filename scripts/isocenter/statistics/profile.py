@@ -13,6 +13,7 @@ from scipy import optimize, special
 
 from isocenter.statistics.design import Design
 from isocenter.statistics.deviance import RATIOS, Criterion
+from isocenter.statistics.elimination import LOG_DET, LOG_WEIGHT, MEAN, RSS, WEIGHT
 from isocenter.statistics.reml import fit_reml
 
 #: Rise of the deviance at the ends of a 95 % interval.
@@ -41,15 +42,21 @@ class Profile:
         others = (np.sqrt(self.fit.variances[RATIOS[k]]) / scale for k in self.free)
         self.best, self.top = _minimize(self._deviance, np.array([np.log(sigma), *others]))
 
-    def _deviance(self, parameters: np.ndarray, mean: float | None = None) -> np.ndarray:
-        """(b,) −2 log likelihood at (b, 1 + f) log residual SD and component SDs, scaled units, real or complex."""
-        ratio = np.zeros((len(parameters), 4), parameters.dtype)
-        ratio[:, self.free] = (parameters[:, 1:] / np.exp(parameters[:, :1])) ** 2
-        logdet, xx, xy, yy = self.criterion.reduce(ratio)
-        a, b = xx[:, 0, 0], xy[:, 0]
-        rss = yy - b**2 / a if mean is None else yy - 2 * mean * b + mean**2 * a
-        log_sigma = parameters[:, 0]
-        return logdet + self.n * (np.log(2 * np.pi) + 2 * log_sigma) + rss * np.exp(-2 * log_sigma)
+    def _deviance(self, parameters: np.ndarray, mean: float | None = None) -> tuple[float, np.ndarray]:
+        """−2 log likelihood and its gradient at (1 + f,) log residual SD and component SDs, in scaled units."""
+        precision, sd = float(np.exp(-2 * parameters[0])), parameters[1:]
+        ratio = np.zeros((1, 4))
+        ratio[0, self.free] = sd**2 * precision
+        (pieces,), (slopes,) = self.criterion.eliminate(ratio)
+        distance = 0.0 if mean is None else mean - pieces[MEAN]
+        rss = pieces[RSS] + pieces[WEIGHT] * distance**2
+        rss_slopes = slopes[RSS] + pieces[WEIGHT] * distance * (slopes[LOG_WEIGHT] * distance - 2 * slopes[MEAN])
+        # The restricted criterion's determinant holds that of the mean, which is its weight.
+        value = pieces[LOG_DET] - np.log(pieces[WEIGHT]) + rss * precision
+        in_ratio = (slopes[LOG_DET] - slopes[LOG_WEIGHT] + rss_slopes * precision)[self.free]
+        in_residual = 2 * (self.n - rss * precision - in_ratio @ ratio[0, self.free])
+        value += self.n * (np.log(2 * np.pi) + 2 * parameters[0])
+        return float(value), np.array([in_residual, *(2 * precision * sd * in_ratio)])
 
     def estimate(self, name: str) -> float:
         """The likeliest SD of a component, in the values' unit."""
@@ -103,14 +110,13 @@ def _minimize(function: Callable, start: np.ndarray, fixed: dict[int, float] | N
     moving = np.array([k for k in range(len(start)) if k not in (fixed or {})], int)
 
     def evaluate(values: np.ndarray) -> tuple[float, np.ndarray]:
-        stepped = np.repeat(point[None, :], len(moving), axis=0).astype(complex)
-        stepped[:, moving] = values
-        stepped[np.arange(len(moving)), moving] += 1e-30j
-        answer = function(stepped)
-        return float(answer[0].real), answer.imag / 1e-30
+        moved = point.copy()
+        moved[moving] = values
+        value, slope = function(moved)
+        return value, slope[moving]
 
     if len(moving) == 0:
-        return point, float(function(point[None, :])[0])
+        return point, function(point)[0]
     # A component that starts at zero would stay there: it is a stationary point.
     away = np.where(np.abs(point[moving]) < 1e-3, 0.1, point[moving])
     answer = optimize.minimize(evaluate, away, jac=True, method="BFGS", options={"gtol": 1e-7})

@@ -19,8 +19,11 @@ from isocenter.statistics.deviance import RATIOS, BalancedCriterion, make_criter
 #: A step whose predicted gain in deviance is below this is the last one: Newton's error is then far below 1e-9.
 CONVERGED = 1e-8
 
-#: The same for descents from a neighbor, whose steps are a little worse than Newton's.
-DESCENDED = 1e-13
+#: The same for descents from a neighbor, whose steps are a little worse than Newton's, and for the last steps of all.
+DESCENDED = 1e-16
+
+#: How far from an answer [of itself], and from the parabola there [of its rise], a search counts as ending in it.
+SAME_VALLEY = 0.3
 
 #: Deviance that setting a small component to exactly zero may cost.
 ZERO_COST = 1e-9
@@ -45,8 +48,12 @@ class RemlFit:
 
 
 def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int = 80) -> np.ndarray:
-    """Newton from several starts at once, curvature made positive, steps limited and halved as needed."""
+    """Newton from several starts at once, curvature made positive, steps limited and halved as needed.
+
+    A start that comes into the valley in which another one has ended is not followed to the same end.
+    """
     theta = theta.copy()
+    ends: list[tuple[np.ndarray, float, np.ndarray]] = []
     running = np.arange(len(theta))
     shorter = np.array([0.5, 0.2, 0.05, 0.005])
     for _ in range(max_iterations):
@@ -73,10 +80,24 @@ def _search(criterion, theta: np.ndarray, free: np.ndarray, max_iterations: int 
             trial[failed], found[failed] = tries[np.arange(len(failed)), best], values[np.arange(len(failed)), best]
         better = found < deviance
         theta[running[better]] = np.abs(trial)[better]
-        running = running[better & (gain > CONVERGED)]
+        ended = better & (gain <= CONVERGED) & (value[:, 0] > 0)
+        ends += [(np.abs(trial[k, free]), float(found[k]), hessian[k]) for k in np.flatnonzero(ended)]
+        going = better & (gain > CONVERGED)
+        for k in np.flatnonzero(going) if ends else ():
+            going[k] = not any(_is_in_valley(np.abs(trial[k, free]), float(found[k]), *end) for end in ends)
+        running = running[going]
         if len(running) == 0:
             break
     return theta
+
+
+def _is_in_valley(theta: np.ndarray, deviance: float, end: np.ndarray, least: float, curvature: np.ndarray) -> bool:
+    """Whether a point with its deviance lies on the parabola around an answer, and near it."""
+    away = theta - end
+    if (np.abs(away) > SAME_VALLEY * end).any():
+        return False
+    rise = float(away @ curvature @ away) / 2
+    return abs(deviance - least - rise) < SAME_VALLEY * rise
 
 
 def _differentiate_twice(criterion, theta: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -132,16 +153,21 @@ def fit_reml(design: Design, start: dict[str, float] | None = None) -> RemlFit:
 class Neighbor:
     """A fit whose answer and curvature start the fits of nearly the same data (the trial with a site less, say).
 
-    ``theta`` (f,) and ``curvature`` (f, f) belong to the roots of the ratios of ``names``.
+    ``theta`` (f,) and ``flatness`` (f, f), the inverse of the curvature, belong to the roots of the ratios of
+    ``names``.
     """
 
     names: tuple[str, ...]
     theta: np.ndarray
-    curvature: np.ndarray
+    flatness: np.ndarray
+    n: int
 
 
 def find_neighbor(design: Design, fit: RemlFit) -> Neighbor | None:
-    """The start that a fit gives to its neighbors; None where a component is zero, as theirs need not be."""
+    """The start that a fit gives to its neighbors; None where a component is zero, as theirs need not be.
+
+    None too where the deviance does not curve upwards in all directions.
+    """
     residual = fit.variances["residual"]
     if not design.active or fit.boundary or not residual > 0:
         return None
@@ -150,7 +176,9 @@ def find_neighbor(design: Design, fit: RemlFit) -> Neighbor | None:
     theta = np.zeros(4)
     theta[free] = np.sqrt([fit.variances[RATIOS[k]] / residual for k in free])
     _, _, hessian = _differentiate_twice(criterion, theta[None, :], free)
-    return Neighbor(tuple(RATIOS[k] for k in free), theta[free], hessian[0])
+    if not np.linalg.eigvalsh(hessian[0])[0] > 0:
+        return None
+    return Neighbor(tuple(RATIOS[k] for k in free), theta[free], np.linalg.inv(hessian[0]), design.n)
 
 
 def fit_near(design: Design, near: Neighbor) -> RemlFit:
@@ -174,13 +202,12 @@ def fit_near(design: Design, near: Neighbor) -> RemlFit:
 
 def _descend(criterion, near: Neighbor, free: np.ndarray, max_iterations: int = 12) -> np.ndarray | None:
     """(4,) ratios at the minimum next to a neighbor's; None where that is not plainly one inside."""
-    theta, curvature = np.zeros(4), near.curvature
+    # Curvature grows with the data.
+    theta, flatness = np.zeros(4), near.flatness * (near.n / criterion.design.n)
     theta[free] = near.theta
-    if np.linalg.eigvalsh(curvature)[0] <= 0:
-        return None
     deviance, gradient = _find_gradient(criterion, theta, free)
     for _ in range(max_iterations):
-        move = -np.linalg.solve(curvature, gradient)
+        move = -(flatness @ gradient)
         theta = theta.copy()
         theta[free] += move
         # Half-way to zero the deviance may have another minimum there.
@@ -188,14 +215,16 @@ def _descend(criterion, near: Neighbor, free: np.ndarray, max_iterations: int = 
             return None
         if -(gradient @ move) / 2 < DESCENDED:
             # Zero is far off where a step there would cost much: the deviance is even, so it has to climb a ridge.
-            return theta**2 if (np.diag(curvature) * theta[free] ** 2 > 0.1).all() else None
+            return theta**2 if (np.diag(np.linalg.inv(flatness)) * theta[free] ** 2 > 0.1).all() else None
         before, old = deviance, gradient
         deviance, gradient = _find_gradient(criterion, theta, free)
         change = gradient - old
-        if not (deviance <= before + CONVERGED and change @ move > 0):
+        along = float(change @ move)
+        if not (deviance <= before + CONVERGED and along > 0):
             return None
-        across = curvature @ move
-        curvature = curvature - np.outer(across, across) / (move @ across) + np.outer(change, change) / (change @ move)
+        across = flatness @ change
+        both = (across[:, None] * move) / along
+        flatness = flatness - both - both.T + (1 + float(change @ across) / along) / along * (move[:, None] * move)
     return None
 
 
@@ -224,7 +253,7 @@ def _choose(criterion, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
     """The best of several searches as ratios, components that are zero for all purposes set to zero."""
     theta = _search(criterion, theta, free)
     deviance = criterion.evaluate(theta**2)[0]
-    ratio = theta[int(np.nanargmin(deviance))] ** 2
+    ratio = _polish(criterion, theta[int(np.nanargmin(deviance))] ** 2, free)
     each = np.repeat(ratio[None, :], len(free) + 1, axis=0)
     each[np.arange(len(free)), free] = 0.0
     deviance = criterion.evaluate(each)[0]
@@ -238,8 +267,26 @@ def _choose(criterion, theta: np.ndarray, free: np.ndarray) -> np.ndarray:
             ratio = zeroed
     positive = free[ratio[free] > 0]
     if 0 < len(positive) < len(free):
-        ratio = _search(criterion, np.sqrt(ratio)[None, :], positive)[0] ** 2
+        ratio = _polish(criterion, _search(criterion, np.sqrt(ratio)[None, :], positive)[0] ** 2, positive)
     return ratio
+
+
+def _polish(criterion, ratio: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """(4,) ratios after Newton's last steps, which the deviance itself is too coarse to judge."""
+    free = free[ratio[free] > 0]
+    theta = np.sqrt(ratio)
+    for _ in range(4 if len(free) else 0):
+        _, (gradient,), (hessian,) = _differentiate_twice(criterion, theta[None, :], free)
+        if not np.linalg.eigvalsh(hessian)[0] > 0:
+            break
+        move = -np.linalg.solve(hessian, gradient)
+        gain = -float(gradient @ move) / 2
+        if gain > CONVERGED or (np.abs(move) > 0.1 * theta[free]).any():
+            break
+        theta[free] += move
+        if gain < DESCENDED:
+            break
+    return theta**2
 
 
 def _find_slopes(criterion, ratio: np.ndarray) -> np.ndarray:
@@ -250,7 +297,7 @@ def _find_slopes(criterion, ratio: np.ndarray) -> np.ndarray:
 def _finish(criterion, ratio: np.ndarray, free: np.ndarray) -> RemlFit:
     design = criterion.design
     solution = criterion.solve(ratio)
-    slopes = _find_slopes(criterion, ratio)
+    slopes = solution.slopes
     inside = np.abs(slopes[free] * ratio[free]) < 1e-4
     at_zero = (ratio[free] == 0) & (slopes[free] > -1e-6)
     variance = solution.residual * criterion.scale**2

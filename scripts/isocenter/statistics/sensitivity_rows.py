@@ -21,6 +21,9 @@ from isocenter.statistics.verdict import Precondition, judge
 #: A participant or scan is left out as the most influential when its share of the squares is at least this.
 LEAST_PEOPLE = 3
 
+#: R² of logarithms on values from which the fit of one starts that of the other.
+NEARLY_A_LINE = 0.98
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -81,6 +84,14 @@ def _leave_out_site(metric: Metric, design: Design, site: int) -> Analysis:
     return Analysis(name, metric, metric.scale, design.leave_out_site(site), chosen=chosen)
 
 
+def _is_scale_alike(metric: Metric) -> bool:
+    """Whether logarithms are so nearly a line of the values that ratios of variances are nearly the same."""
+    if not metric.is_positive:
+        return False
+    y, logs = (v - v.mean() for v in (metric.values, np.log(metric.values)))
+    return bool((y @ logs) ** 2 > NEARLY_A_LINE * (y @ y) * (logs @ logs))
+
+
 def _find_complete(metric: Metric) -> np.ndarray:
     """Rows of participants who have as many values as whoever has most."""
     count = np.bincount(metric.codes("participant_id"))
@@ -108,13 +119,15 @@ def tabulate_sensitivity(
     name = claim["coefficient"] if claim else "reproducibility"
     primary = stages[-1][1]
     near = find_neighbor(primary.design, primary.fit) if primary.fit else None
+    is_alike = near is not None and _is_scale_alike(metric)
     rows = []
     for analysis in list_analyses(metric, stages, name):
         scale, components = analysis.scale, analysis.components
         if analysis.design is None:
             found = Coefficient(name, flags=["non_positive"])
         else:
-            components = components or estimate_components(analysis.design, near if scale == metric.scale else None)
+            is_near = scale == metric.scale or is_alike
+            components = components or estimate_components(analysis.design, near if is_near else None)
             found = bound_coefficient(components, name)
         verdict = ""
         if claim:
