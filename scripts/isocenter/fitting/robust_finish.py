@@ -10,8 +10,9 @@ import numpy as np
 
 from isocenter.fitting.lanes import LANES, spread
 from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
-from isocenter.fitting.robust import HUBER, OUTLIER_WEIGHT, TUKEY
+from isocenter.fitting.robust import OUTLIER_WEIGHT
 from isocenter.fitting.robust_start import GROUP, put_columns
+from isocenter.fitting.robust_sums import look_at, sum_up, weigh
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 _MOST_EXPANSIONS = 27
@@ -79,93 +80,8 @@ def expand_lanes(coefficients, lower, width, u, wanted, count, f, f1, f2):
 
 
 @lean_vector_kernel
-def _weigh(r, kind):
-    """The weight of a residual of r scales, the slope of its influence, and its loss: see `robust`."""
-    if kind == 1:
-        t = r * r * (1.0 / (TUKEY * TUKEY))
-        left = 1.0 - t
-        left = left if left > 0.0 else 0.0
-        return left * left, left * (1.0 - 5.0 * t), (TUKEY * TUKEY / 6.0) * (1.0 - left * left * left)
-    x = abs(r)
-    is_inside = x <= HUBER
-    weight = 1.0 if is_inside else HUBER / x
-    return weight, 1.0 if is_inside else 0.0, 0.5 * x * x if is_inside else HUBER * x - 0.5 * HUBER * HUBER
-
-
-@lean_vector_kernel
-def _look_at(y, f, f1, f2, constant, away, c, c_g, is_magnitude):
-    """Of one sample: f at a distance from its expansion, its slope there, and the residual."""
-    at = f + away * (f1 + 0.5 * away * f2)
-    fitted = c * at + c_g * constant
-    sample = y if (fitted >= 0.0) | (not is_magnitude) else -y
-    return at, f1 + away * f2, sample - fitted
-
-
-@lean_vector_kernel
-def _add_pair(y, f, f1, f2, i, g_a, g_b, is_magnitude, kind, state, sums):
-    """Add samples i and i + 1 of every lane to the sums: see `_sum_up`; g_a and g_b are their constants."""
-    for lane in range(LANES):
-        x, c, c_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
-        d, e = f2[i, lane], f2[i + 1, lane]
-        a, a1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], d, g_a, x, c, c_g, is_magnitude)
-        b, b1, s = _look_at(y[i + 1, lane], f[i + 1, lane], f1[i + 1, lane], e, g_b, x, c, c_g, is_magnitude)
-        r, s = r * inverse, s * inverse
-        w, p, lost = _weigh(r, kind)
-        v, o, lost_too = _weigh(s, kind)
-        sums[lane] += lost + lost_too
-        r, s = w * r, v * s
-        sums[lane + LANES] += r * a + s * b
-        sums[lane + 2 * LANES] += r * a1 + s * b1
-        sums[lane + 3 * LANES] += r * d + s * e
-        wa, vb, pa, ob = w * a, v * b, p * a, o * b
-        sums[lane + 4 * LANES] += wa * a + vb * b
-        sums[lane + 5 * LANES] += wa * a1 + vb * b1
-        sums[lane + 6 * LANES] += w * a1 * a1 + v * b1 * b1
-        sums[lane + 7 * LANES] += pa * a + ob * b
-        sums[lane + 8 * LANES] += pa * a1 + ob * b1
-        sums[lane + 9 * LANES] += p * a1 * a1 + o * b1 * b1
-
-
-@lean_vector_kernel
-def _add_pair_of_two(y, f, f1, f2, i, g_a, g_b, is_magnitude, kind, state, sums):
-    """As `_add_pair`, of what the constant basis function g adds."""
-    for lane in range(LANES):
-        x, c, c_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
-        d, e = f2[i, lane], f2[i + 1, lane]
-        a, a1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], d, g_a, x, c, c_g, is_magnitude)
-        b, b1, s = _look_at(y[i + 1, lane], f[i + 1, lane], f1[i + 1, lane], e, g_b, x, c, c_g, is_magnitude)
-        r, s = r * inverse, s * inverse
-        w, p, _ = _weigh(r, kind)
-        v, o, _ = _weigh(s, kind)
-        w, v, p, o = w * g_a, v * g_b, p * g_a, o * g_b
-        sums[lane + 10 * LANES] += w * r + v * s
-        sums[lane + 11 * LANES] += w * a + v * b
-        sums[lane + 12 * LANES] += w * a1 + v * b1
-        sums[lane + 13 * LANES] += w * g_a + v * g_b
-        sums[lane + 14 * LANES] += p * a + o * b
-        sums[lane + 15 * LANES] += p * a1 + o * b1
-        sums[lane + 16 * LANES] += p * g_a + o * g_b
-
-
-@lean_vector_kernel
-def _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums):
-    """Write the loss and the sums over samples that a step is made of, sums (17 * LANES,).
-
-    state : (4 * LANES,), the way from the expansion, both amplitudes and one over the scale
-    One flat array each, and two samples at a time: reading and writing the sums costs as much as what is added, and the
-    compiler makes vectors of it only where it sees that no two arrays overlap.
-    """
-    for k in range(17 * LANES):
-        sums[k] = 0.0
-    for i in range(0, y.shape[0], 2):
-        _add_pair(y, f, f1, f2, i, g[i], g[i + 1], is_magnitude, kind, state, sums)
-        if has_constant:
-            _add_pair_of_two(y, f, f1, f2, i, g[i], g[i + 1], is_magnitude, kind, state, sums)
-
-
-@lean_vector_kernel
 def _step(sums, has_constant, bounds, u, state, before, is_open, step):
-    """Move the coordinate and the amplitudes of open lanes by what `_sum_up` found.
+    """Move the coordinate and the amplitudes of open lanes by what `sum_up` found.
 
     step : (LANES,), written, how far the end may still be
     before : (4 * LANES,), what the last step came from, without the scale, and its loss; where the loss has risen the
@@ -259,7 +175,7 @@ def _settle(
             expand_lanes(coefficients, lower, width, u, is_open, count, f, f1, f2)
         turns = _FIRST_TURNS if number == 0 else (_SECOND_TURNS if number == 1 else _MOST_TURNS)
         for _ in range(turns):
-            _sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums)
+            sum_up(y, f, f1, f2, g, has_constant, is_magnitude, kind, state, sums)
             _step(sums, has_constant, bounds, u, state, before, is_open, step)
             opened = 0.0
             for lane in range(LANES):
@@ -389,8 +305,8 @@ def _cover(
         constant = g[i]
         for lane in range(LANES):
             x, k, k_g, inverse = state[lane], state[lane + LANES], state[lane + 2 * LANES], state[lane + 3 * LANES]
-            h, h1, r = _look_at(y[i, lane], f[i, lane], f1[i, lane], f2[i, lane], constant, x, k, k_g, is_magnitude)
-            w, slope, _ = _weigh(r * inverse, kind)
+            h, h1, r = look_at(y[i, lane], f[i, lane], f1[i, lane], f2[i, lane], constant, x, k, k_g, is_magnitude)
+            w, slope, _ = weigh(r * inverse, kind)
             is_kept = 1.0 if w > 0.0 else 0.0
             flat[lane] += r * r
             flat[lane + LANES] += slope

@@ -10,6 +10,7 @@ import numpy as np
 
 from isocenter.fitting.lanes import LANES, enter_cells, scan_lanes, sort_lanes, spread
 from isocenter.fitting.line import BEYOND
+from isocenter.fitting.robust_nodes import choose, project, score_nodes, turn_over
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Splits of the signs that are tried, and times that the sample left out may change.
@@ -69,17 +70,17 @@ def start_robust(
         scan_lanes(y, unit[0], heights)
         for split in range(splits):
             if split > 0:
-                _turn(z[split - 1], unit[0, split - 1], heights)
-            _project(z, along, level, base)
-            _score_nodes(base, unit[0], leverage, heights, nodes, cost[split], first_u[split])
+                turn_over(z[split - 1], unit[0, split - 1], heights)
+            project(z, along, level, base)
+            score_nodes(base, unit[0], leverage, heights, nodes, cost[split], first_u[split])
         # The nodes are coarse: the best few splits of the signs are tried to the end.
         for _ in range(min(_MOST_CANDIDATES, splits)):
-            _choose(cost, first_u, chosen, u)
+            choose(cost, first_u, chosen, u)
             for i in range(n):
                 number = float(i)
                 for lane in range(LANES):
                     z[i, lane] = -y[i, lane] if number < chosen[lane] else y[i, lane]
-            _project(z, along, level, base)
+            project(z, along, level, base)
             _look_along(coefficients, lower, width, u, along, everywhere, count, e)
             _find_worst(base, along, e, off, most)
             for lane in range(count):
@@ -107,7 +108,7 @@ def _go_on(table, q, signal, along, level, search, count, room, found, queue, wa
         v, split = task[lane, 0], task[lane, 1]
         for i in range(n):
             z[i, lane] = -signal[v, i] if i < split else signal[v, i]
-    _project(z, along, level, base)
+    project(z, along, level, base)
     return _take_turn(table, q, n, along, search, count, room, found, queue, waiting)
 
 
@@ -181,100 +182,6 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
             # As `robust.estimate_scale`.
             scale[v] = 1.4826 * (0.5 * residual[low, lane] + 0.5 * residual[high, lane])
     return waiting
-
-
-@vector_kernel
-def _turn(x, unit, heights):
-    """Change the sign of a sample x (LANES,), whose row of the directions is unit (k,), in it and in all heights."""
-    for s in range(unit.size):
-        twice = 2.0 * unit[s]
-        for lane in range(LANES):
-            heights[s, lane] -= twice * x[lane]
-    for lane in range(LANES):
-        x[lane] = -x[lane]
-
-
-@vector_kernel
-def _project(z, along, level, residual):
-    """Write z (m, LANES) without its part along the constant basis function of length 1 (m,)."""
-    for lane in range(LANES):
-        level[lane] = 0.0
-    for i in range(along.size):
-        x = along[i]
-        for lane in range(LANES):
-            level[lane] += x * z[i, lane]
-    for i in range(along.size):
-        x = along[i]
-        for lane in range(LANES):
-            residual[i, lane] = z[i, lane] - x * level[lane]
-
-
-@vector_kernel
-def _score_nodes(z, unit, leverage, heights, nodes, cost, u):
-    """Write the least sum of squares that a node leaves without its worst sample, and where its valley lies (LANES,).
-
-    z : (m, LANES) samples without the constant part; leverage : (m, k) 1 / (1 - h)
-    """
-    m, k = unit.shape
-    squares, most = np.zeros(LANES), np.empty(LANES)
-    at, before, left, right = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
-    for i in range(m):
-        for lane in range(LANES):
-            squares[lane] += z[i, lane] * z[i, lane]
-    for lane in range(LANES):
-        cost[lane] = np.inf
-    for s in range(k):
-        h = heights[s]
-        for lane in range(LANES):
-            most[lane] = 0.0
-        for i in range(0, m, 4):
-            a, b, c, d = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
-            wa, wb, wc, wd = leverage[i, s], leverage[i + 1, s], leverage[i + 2, s], leverage[i + 3, s]
-            for lane in range(LANES):
-                x = h[lane]
-                ra, rb = z[i, lane] - a * x, z[i + 1, lane] - b * x
-                rc, rd = z[i + 2, lane] - c * x, z[i + 3, lane] - d * x
-                ra, rb, rc, rd = ra * ra * wa, rb * rb * wb, rc * rc * wc, rd * rd * wd
-                ra = ra if ra > rb else rb
-                rc = rc if rc > rd else rd
-                ra = ra if ra > rc else rc
-                most[lane] = ra if ra > most[lane] else most[lane]
-        number = float(s)
-        for lane in range(LANES):
-            x = squares[lane] - h[lane] * h[lane] - most[lane]
-            is_lower = x < cost[lane]
-            is_next = at[lane] == number - 1.0
-            right[lane] = x if is_next else right[lane]
-            left[lane] = before[lane] if is_lower else left[lane]
-            at[lane] = number if is_lower else at[lane]
-            cost[lane] = x if is_lower else cost[lane]
-            before[lane] = x
-    spacing = nodes[1] - nodes[0] if k > 1 else 0.0
-    last = float(k - 1)
-    for lane in range(LANES):
-        bend = left[lane] - 2.0 * cost[lane] + right[lane]
-        is_inside = (at[lane] > 0.0) & (at[lane] < last) & (bend > 0.0)
-        x = 0.5 * (left[lane] - right[lane]) / bend if is_inside else 0.0
-        u[lane] = nodes[0] + spacing * (at[lane] + x)
-
-
-@vector_kernel
-def _choose(cost, first_u, chosen, u):
-    """Write the split of the least cost (LANES,), a float, and its coordinate; its cost becomes infinite."""
-    least = np.empty(LANES)
-    for lane in range(LANES):
-        least[lane] = cost[0, lane]
-        chosen[lane] = 0.0
-        u[lane] = first_u[0, lane]
-    for split in range(1, cost.shape[0]):
-        number = float(split)
-        for lane in range(LANES):
-            is_lower = cost[split, lane] < least[lane]
-            least[lane] = cost[split, lane] if is_lower else least[lane]
-            chosen[lane] = number if is_lower else chosen[lane]
-            u[lane] = first_u[split, lane] if is_lower else u[lane]
-    for lane in range(LANES):
-        cost[int(chosen[lane]), lane] = np.inf
 
 
 @vector_kernel
