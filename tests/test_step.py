@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from isocenter import step
+from isocenter import layout, step
 from isocenter.errors import TableError
-from isocenter.step import In, Ins, Out
+from isocenter.mend import sweep_partials
+from isocenter.step import In, Ins, Out, OutDir
 
 
 def join_words(first: In, others: Ins, *, joined: Out, separator: str, times: int = 1) -> None:
@@ -96,3 +97,34 @@ def test_names_are_held_against_the_signature():
     assert any("'others' of join_words is not given" in c for c in complaints)
     assert any("'separator' of join_words is not given" in c for c in complaints)
     assert len(complaints) == 3
+
+
+def fill_folder(first: In, *, made: OutDir, fails: bool) -> None:
+    """Write two files into a folder, or stop after one."""
+    made.mkdir(parents=True, exist_ok=True)
+    (made / "one").write_text(first.read_text())
+    if fails:
+        raise KeyboardInterrupt  # as near to a kill as a test comes in its own process
+    (made / "two").write_text("whole")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_folder_whose_step_was_stopped_is_not_taken_for_whole(files, fails):
+    made = files / layout.RESULTS / "made"
+    job = SimpleNamespace(
+        input=Named(first=str(files / "a")),
+        output=Named(made=str(made)),
+        params=Named(fails=fails),
+        log=[],
+        threads=1,
+        resources=Named(mem_mb=4000),
+    )
+    if fails:
+        with pytest.raises(KeyboardInterrupt):
+            step.run_step(fill_folder, {"snakemake": job})
+        assert made.is_dir()
+    else:
+        step.run_step(fill_folder, {"snakemake": job})
+    sweep_partials(files)
+    assert made.is_dir() is not fails
+    assert not [path for path in (files / layout.RESULTS).iterdir() if path.name.startswith(".")]

@@ -13,6 +13,7 @@ from pathlib import Path
 from isocenter import layout
 from isocenter.manifest import PARTIAL, read_manifest
 from isocenter.plan import Plan
+from isocenter.step import BEGUN
 from isocenter.unsettled import read_unsettled
 
 #: Products of one run and biomarker, of one run, and of one site, that others are made from.
@@ -106,6 +107,8 @@ def sweep_partials(directory: Path) -> None:
     for folder, _, names in os.walk(directory / layout.RESULTS):
         for name in names:
             if name.startswith(".") and name.endswith(PARTIAL):
+                if name.endswith(BEGUN):
+                    shutil.rmtree(os.path.join(folder, name[1:].removesuffix(BEGUN)), ignore_errors=True)
                 os.unlink(os.path.join(folder, name))
 
 

@@ -31,7 +31,10 @@ from isocenter.unsettled import GIVE_UP, mark_unsettled, report_failure
 In = Annotated[Path, "input"]
 Ins = Annotated[list[Path], "inputs"]
 Out = Annotated[Path, "output"]
-OutDir = Annotated[Path, "output"]
+OutDir = Annotated[Path, "output", "folder"]
+
+#: Lies beside a folder, as ``.NAME`` and this, while a step writes into it: a file is whole or absent, a folder is not.
+BEGUN = ".folder.partial"
 
 #: What a step may ask for besides files and parameters; the rule's own directive, not one of its params.
 THREADS = "threads"
@@ -92,8 +95,11 @@ def _run_in_rule(function: Callable, job: Any, meter: Meter) -> None:
     if THREADS in inspect.signature(function).parameters:
         arguments[THREADS] = job.threads
     try:
+        begun = _mark_folders(function, arguments)
         _call(function, arguments)
         _stamp(function, arguments, job.params.get("code", ""))
+        for mark in begun:
+            mark.unlink(missing_ok=True)
     except Exception as error:
         known = find_trouble(error) or error
         if isinstance(known, IsocenterError):
@@ -105,6 +111,20 @@ def _run_in_rule(function: Callable, job: Any, meter: Meter) -> None:
     finally:
         meter.tell(job.resources.get("mem_mb"))
     mark_unsettled([str(path) for path in job.output], take_unsettled())
+
+
+def _mark_folders(function: Callable, arguments: dict[str, Any]) -> list[Path]:
+    """Leave a mark beside each folder that a step makes: the next run deletes one whose step was killed.
+
+    Snakemake by itself does not ask for what it had begun where a checkpoint tells of it.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    folders = [arguments[name] for name, hint in hints.items() if "folder" in getattr(hint, "__metadata__", ())]
+    marks = [folder.parent / f".{folder.name}{BEGUN}" for folder in folders]
+    for mark in marks:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return marks
 
 
 def _call(function: Callable, arguments: dict[str, Any]) -> None:
