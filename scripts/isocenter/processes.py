@@ -1,14 +1,10 @@
 """Processes of our own: ending with the one that started us, and many independent computations side by side."""
 
 import ctypes
-import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
-
-from isocenter.errors import OutOfMemoryError, explain
-from isocenter.trouble import MORE_MEMORY
 
 #: From linux/prctl.h: the signal that a process gets when its parent dies.
 PR_SET_PDEATHSIG = 1
@@ -33,6 +29,12 @@ def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> It
     OutOfMemoryError
         When the system ended a worker.
     """
+    # Here, so that who only wants to end with its parent says so at once: before that it would outlive it.
+    import multiprocessing
+
+    from isocenter.errors import OutOfMemoryError, explain
+    from isocenter.trouble import MORE_MEMORY
+
     if workers < 2 or count < 2 or "fork" not in multiprocessing.get_all_start_methods():
         yield from map(task, range(count))
         return
