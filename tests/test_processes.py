@@ -67,6 +67,15 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     assert not any(_lives(pid) for pid in workers)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only the kernel of Linux tells of a parent's death")
+def test_one_whose_parent_died_before_it_asked_ends_too():
+    code = "from isocenter.processes import die_with_parent; die_with_parent(9, {parent}); print('goes on')"
+    ended = subprocess.run([sys.executable, "-c", code.format(parent=os.getpid())], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "goes on\n")
+    ended = subprocess.run([sys.executable, "-c", code.format(parent=1)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (-9, "")
+
+
 def _lives(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as state:

@@ -89,6 +89,22 @@ def test_a_job_dies_with_its_client(tmp_path, environment):
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+def test_a_job_dies_with_snakemake_though_its_client_lives(tmp_path, environment):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, time; open('pid.part', 'w').write(str(os.getpid())); os.rename('pid.part', 'pid')\ntime.sleep(600)"
+    )
+    snakemake = subprocess.Popen(["sleep", "600"])
+    environment = environment | {"ISOCENTER_SNAKEMAKE": str(snakemake.pid)}
+    client = subprocess.Popen([str(WARM / "python"), str(script)], cwd=tmp_path, env=environment)
+    wait_for((tmp_path / "pid").exists)
+    pid = int((tmp_path / "pid").read_text())
+    snakemake.kill()
+    snakemake.wait()
+    assert client.wait(timeout=20) == 137
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
 def test_without_a_server_a_job_runs_plainly(tmp_path):
     environment = os.environ | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": str(tmp_path / "nobody")}
     assert run_job(tmp_path, environment, "print('plain')").stdout == "plain\n"

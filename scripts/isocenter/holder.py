@@ -122,12 +122,14 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def _read(path: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+        return Holder(**json.loads(path.read_text(encoding="utf-8").partition("\n")[0]))
     except (ValueError, TypeError, OSError):
         return None
 
 
 def _write(descriptor: int, text: str) -> None:
-    os.ftruncate(descriptor, 0)
+    # Cut last: a process that is killed in between leaves its name in the first line.
+    line = f"{text}\n".encode() if text else b""
     with contextlib.suppress(OSError):  # the lock is the system's: a full disk takes only the name for people
-        os.pwrite(descriptor, text.encode(), 0)
+        os.pwrite(descriptor, line, 0)
+    os.ftruncate(descriptor, len(line))

@@ -1,6 +1,7 @@
 """Processes of our own: ending with the one that started us, and many independent computations side by side."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +13,15 @@ PR_SET_PDEATHSIG = 1
 _TASK: list[Callable[[int], Any]] = []
 
 
-def die_with_parent(signal_number: int) -> None:
-    """Ask the kernel to send us `signal_number` when our parent dies; elsewhere than on Linux do nothing."""
+def die_with_parent(signal_number: int, parent: int | None = None) -> None:
+    """Ask the kernel to send us `signal_number` when our parent dies; elsewhere than on Linux do nothing.
+
+    parent : the process that started us, if it is known: when it died before we asked, the signal comes at once
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number))
+        if parent is not None and os.getppid() != parent:
+            os.kill(os.getpid(), signal_number)
 
 
 def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> Iterator[Any]:
@@ -46,7 +52,7 @@ def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> It
     try:
         # Unlike multiprocessing's pool it notices when a worker is killed, instead of waiting for it forever.
         with ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), die_with_parent, (signal.SIGKILL,)
+            workers, multiprocessing.get_context("fork"), die_with_parent, (signal.SIGKILL, os.getpid())
         ) as pool:
             yield from pool.map(_call, range(count), chunksize=max(1, min(8, count // (16 * workers))))
     except BrokenProcessPool as error:

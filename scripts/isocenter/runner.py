@@ -40,6 +40,10 @@ UNFINISHED = (
     "Snakemake ended after {done} of {total} steps without a word of the others; what to do: isocenter run, which goes "
     "on with what is missing"
 )
+KILLED = (
+    "Snakemake was ended by signal {number} ({name}), by the system when memory runs out, or by a person; what to do: "
+    "isocenter run, which goes on from here"
+)
 MESSAGE = re.compile(r"^Job (\d+): (.*)")
 ENDED = re.compile(r"^(?:Finished jobid: |    jobid: )(\d+)")
 
@@ -124,13 +128,13 @@ def run_workflow(
 
     On a cluster the intake runs first and by itself: the rest is planned once, before its jobs are put into groups.
     """
-    command = ["--snakefile", str(snakefile), "--directory", str(directory)]
+    trial = ["--snakefile", str(snakefile), "--directory", str(directory)]
     profile = find_remote(options)
     if profile is None:
         cores = cores or os.cpu_count() or 1
         memory = None if "--resources" in options else usable_memory()
         options = [*options, "--resources", f"mem_mb={memory}"] if memory else options
-    command += [*(["--cores", str(cores)] if cores else []), *options]
+    command = [*trial, *(["--cores", str(cores)] if cores else []), *options]
     start, spent = time.monotonic(), _processor_time()
     is_dry = bool(DRY_OPTIONS & {*options})
     with _open_log(directory / (layout.PLAN_LOG if is_dry else layout.RUN_LOG)) as log_file:
@@ -138,8 +142,10 @@ def run_workflow(
             outcome = _run_snakemake(command, log_file, start, on_progress, inherit, warm=not profile)
         else:
             outcome = _run_snakemake([*command, "--until", *FIRST], log_file, start, on_progress, inherit)
-            if not outcome.is_locked:
+            if not outcome.is_locked and outcome.returncode >= 0:
                 outcome = _run_snakemake(command, log_file, start, on_progress, inherit, after=outcome)
+        if outcome.returncode < 0 and not is_dry:  # it could not lift its lock, and the next run would be told of it
+            _run_snakemake([*trial, "--cores", "1", "--unlock"], log_file, start, on_progress, inherit)
         where = profile.folder.name if profile else f"{cores} cores"
         with contextlib.suppress(OSError):
             log_file.write(
@@ -162,6 +168,7 @@ def _run_snakemake(
     """Run Snakemake once; `after` is how a run before it ended, to whose jobs its own are added."""
     command = [sys.executable, str(WARM / "launch.py"), *arguments]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONHASHSEED": "0"}
+    environment["ISOCENTER_FRONT"] = str(os.getpid())
     outcome = Outcome(returncode=0, seconds=0.0)
     earlier, failed_before = (after.n_jobs, after.failures) if after else (0, [])
     done, total, text = 0, 0, "planning"
@@ -214,9 +221,15 @@ def _run_snakemake(
             raise
     outcome.returncode = process.returncode
     is_whole = not any(argument.startswith(PARTIAL) for argument in arguments)
-    if is_whole and not outcome.returncode and done < total:
+    early = ""
+    if outcome.returncode < 0:
+        number = -outcome.returncode
+        early = KILLED.format(number=number, name=signal.Signals(number).name)
+    elif is_whole and not outcome.returncode and done < total:
         outcome.returncode = 1
-        outcome.tail.append(UNFINISHED.format(done=done, total=total))
+        early = UNFINISHED.format(done=done, total=total)
+    if early:
+        outcome.tail.append(early)
         with contextlib.suppress(OSError):
             log_file.write(f"{outcome.tail[-1]}\n")
     outcome.seconds = time.monotonic() - start

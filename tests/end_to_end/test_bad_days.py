@@ -31,6 +31,11 @@ def children(pid):
     return found
 
 
+def command_of(pid):
+    with open(f"/proc/{pid}/cmdline") as file:
+        return file.read()
+
+
 def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small, start):
     directory = copy_of_small.directory
     expected = tables(directory)
@@ -48,6 +53,23 @@ def test_a_killed_run_goes_on_and_a_second_one_is_told(copy_of_small, start):
     finish(directory)
     assert_same_and_recorded(directory, expected)
     assert find_holder(directory) is None
+
+
+def test_a_run_whose_snakemake_is_killed_ends_at_once_and_the_next_goes_on(copy_of_small, start):
+    directory = copy_of_small.directory
+    expected = tables(directory)
+    remake_regions(directory)
+    told = directory / "told.txt"
+    with told.open("w") as output:
+        front = start(directory, output)
+    wait_for(lambda: jobs_done(directory) >= 2)
+    (snakemake,) = (pid for pid in children(front.pid) if "launch.py" in command_of(pid))
+    os.kill(snakemake, signal.SIGKILL)
+    assert front.wait(timeout=30) == 1
+    assert "Snakemake was ended by signal 9 (SIGKILL)" in " ".join(told.read_text().split())
+    assert not list(directory.glob(".snakemake/locks/*"))
+    finish(directory)
+    assert_same_and_recorded(directory, expected)
 
 
 def test_an_interrupted_run_stops_at_once_and_goes_on(copy_of_small, start):

@@ -22,12 +22,13 @@ def end_with_front() -> None:
     Not by SIGTERM: when it comes while a job fails, which is when the warm server dies at the same moment, Snakemake's
     handler waits for a lock that its own main thread holds, and waits for ever.
     """
+    front = int(os.environ.get("ISOCENTER_FRONT", 0)) or None
     if not is_warm():
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a program that began in the background ignores it
-        die_with_parent(signal.SIGINT)
+        die_with_parent(signal.SIGINT, front)
     elif os.getpgrp() == os.getpid():
         signal.signal(signal.SIGRTMIN, lambda *_: os.killpg(0, signal.SIGKILL))
-        die_with_parent(signal.SIGRTMIN)
+        die_with_parent(signal.SIGRTMIN, front)
 
 
 def take_all_back() -> None:
@@ -64,6 +65,7 @@ def main() -> None:
     end_with_front()
     if is_warm():
         sys.executable = str(Path(__file__).with_name("python"))
+        os.environ["ISOCENTER_SNAKEMAKE"] = str(os.getpid())  # its jobs end with it
     else:
         take_all_back()
     from snakemake import cli

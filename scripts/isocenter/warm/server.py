@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import runpy
+import select
 import signal
 import socket
 import struct
@@ -102,7 +103,8 @@ def _run(connection: socket.socket) -> int:
         os.dup2(descriptor, target)
         os.close(descriptor)
     os.setpgid(0, 0)
-    threading.Thread(target=_die_with_client, args=(connection,), daemon=True).start()
+    watched = connection, int(job["environment"].get("ISOCENTER_SNAKEMAKE", 0))
+    threading.Thread(target=_die_with_client, args=watched, daemon=True).start()
     os.chdir(job["cwd"])
     os.environ.clear()
     os.environ.update(job["environment"])
@@ -116,10 +118,10 @@ def _work_apart(work: Callable[[], int]) -> int:
 
     It needs no memory then, because the step reads no image (`isocenter.step`). A kill of another origin stays one.
     """
-    before = count_oom_kills()
+    before, parent = count_oom_kills(), os.getpid()
     child = os.fork()
     if child == 0:
-        die_with_parent(signal.SIGKILL)
+        die_with_parent(signal.SIGKILL, parent)
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
         code = work()
@@ -187,13 +189,22 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return received
 
 
-def _die_with_client(connection: socket.socket) -> None:
-    """End the job, and what it started, when the client is gone: Snakemake has killed it."""
+def _die_with_client(connection: socket.socket, snakemake: int) -> None:
+    """End the job, and what it started, when the client is gone, which Snakemake has killed, or Snakemake itself.
+
+    A client lives on when Snakemake is killed, and its job would write beside those of the next run.
+    """
     with contextlib.suppress(OSError):
-        if connection.recv(1) == b"":
-            os.killpg(0, signal.SIGKILL)
+        watched = [connection]
+        if snakemake and hasattr(os, "pidfd_open"):
+            try:
+                watched.append(os.pidfd_open(snakemake))
+            except ProcessLookupError:
+                os.killpg(0, signal.SIGKILL)
+        select.select(watched, [], [])
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, int(os.environ.get("ISOCENTER_FRONT", 0)) or None)
     serve(sys.argv[1])
