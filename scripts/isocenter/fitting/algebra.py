@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 
 @vector_kernel
@@ -25,6 +25,8 @@ def invert(matrix, inverse):
         inverse[0, 0], inverse[1, 1] = d / det, a / det
         inverse[0, 1] = inverse[1, 0] = -b / det
         return True
+    if m == 3:
+        return _invert_three(matrix, inverse)
     scale = np.empty(m)
     for i in range(m):
         if not matrix[i, i] > 0.0:
@@ -57,6 +59,36 @@ def invert(matrix, inverse):
                 s += factor[k, i] * factor[k, j]
             inverse[i, j] = s * scale[i] * scale[j]
             inverse[j, i] = inverse[i, j]
+    return True
+
+
+@lean_vector_kernel
+def _invert_three(matrix, inverse):
+    """As `invert`, of a (3, 3) matrix: the same in numbers of their own, since making arrays takes longer than that."""
+    if not (matrix[0, 0] > 0.0 and matrix[1, 1] > 0.0 and matrix[2, 2] > 0.0):
+        return False
+    a, b, c = 1.0 / np.sqrt(matrix[0, 0]), 1.0 / np.sqrt(matrix[1, 1]), 1.0 / np.sqrt(matrix[2, 2])
+    # The factor, of which the first element is 1.
+    f10, f20 = matrix[1, 0] * a * b, matrix[2, 0] * a * c
+    square = 1.0 - f10 * f10
+    if not square > 1e-14:
+        return False
+    g11 = 1.0 / np.sqrt(square)
+    f21 = (matrix[2, 1] * b * c - f20 * f10) * g11
+    square = 1.0 - f20 * f20 - f21 * f21
+    if not square > 1e-14:
+        return False
+    # Its inverse.
+    g22 = 1.0 / np.sqrt(square)
+    g10 = -f10 * g11
+    g21 = -f21 * g11 * g22
+    g20 = -(f20 + f21 * g10) * g22
+    inverse[0, 0] = (1.0 + g10 * g10 + g20 * g20) * a * a
+    inverse[1, 1] = (g11 * g11 + g21 * g21) * b * b
+    inverse[2, 2] = g22 * g22 * c * c
+    inverse[0, 1] = inverse[1, 0] = (g11 * g10 + g21 * g20) * a * b
+    inverse[0, 2] = inverse[2, 0] = g22 * g20 * a * c
+    inverse[1, 2] = inverse[2, 1] = g22 * g21 * b * c
     return True
 
 

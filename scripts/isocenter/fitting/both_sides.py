@@ -14,7 +14,7 @@ import numpy as np
 
 from isocenter.fitting.climb import climb, collect_cell, differentiate
 from isocenter.fitting.sides import ARC, BEND, GAIN, HEIGHT, LEVEL, PLACE, SLOPE, TILT, make_scratch, scan_sides
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: An optimum whose standard error is below the first many steps is narrow, above the second every other node will do:
 #: a normal distribution is summed to 0.2 % by nodes that are 1.7 standard deviations apart.
@@ -26,30 +26,66 @@ _SPREAD = 0.29
 _SHARE, _NORMAL = 0.95, 1.959963984540054
 #: Of the share that an interval holds.
 _SETTLED, _MOST_TURNS = 1e-3, 30
-#: Nodes with a smaller part of the largest weight are left out.
-_LEAST = 1e-5
+#: Another optimum is better when it explains more by this share of what is left, and of all: the tables are not finer.
+_LESS, _FINE = 1e-3, 2e-8
+_GENEROUS = 1.5
+#: A top within so many steps is the optimum's own.
+_OWN = 1.01
 
 
 @vector_kernel
 def make_notes(sides):
     """Scratch of `widen`."""
-    even, odd = sides.even.at.size, sides.odd.at.size
+    even, odd = sides.even.directions.shape[3], sides.odd.directions.shape[3]
     scratch = make_scratch(even), make_scratch(odd)
     found = np.empty((8, even)), np.empty((8, odd))
     return found, scratch, np.empty(64), np.empty((3, 8)), np.empty((10, even + odd + 1)), np.empty(2)
 
 
-@vector_kernel
+@lean_vector_kernel
+def look_around(sides, y, theta, notes):
+    """Note the best fits to y (m,), samples padded with zeros, on every other node of the side, from an optimum."""
+    found, scratch, _, _, _, _ = notes
+    scan_sides(sides.even, y, (theta[0] - sides.lower) / sides.width, found[0], scratch[0])
+
+
+@lean_vector_kernel
+def climb_higher(sides, direction, y, explained, rest, theta, notes):
+    """Move theta (2,) from the optimum that `look_around` began from to one that explains more; whether there is one.
+
+    explained, rest : what that one explains of the sum of squares, and what it leaves
+    """
+    found, _, sums, rows, _, place = notes
+    height, last = found[0][HEIGHT], sides.even.at.size - 1
+    least = explained + _LESS * rest + _FINE * (explained + rest)
+    best = -1
+    for k in range(1, last):
+        below, h, above = height[k - 1], height[k], height[k + 1]
+        if h > below and h >= above and abs(sides.even.at[k] - theta[1]) > _OWN * sides.step:
+            # The parabola through three nodes says what there is between them, and may say too little.
+            top = h + _GENEROUS * 0.125 * (above - below) ** 2 / (2.0 * h - below - above)
+            if top * top > least:
+                best, least = k, top * top
+    if best < 0:
+        return False
+    lower, half = sides.even.at[0], 0.5 * (sides.even.at[last] - sides.even.at[0]) / direction.shape[1]
+    place[0], place[1] = 2.0 * found[0][PLACE, best], (sides.even.at[best] - lower) / half
+    _, is_reached = climb(direction, y, -1, 1.0, place, sums, rows)
+    theta[0], theta[1] = sides.lower + 0.5 * sides.width * place[0], lower + half * place[1]
+    return is_reached
+
+
+@lean_vector_kernel
 def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom, covariance, notes):
     """Put the variances that hold both sides on the diagonal of the covariance (2 + q, 2 + q) of an optimum.
 
-    y : (m,) samples padded with zeros, of which theta (2,) and amplitudes (q,) are the least-squares optimum
+    y : (m,) samples padded with zeros, of which theta (2,) and amplitudes (q,) are the least-squares optimum, from
+        which `look_around` has noted the best fits
     mean, count : of the samples
     variance : of one of them; freedom : of the variance, infinite where it is known
     """
     found, scratch, _, _, parts, _ = notes
     x = (theta[0] - sides.lower) / sides.width
-    scan_sides(sides.even, y, x, found[0], scratch[0])
     width = np.sqrt(covariance[1, 1]) / sides.step
     if width < _NARROW:
         kept = _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes)
@@ -80,7 +116,7 @@ def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom
             covariance[j, i] *= wide / own
 
 
-@vector_kernel
+@lean_vector_kernel
 def _find_top(height):
     top = 0.0
     for k in range(height.size):
@@ -88,14 +124,14 @@ def _find_top(height):
     return top
 
 
-@vector_kernel
+@lean_vector_kernel
 def _note_nodes(sides, nodes, found, top, noise, theta, amplitudes, parts, kept):
     """Add weight, distances and spreads of nodes that are likely enough to those kept; returns their number."""
     variance, freedom, mean, n = noise
     first = kept
     for k in range(nodes.at.size):
         parts[9, first + k] = min((top - found[HEIGHT, k]) * (top + found[HEIGHT, k]) / variance, _MOST)
-    _weigh(parts[9], first, nodes.at.size, freedom, parts[0])
+    _weigh(parts[9], first, nodes.at.size, freedom, parts[0], parts[5])
     for k in range(nodes.at.size):
         h = found[HEIGHT, k]
         weight = parts[0, first + k] * max(found[ARC, k], 0.0) * nodes.share[k]
@@ -119,28 +155,31 @@ def _note_nodes(sides, nodes, found, top, noise, theta, amplitudes, parts, kept)
     return kept
 
 
-@vector_kernel
-def _weigh(chi, first, count, freedom, weight):
-    """Write likelihoods at differences of chi squared, whatever the variance is: Student's (1 + chi / f)^(-f / 2)."""
+@lean_vector_kernel
+def _weigh(chi, first, count, freedom, weight, base):
+    """Write likelihoods at differences of chi squared, whatever the variance is: Student's (1 + chi / f)^(-f / 2).
+
+    base : as long, scratch
+    """
     if freedom == np.inf:
         for k in range(first, first + count):
             weight[k] = np.exp(-0.5 * chi[k])
         return
-    power = int(freedom)
     for k in range(first, first + count):
-        base = 1.0 / max(1.0 + chi[k] / freedom, 0.5)
+        base[k] = np.sqrt(1.0 / max(1.0 + chi[k] / freedom, 0.5))
         weight[k] = 1.0
-        # By squaring: no logarithm of each.
-        left = power
-        base = np.sqrt(base)
-        while left > 0:
-            if left % 2:
-                weight[k] *= base
-            base *= base
-            left //= 2
+    # By squaring: no logarithm of each.
+    left = int(freedom)
+    while left > 0:
+        if left % 2:
+            for k in range(first, first + count):
+                weight[k] *= base[k]
+        for k in range(first, first + count):
+            base[k] *= base[k]
+        left //= 2
 
 
-@vector_kernel
+@lean_vector_kernel
 def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes):
     """As `_note_nodes`, of the optimum that was found and of those on other sides, each by its own curvature."""
     found, _, sums, rows, parts, place = notes
@@ -170,7 +209,7 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom
         if not (is_reached and det > 0.0) or abs(side - theta[1]) < sides.step:
             continue
         parts[9, kept] = (own - h) * (own + h) / variance
-        _weigh(parts[9], kept, 1, freedom, parts[0])
+        _weigh(parts[9], kept, 1, freedom, parts[0], parts[5])
         parts[1, kept] = abs(sides.lower + half[0] * place[0] - theta[0])
         parts[5, kept] = half[0] * np.sqrt(variance * abs(htt) / (h * det))
         parts[2, kept], parts[6, kept] = abs(side - theta[1]), half[1] * np.sqrt(variance * abs(hss) / (h * det))
@@ -187,7 +226,7 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom
     return kept
 
 
-@vector_kernel
+@lean_vector_kernel
 def _look(direction, y, place, sums, rows):
     """The height at a place in halves of cells, its second derivatives and their determinant."""
     i = min(int(0.5 * place[0]), direction.shape[0] - 1)
@@ -197,7 +236,7 @@ def _look(direction, y, place, sums, rows):
     return abs(h), hss, htt, hss * htt - hst * hst
 
 
-@vector_kernel
+@lean_vector_kernel
 def _student(freedom):
     """The 97.5 % point of Student's t to 0.1 % from 4 degrees of freedom on (Abramowitz and Stegun 1964, 26.7.5)."""
     z, a = _NORMAL, 1.0 / freedom
@@ -205,7 +244,7 @@ def _student(freedom):
     return z + a * ((z**3 + z) / 4.0 + a * ((5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0 + a * third / 384.0))
 
 
-@vector_kernel
+@lean_vector_kernel
 def _reach(weight, distance, spread, count, student):
     """Half the width of the interval about 0 that holds 95 % of distributions (count,) of Student's width."""
     total, square, high = 0.0, 0.0, 0.0
@@ -231,7 +270,7 @@ def _reach(weight, distance, spread, count, student):
     return middle
 
 
-@vector_kernel
+@lean_vector_kernel
 def _measure(weight, distance, spread, count, reach):
     """What normal distributions (count,) hold between -reach and reach, by weight."""
     held = 0.0
@@ -242,7 +281,7 @@ def _measure(weight, distance, spread, count, reach):
     return 0.5 * held
 
 
-@vector_kernel
+@lean_vector_kernel
 def _error_function(x):
     """To 3e-7, without exponentials (Abramowitz and Stegun 1964, 7.1.28)."""
     z = abs(x)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel
 
 _MOST_STEPS = 80
 #: A step, in halves of a cell: the longest; and one after which Newton's method has arrived.
@@ -13,7 +13,7 @@ _BEYOND = 1.03
 _SEAM = 2e-7
 
 
-@vector_kernel
+@lean_vector_kernel
 def collect_cell(cell, y, sums):
     """Write the 64 coefficients of h in a cell (m, 64) for samples y (m,)."""
     for d in range(64):
@@ -24,7 +24,7 @@ def collect_cell(cell, y, sums):
             sums[d] += a * cell[i, d] + b * cell[i + 1, d] + c * cell[i + 2, d] + e * cell[i + 3, d]
 
 
-@vector_kernel
+@lean_vector_kernel
 def differentiate(sums, s, t, rows):
     """A polynomial with coefficients (64,) at (s, t): its value, both slopes and the three second derivatives."""
     for a in range(8):
@@ -47,7 +47,7 @@ def differentiate(sums, s, t, rows):
     return h, hs, ht, 2.0 * hss, hst, 2.0 * htt
 
 
-@vector_kernel
+@lean_vector_kernel
 def climb(direction, y, left_out, free, place, sums, rows):
     """Move `place` (2,), in halves of a cell from the lower corner, to the next maximum of what it explains.
 
@@ -138,7 +138,7 @@ def climb(direction, y, left_out, free, place, sums, rows):
     return best * best, False
 
 
-@vector_kernel
+@lean_vector_kernel
 def _step(hs, ht, hss, hst, htt, is_fixed_s, is_fixed_t):
     """Newton's step uphill, and whether there is one: not where nothing depends on the place."""
     a, b, d = -hss, -hst, -htt

@@ -20,10 +20,12 @@ from isocenter.fitting.refinement import refine
 from isocenter.fitting.robust import estimate_scale
 from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Nodes on a level this far apart, and so many levels.
 _SPACING, _LEVELS = 0.28, 14
+#: A loop over nodes runs on so many at a time.
+_LANES = 16
 #: Levels from which an optimum is sought, at most.
 _MOST_CANDIDATES = 3
 #: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
@@ -99,8 +101,12 @@ class Planar(Direct):
             _put_back(work, block, part, _FINISHED)
 
 
-def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h) (n, k)."""
+def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[np.ndarray, ...]:
+    """Points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h) (n, k).
+
+    Last come the directions in single precision (m, l), nodes padded to l: plain fits start from these, of which twice
+    as many go through a register. Where that misses an optimum, `both_sides` finds it.
+    """
     first = np.maximum(separable.grid.min(axis=0), separable.lower)
     last = np.minimum(separable.grid.max(axis=0), separable.upper)
     side, other = separable.sides, 1 - separable.sides
@@ -111,7 +117,9 @@ def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[n
     e = sample_direction(separable, nodes).T
     free = 1.0 - e**2 - flat[:, np.newaxis] ** 2
     leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
-    return nodes, np.ascontiguousarray(np.pad(e, ((0, -len(e) % 4), (0, 0)))), np.ascontiguousarray(leverage)
+    unit = np.pad(e, ((0, -len(e) % 4), (0, 0)))
+    single = np.pad(unit, ((0, 0), (0, -len(nodes) % _LANES))).astype(np.float32)
+    return nodes, *(np.ascontiguousarray(each) for each in (unit, leverage, single))
 
 
 @vector_kernel
@@ -123,11 +131,11 @@ def start_planar(
     A robust start leaves out the sample without which the node fits best: see `robust_start`. Which side is the better
     one the fit without that sample cannot tell, so all optima are noted for `finish_planar`: starts (v, k, 2).
     """
-    nodes, unit, leverage = laid
+    nodes, unit, leverage, unit_single = laid
     n = signal.shape[1]
-    count = unit.shape[1]
-    heights = np.empty(count)
-    padded = np.zeros(unit.shape[0])
+    count = nodes.shape[0]
+    heights, heights_single = np.empty(count), np.empty(unit_single.shape[1], np.float32)
+    padded, padded_single = np.zeros(unit.shape[0]), np.zeros(unit.shape[0], np.float32)
     size = count // levels
     p, q = 2, problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
@@ -147,8 +155,9 @@ def start_planar(
             total += y[i] * y[i]
             level += y[i] * flat[i]
             padded[i] = y[i]
-        scan(padded, unit, heights)
+            padded_single[i] = y[i]
         if is_robust:
+            scan(padded, unit, heights)
             for s in range(count):
                 cost[s] = 0.0
                 most[s] = 0.0
@@ -161,7 +170,9 @@ def start_planar(
             for s in range(count):
                 cost[s] -= most[s]
         else:
+            scan(padded_single, unit_single, heights_single)
             for s in range(count):
+                heights[s] = heights_single[s]
                 cost[s] = total - heights[s] ** 2
         for m in range(levels):
             first = m * size
@@ -252,7 +263,7 @@ def start_planar(
                 theta[v, j] = nodes[0, j]
 
 
-@vector_kernel
+@lean_vector_kernel
 def find_highest(heights, levels):
     """The node of the level with the highest top, and where that is, in nodes from it."""
     size = heights.size // levels
@@ -270,7 +281,7 @@ def find_highest(heights, levels):
     return best, shift
 
 
-@vector_kernel
+@lean_vector_kernel
 def find_worst(y, level, flat, heights, unit, leverage, s):
     """The sample without which node s fits best."""
     worst, off = 0, -1.0
@@ -282,7 +293,7 @@ def find_worst(y, level, flat, heights, unit, leverage, s):
     return worst
 
 
-@vector_kernel
+@lean_vector_kernel
 def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     """Write the heights of the five nodes around s without a sample; returns what the constant leaves of the others."""
     free = 1.0 - flat[worst] ** 2
@@ -293,7 +304,7 @@ def leave_out(y, total, level, flat, heights, unit, worst, s, near):
     return total - level * level - own * own * free
 
 
-@vector_kernel
+@lean_vector_kernel
 def interpolate_top(heights, s):
     """Where the quartic through five heights around node s has its top, in nodes from s, and its height there."""
     a, b, c, d, e = heights[s - 2], heights[s - 1], heights[s], heights[s + 1], heights[s + 2]

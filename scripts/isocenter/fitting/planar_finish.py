@@ -4,12 +4,12 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.algebra import invert
-from isocenter.fitting.both_sides import make_notes, widen
+from isocenter.fitting.both_sides import climb_higher, look_around, make_notes, widen
 from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
-from isocenter.models.compiled import kernel, vector_kernel
+from isocenter.models.compiled import kernel, lean_vector_kernel
 
 _OK = int(Flag.OK)
 #: M-estimates from several starts are told apart by a wider biweight: a sample that is thrown out counts as one that is
@@ -44,22 +44,51 @@ def finish_planar(
         is_found = kind > 0 and settle_best(evaluate, problem, y, starts[v], scale[v], kind, solution, trial, room)
         if not is_found:
             is_finite, is_converged = settle_one(evaluate, problem, y, scale[v], kind, solution, room)
-        for j in range(p):
-            theta[v, j] = solution.theta[j]
         rms[v], outliers[v], freedom[v], variance = estimate_covariance(
             y, solution, scale[v], sigma[v], kind, weight, work, normal, covariance
         )
-        if not (is_finite and variance < np.inf):
-            continue
-        flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
-        if flag[v] == _OK and sides.step > 0.0:
-            mean, free = 0.0, np.inf if sigma[v] > 0.0 and not kind else float(freedom[v])
+        is_finite = is_finite and variance < np.inf
+        has_sides = is_finite and sides.step > 0.0
+        if has_sides:
+            mean, total = 0.0, 0.0
             for i in range(n):
                 padded[i] = work[2, i]
-                mean += work[2, i] / n
+                mean += padded[i] / n
+                total += padded[i] * padded[i]
+            look_around(sides, padded, solution.theta, notes)
+            # The nodes that starts come from are far apart: the optimum may be on the other side.
+            rest = n * rms[v] ** 2
+            explained = total - rest - (n * mean**2 if q == 2 else 0.0)
+            for j in range(p):
+                trial.theta[j] = solution.theta[j]
+            if kind == 0 and climb_higher(sides, direction, padded, explained, rest, trial.theta, notes):
+                is_settled, _ = settle_one(evaluate, problem, y, scale[v], kind, trial, room)
+                if is_settled and sum_squares(y, trial) < rest:
+                    copy_solution(solution, trial)
+                    rms[v], outliers[v], freedom[v], variance = estimate_covariance(
+                        y, solution, scale[v], sigma[v], kind, weight, work, normal, covariance
+                    )
+                    is_finite = variance < np.inf
+                    look_around(sides, padded, solution.theta, notes)
+        for j in range(p):
+            theta[v, j] = solution.theta[j]
+        if not is_finite:
+            continue
+        flag[v] = check_solution(report, problem, solution, is_converged, covariance, values[v], errors[v])
+        if flag[v] == _OK and has_sides:
+            free = np.inf if sigma[v] > 0.0 and not kind else float(freedom[v])
             place, amplitudes = solution.theta, solution.amplitudes
             widen(sides, direction, padded, mean, n, place, amplitudes, variance, free, covariance, notes)
             report(solution.theta, solution.amplitudes, problem.constants, covariance, values[v], errors[v])
+
+
+@lean_vector_kernel
+def sum_squares(y, solution):
+    """What a solution leaves of samples y (n,)."""
+    rest, level = 0.0, solution.amplitudes[1] if solution.amplitudes.size == 2 else 0.0
+    for i in range(y.size):
+        rest += (y[i] - solution.amplitudes[0] * solution.basis[0, i] - level) ** 2
+    return rest
 
 
 @kernel
@@ -112,7 +141,7 @@ def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room
     return lowest < np.inf
 
 
-@vector_kernel
+@lean_vector_kernel
 def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
     """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch.
 

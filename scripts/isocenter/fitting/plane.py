@@ -14,7 +14,7 @@ from isocenter.fitting.directions import build_directions
 from isocenter.fitting.sides import NONE as ONE_SIDE
 from isocenter.fitting.sides import Sides, lay_sides
 from isocenter.models.base import Separable
-from isocenter.models.compiled import kernel, vector_kernel
+from isocenter.models.compiled import kernel, lean_vector_kernel, vector_kernel
 
 #: Coefficients along each coordinate.
 TERMS = 8
@@ -189,7 +189,7 @@ def expand_plane(coefficients, lower, width, theta, basis, slope):
             slope[1, 1, k] = 0.0
 
 
-@vector_kernel
+@lean_vector_kernel
 def expand_plane_twice(coefficients, lower, width, theta, solution, curves):
     """As `expand_plane`, into a solution; writes the second derivatives of f besides: curves (3, n)."""
     n = solution.basis.shape[1]

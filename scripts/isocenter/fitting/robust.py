@@ -6,7 +6,7 @@ iteratively reweighted least squares goes to the nearest optimum with the scale 
 doi 10.1002/9780470434697).
 """
 
-from isocenter.models.compiled import kernel, vector_kernel
+from isocenter.models.compiled import kernel, lean_vector_kernel
 
 #: The number by which kernels know the option ``robust``.
 KINDS = {None: 0, "tukey": 1, "huber": 2}
@@ -48,7 +48,7 @@ def slope_of_influence(u, kind):
     return 1.0
 
 
-@vector_kernel
+@lean_vector_kernel
 def weigh_all(residual, scale, kind, weight, bend):
     """Write weights and slopes of influence (n,) of residuals (n,); returns what the M-estimate makes least.
 
@@ -79,7 +79,7 @@ def weigh_all(residual, scale, kind, weight, bend):
     return total
 
 
-@vector_kernel
+@lean_vector_kernel
 def estimate_scale(absolute, count, parameters):
     """A robust standard deviation from the first `count` absolute residuals.
 

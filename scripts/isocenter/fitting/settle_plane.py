@@ -10,7 +10,7 @@ import numpy as np
 from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.plane import expand_plane_twice
 from isocenter.fitting.robust import weigh_all
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 _MOST_TURNS = 60
 #: The longest step, in cells.
@@ -30,7 +30,7 @@ def make_small(z):
     return squares[0], squares[1], squares[2], rows[0], rows[1], rows[2], rows[3], np.zeros(2, np.bool_)
 
 
-@vector_kernel
+@lean_vector_kernel
 def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small):
     """Move `solution` from its theta to the M-estimate of y (n,); returns whether it was reached.
 
@@ -48,7 +48,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
     residual, bend, pull = work[0], work[1], work[2]
     normal, exact, matrix, gradient, step, start, right, is_fixed = small
     expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
-    if not _start_amplitudes(y, weight, kind > 0, solution):
+    if not _start_amplitudes(y, weight, kind > 0, solution, matrix):
         return False
     lowest = np.inf
     for turn in range(_MOST_TURNS):
@@ -146,7 +146,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
     return False
 
 
-@vector_kernel
+@lean_vector_kernel
 def _shift(s, t, solution, curves):
     """Basis and slope after a short step (s, t), by their Taylor series."""
     f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
@@ -158,12 +158,11 @@ def _shift(s, t, solution, curves):
         f1[i] += f1_step
 
 
-@vector_kernel
-def _start_amplitudes(y, weight, is_trimmed, solution):
+@lean_vector_kernel
+def _start_amplitudes(y, weight, is_trimmed, solution, gram_inverse):
     """The amplitudes at the start, or those without the sample that stands off the most; False where there are none."""
     n = y.size
     q = solution.amplitudes.size
-    gram_inverse = np.empty((q, q))
     for i in range(n):
         weight[i] = 1.0
     if not np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)):
@@ -186,7 +185,7 @@ def _start_amplitudes(y, weight, is_trimmed, solution):
     return np.isfinite(solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse))
 
 
-@vector_kernel
+@lean_vector_kernel
 def accumulate(weight, c, f, f0, f1, q, matrix):
     """Write the lower half of the normal matrix of both coordinates and the amplitudes."""
     a00, a10, a11, a20, a21, a22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -210,7 +209,7 @@ def accumulate(weight, c, f, f0, f1, q, matrix):
         matrix[3, 0], matrix[3, 1], matrix[3, 2], matrix[3, 3] = c * a30, c * a31, a32, a33
 
 
-@vector_kernel
+@lean_vector_kernel
 def fix(matrix, gradient, is_fixed, own, right):
     """Copy a matrix (its lower half) and the gradient without the coordinates that stay where they are."""
     for j in range(gradient.size):
@@ -227,7 +226,7 @@ def fix(matrix, gradient, is_fixed, own, right):
                 own[m, j] = 0.0
 
 
-@vector_kernel
+@lean_vector_kernel
 def solve_positive(matrix, right, solution):
     """Solve matrix (m, m) times solution = right; False when it is not positive definite.
 

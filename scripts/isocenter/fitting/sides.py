@@ -11,12 +11,14 @@ import numpy as np
 
 from isocenter.fitting.directions import TERMS
 from isocenter.fitting.line import BEYOND
-from isocenter.models.compiled import vector_kernel
+from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Fewest nodes; there is one more than an even number of them, so that every other one covers the range too.
 _FEWEST = 5
 #: Steps of Newton's method from the optimum's first coordinate, and from the border of a cell.
 _STEPS = 5
+#: A loop over nodes runs on so many at a time.
+_LANES = 8
 #: Rows of what `scan_sides` writes.
 HEIGHT, PLACE, ARC, SLOPE, GAIN, BEND, LEVEL, TILT = range(8)
 
@@ -25,10 +27,12 @@ class Nodes(NamedTuple):
     """Nodes of the side, on all of which each cell of the first coordinate is laid out side by side.
 
     at : (k,) the side; share : (k,) 1, but 0.5 for the ends of its range
-    directions : (cells, m, TERMS, k) coefficients of the direction, samples padded with zeros
-    extras : (cells, 3, TERMS, k) coefficients: how far a step of the side moves the direction apart from what the first
+    directions : (cells, m, TERMS, l) coefficients of the direction, samples padded with zeros
+    extras : (cells, 3, TERMS, l) coefficients: how far a step of the side moves the direction apart from what the first
         coordinate does; how far the first coordinate moves it; one over the length of the basis function without its
         constant part; and, where a constant one stands beside it, a fourth: its mean over that length
+
+    l : lanes, of which the first k are the nodes
     """
 
     at: Any
@@ -97,10 +101,15 @@ def lay_sides(
     share = np.ones(count)
     share[[0, -1]] = 0.5
     even, odd = (
-        Nodes(*(np.ascontiguousarray(each[..., first::2]) for each in (nodes, share, directions, extras)))
+        Nodes(nodes[first::2], share[first::2], *(_fill_lanes(each[..., first::2]) for each in (directions, extras)))
         for first in (0, 1)
     )
     return Sides(even, odd, float(nodes[1] - nodes[0]), float(lower[0]), float(widths[0]))
+
+
+def _fill_lanes(each: np.ndarray) -> np.ndarray:
+    """Polynomials (..., k), zeros after them, so that no loop over nodes has a rest that does not fill a register."""
+    return np.pad(each, [(0, 0)] * (each.ndim - 1) + [(0, -each.shape[-1] % _LANES)])
 
 
 def _power(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,19 +122,19 @@ def _power(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @vector_kernel
 def make_scratch(k):
-    """Scratch of `scan_sides` for k nodes."""
+    """Scratch of `scan_sides` for k lanes."""
     return np.empty((TERMS, k)), np.empty((8, k)), np.empty(k)
 
 
-@vector_kernel
+@lean_vector_kernel
 def scan_sides(nodes, y, x, found, scratch):
     """Write of the best fit to y (m,) on each node: height, place (in cells from the end) and the extras there.
 
-    y : samples padded with zeros; x : where the optimum lies, in cells; found : (8, k), written
+    y : samples padded with zeros; x : where the optimum lies, in cells; found : (8, l), written
     A fit beyond the next cell gets the height 0.
     """
     sums, other, t = scratch
-    last, count = nodes.directions.shape[0] - 1, nodes.at.size
+    last, count = nodes.directions.shape[0] - 1, t.size
     c = min(max(int(x), 0), last)
     for k in range(count):
         t[k] = 2.0 * (x - c) - 1.0
@@ -145,10 +154,10 @@ def scan_sides(nodes, y, x, found, scratch):
                     found[row, k] = other[row, k]
 
 
-@vector_kernel
+@lean_vector_kernel
 def _scan_cell(nodes, c, y, t, found, sums):
     """As `scan_sides`, in one cell from t (k,), in halves of a cell from its middle."""
-    width = nodes.at.size
+    width = t.size
     flat, table = sums.reshape(-1), nodes.directions[c].reshape(y.size, -1)
     for d in range(flat.size):
         flat[d] = 0.0
@@ -170,7 +179,7 @@ def _scan_cell(nodes, c, y, t, found, sums):
         _slope(extras[3], t, found[TILT])
 
 
-@vector_kernel
+@lean_vector_kernel
 def _climb_all(sums, t, height):
     """Move t (k,) to the next tops of |h| and write these: Newton's method, by the absolute value of the curvature."""
     for _ in range(_STEPS):
@@ -203,7 +212,7 @@ def _climb_all(sums, t, height):
             t[k] = min(max(z + step, -1.5), 1.5)
 
 
-@vector_kernel
+@lean_vector_kernel
 def _expand(c, t, out):
     """Write polynomials with coefficients (TERMS, k) at t (k,)."""
     for k in range(t.size):
@@ -217,7 +226,7 @@ def _expand(c, t, out):
         out[k] = f * z + c[0, k]
 
 
-@vector_kernel
+@lean_vector_kernel
 def _slope(c, t, out):
     """Write their slopes, across a whole cell."""
     for k in range(t.size):
