@@ -46,6 +46,16 @@ def write_echoes(folder, *, split=True, **change):
     return paths, truth
 
 
+def test_a_value_that_a_sidecar_lacks_is_asked_for_there(tmp_path):
+    path = tmp_path / "liver.nii.gz"
+    write_image(path, np.ones((4, 4, 1, 5), np.float32), AFFINE, {"FlipAngle": [2.0, 10.0, 15.0, 20.0, 25.0]})
+    with pytest.raises(SidecarError) as told:
+        fit_files("t1_variable_flip_angle", [path], tmp_path / "maps")
+    assert "needs RepetitionTimeExcitation" in str(told.value)
+    assert f"where: {tmp_path / 'liver.json'}" in str(told.value)
+    assert "what to do: write it there as the scanner's protocol says" in str(told.value)
+
+
 @pytest.mark.parametrize("split", [True, False])
 def test_a_series_becomes_maps_with_their_history(tmp_path, split):
     series, truth = write_echoes(tmp_path, split=split)

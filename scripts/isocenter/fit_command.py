@@ -10,7 +10,7 @@ import numpy as np
 from isocenter import models
 from isocenter.documents import read_value
 from isocenter.entities import Flag, name_several
-from isocenter.errors import ConfigError, SidecarError, explain
+from isocenter.errors import ConfigError, SidecarError, explain, part_remedy
 from isocenter.fitting import Fit
 from isocenter.fitting.maps import describe_fit, fit_series
 from isocenter.io.nifti import (
@@ -174,7 +174,10 @@ def fit_files(
     if robust is not None:
         words["robust"] = robust
     request = {**options, "noise": noise, **({} if robust is None else {"robust": robust})}
-    bound, found = fit_series(acquired, model, request, threads, mask=voxels, sigma=sigma, on_progress=on_progress)
+    try:
+        bound, found = fit_series(acquired, model, request, threads, mask=voxels, sigma=sigma, on_progress=on_progress)
+    except SidecarError as error:
+        raise SidecarError(_name_sidecar(str(error), sidecar_path(niftis[0]))) from None
     if sigma is not None:
         words["sigma"] = sigma
     words["mask"] = "foreground" if mask is None else mask.name
@@ -313,6 +316,17 @@ def _read_second(model: Model, acquired: Series, path: Path) -> ParameterMap:
 def _as_map(found: Fit, name: str, acquired: Series) -> ParameterMap:
     unit = found.units[found.parameters.index(name)]
     return ParameterMap(found.value[name], found.stderr[name], found.flag, acquired.affine, unit)
+
+
+def _name_sidecar(message: str, path: Path) -> str:
+    """An error about an acquisition value, as somebody can mend it who has images and sidecars, but no DICOM."""
+    reason, remedy = part_remedy(message)
+    if not remedy.startswith("Check the DICOM header"):
+        return message
+    what, _, rest = reason.partition("; ")
+    return (
+        f"{what}; where: {path}; {rest}; what to do: write it there as the scanner's protocol says; it is never guessed"
+    )
 
 
 def _write_prime(prime: ParameterMap, out: Path, prefix: str, sidecar: dict[str, Any]) -> list[Path]:
