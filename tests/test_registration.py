@@ -14,6 +14,7 @@ from scipy import ndimage
 from simulated_brain import (
     AFFINE,
     INVERSION_TIMES,
+    REPETITION_TIME,
     SHAPE,
     T1,
     T2,
@@ -27,6 +28,7 @@ from simulated_brain import (
 from simulated_brain import template as brain_template
 
 from isocenter.errors import RegistrationError
+from isocenter.motion import rigid_matrix
 from isocenter.registration import (
     align_volumes,
     extraction,
@@ -39,8 +41,10 @@ from isocenter.registration import (
 )
 from isocenter.registration import series as series_module
 from isocenter.registration.engine import register_deformable
+from isocenter.series_model import bind_series
 from isocenter.tissues import TISSUES, divide_tissues, synthesize_contrast
 
+ACQUISITION = {"InversionTime": INVERSION_TIMES, "RepetitionTime": REPETITION_TIME}
 SCRIPTS = Path(loading.__file__).resolve().parents[2]
 
 PROGRAM = """
@@ -191,6 +195,48 @@ def test_a_corrupted_volume_does_not_spoil_the_others():
     found = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES)
     others = [k for k in range(8) if k != 3]
     left = [residual_displacement(found.matrices[k], motions[k], fractions(2)) for k in others]
+    assert max(left) < 0.6
+
+
+@pytest.mark.parametrize("method", ["reference", "rigid", "model", "deformable"])
+def test_a_volume_without_signal_is_left_out_and_spoils_no_other(method):
+    """One of zeros, as an aborted scan has, and one without any sample, which is the reference otherwise."""
+    data, motions = series()
+    data = data[:, :, 4:8].copy() if method == "deformable" else data.copy()
+    data[..., 2], data[..., 7] = 0, np.nan
+    bind = bind_series("t1_inversion_recovery", ACQUISITION, 8)
+    found = align_volumes(data, AFFINE, method=method, inversion_time=INVERSION_TIMES, bind=bind)
+    np.testing.assert_array_equal(np.flatnonzero(found.left_out), [2, 7])
+    assert found.used[2] == found.used[7] == "left out: it holds no signal"
+    assert found.used[6] == "reference"
+    assert np.isfinite(found.matrices).all()
+    if method in ("rigid", "model"):
+        true = [m @ np.linalg.inv(motions[6]) for m in motions]
+        tissue = fractions(2, motions[6])
+        left = [residual_displacement(found.matrices[k], true[k], tissue) for k in (0, 1, 3, 4, 5)]
+        assert max(left) < 0.6
+
+
+def test_a_series_without_signal_is_refused():
+    with pytest.raises(RegistrationError, match="two volumes that hold signal"):
+        align_volumes(np.zeros((8, 8, 8, 5), np.float32), AFFINE, inversion_time=INVERSION_TIMES[:5])
+
+
+@pytest.mark.parametrize("jumps", [3, 7], ids=["a volume", "the reference"])
+def test_a_volume_that_jumped_is_left_out_and_spoils_no_other(jumps):
+    """25 mm and 20 degrees: beyond what the consensus finds from no motion, so that it would settle anywhere."""
+    rng = np.random.default_rng(100)
+    motions = [*(random_motion(rng, 1.5, 1.5) for _ in range(7)), np.eye(4)]
+    motions[jumps] = rigid_matrix(np.array([25.0, 10.0, 0.0]), np.radians([20.0, 0.0, 0.0]), np.zeros(3))
+    found = align_volumes(
+        inversion_series(2, motions), AFFINE, method="model", inversion_time=INVERSION_TIMES,
+        bind=bind_series("t1_inversion_recovery", ACQUISITION, 8),
+    )  # fmt: skip
+    assert np.flatnonzero(found.left_out).tolist() == [jumps]
+    assert found.used[jumps] == "left out: motion beyond 15 mm"
+    head = motions[found.reference]
+    left = [residual_displacement(found.matrices[k], motions[k] @ np.linalg.inv(head), fractions(2, head))
+            for k in range(8) if k != jumps]  # fmt: skip
     assert max(left) < 0.6
 
 

@@ -19,12 +19,20 @@ CLIPPED_SHARE = 0.05
 AXES = ("InversionTime", "EchoTime", "FlipAngle", "RepetitionTime", "RepetitionTimeExcitation")
 
 
+def find_signal(data: np.ndarray) -> np.ndarray:
+    """Which volumes of a series (x, y, z, n) hold anything: (n,) booleans, False where all samples are alike."""
+    flat = np.nan_to_num(data.reshape(-1, data.shape[3]))
+    return np.ptp(flat, axis=0) > 0
+
+
 def find_foreground(data: np.ndarray) -> np.ndarray:
     """Where the object and its rim are: (x, y, z) booleans from a series (x, y, z, n) of magnitudes.
 
-    The rim of air belongs to it: the edge of the head is what registration sees best.
+    The rim of air belongs to it: the edge of the head is what registration sees best. Volumes that hold nothing have
+    no say.
     """
-    mean = np.nan_to_num(data.mean(axis=3))
+    holds = find_signal(data)
+    mean = np.nan_to_num((data if holds.all() or not holds.any() else data[..., holds]).mean(axis=3))
     smooth = ndimage.gaussian_filter(mean, 1.0)
     inside = smooth > 0.2 * np.percentile(smooth, 98)
     return ndimage.binary_dilation(inside, iterations=2)

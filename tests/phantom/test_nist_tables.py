@@ -284,6 +284,8 @@ def test_unknown_serials_are_refused_with_the_form(nist, serial):
         nist.batch(serial)
     assert "130-0042 to 130-0132 (batch 2), 130-0133 to any later one (batch 2.5)" in str(refused.value)
     assert repr(serial) in str(refused.value)
+    assert "site.yaml, or --serial" in str(refused.value)  # a trial's words and the command's
+    assert ("none was given" in str(refused.value)) == (serial == "")
     assert nist.write_serial(serial) == serial
 
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from phantom.simulated_session import inversion_recovery, write_images
 from typer.testing import CliRunner
 
 from isocenter import __version__
@@ -239,6 +240,19 @@ def test_folders_without_dicom(tmp_path):
     )
     assert done.exit_code != 0
     assert isinstance(done.exception, DicomError)  # `main` turns it into one line and exit 2
+
+
+def test_two_sessions_are_refused_with_their_days(tmp_path):
+    """One inversion time a series, at the same times of both days: their sets would take each other's series."""
+    rng = np.random.default_rng(5)
+    for day in ("20250310", "20250311"):
+        for minute, t in enumerate(("50", "150", "400", "1000", "2500")):
+            images = rng.uniform(0.2, 1.0, (32, 32, 1))
+            base = inversion_recovery(f"ir{t}", 3.0, date=day, time=f"10{minute:02d}00")
+            write_images(tmp_path / "dicom" / day / t, base, [{"InversionTime": t}], images, 2.0)
+    with pytest.raises(DicomError, match="more than one session") as refused:
+        measure_folder(tmp_path / "dicom", tmp_path / "out", **SYSTEM)
+    assert "2025-03-10, 2025-03-11" in str(refused.value)
 
 
 def test_another_array_is_refused_and_the_answer_is_fail(dicom, tmp_path):

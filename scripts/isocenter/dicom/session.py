@@ -93,21 +93,11 @@ def _read_session(
                 remedy="name the folder that the scanner or the picture archive exported",
             )
         )
+    _refuse_several_days(series, recognized, source)
     sets = form_sets(series, recognized)
     for acquisition in sets:
         recognized.update(acquisition.outcomes)
     used = [one for acquisition in sets if acquisition.volumes for one in acquisition.used]
-    dates = {one.description.date for one in used} - {None}
-    if len(dates) > 1:
-        raise DicomError(
-            explain(
-                "The folder holds more than one session",
-                where=str(source),
-                expected="the images of one day",
-                found=", ".join(sorted(date.isoformat() for date in dates)),
-                remedy="give the sessions one by one",
-            )
-        )
     first = used[0] if used else next(one for one in series if one.description.modality == "MR")
     session = Session(
         first.description.date.isoformat() if first.description.date else "",
@@ -137,6 +127,22 @@ def _read_session(
     _read_beside(series, recognized, session)
     session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
     return session
+
+
+def _refuse_several_days(series: list[Series], recognized: dict[str, Recognition], source: Path) -> None:
+    """Before sets are formed, which sort by the time of day: those of several days would take each other's series."""
+    used = [one for one in series if recognized[one.uid].disposition is Disposition.USED]
+    dates = {one.description.date for one in used} - {None}
+    if len(dates) > 1:
+        raise DicomError(
+            explain(
+                "The folder holds more than one session",
+                where=str(source),
+                expected="the images of one day",
+                found=", ".join(sorted(date.isoformat() for date in dates)),
+                remedy="give the sessions one by one",
+            )
+        )
 
 
 def _convert(acquisition: AcquisitionSet) -> ImageSeries:

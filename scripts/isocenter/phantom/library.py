@@ -113,8 +113,8 @@ class Phantom:
             explain(
                 f"The serial number belongs to no batch of {self.name}",
                 expected=ranges,
-                found=repr(serial),
-                remedy=serials.get("remedy", "correct the phantom's serial in site.yaml (it stands on the phantom)"),
+                found=repr(serial) if str(serial).strip() else "'': none was given",
+                remedy=serials.get("remedy", "check the serial (site.yaml, or --serial); it stands on the phantom"),
             )
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from isocenter import motion
 from isocenter.consensus import FEWEST_SLICES, FEWEST_VOLUMES, refine_motions
-from isocenter.errors import ConfigError, explain
+from isocenter.errors import ConfigError, RegistrationError, explain
 from isocenter.registration.deformable import deform_by_model
 from isocenter.registration.engine import register_rigid, register_rigid_plane
 from isocenter.series_model import Bind, predict_from_others
@@ -22,6 +22,7 @@ BY_MODEL = ("model", "deformable")
 #: Most turns of registering to the mean of the volumes.
 _MEAN_ROUNDS = 3
 LEFT_OUT = "left out"
+_EMPTY = f"{LEFT_OUT}: it holds no signal"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ def align_volumes(
         The organ whose motion counts; without it everything that is no air.
     seed : int
         Of ANTs' sampling.
+
+    Raises
+    ------
+    RegistrationError
+        When fewer than two volumes hold any signal; single ones that hold none are left out.
     """
     if method not in METHODS or (method in BY_MODEL and bind is None):
         raise ConfigError(
@@ -91,14 +97,42 @@ def align_volumes(
                 remedy="set `align`",
             )
         )
+    same = {
+        "method": method,
+        "inversion_time": inversion_time,
+        "bind": bind,
+        "limit": limit,
+        "mask": mask,
+        "seed": seed,
+    }
+    holds = motion.find_signal(data)
+    if method != "none" and not holds.all():
+        return _align_rest(align_volumes, data, affine, holds, **same)
+    if method in ("none", "deformable"):
+        mask = motion.find_foreground(data) if mask is None else mask
+        center = motion.center_of(mask, affine)
+        reference = motion.choose_reference(data, mask, inversion_time)
+        if method == "deformable":
+            return _align_deformable(data, affine, mask, center, reference, bind, limit, seed)
+        n = data.shape[3]
+        return Alignment([np.eye(4)] * n, ["not aligned"] * n, reference, center)
+    found = _align_rigidly(data, affine, **same)
+    if 2 * found.left_out.sum() < data.shape[3] or data.shape[3] == 2:
+        return found
+    # Where most lie far from the reference, it is the reference that lies far from them.
+    kept = np.arange(data.shape[3]) != found.reference
+    other = _align_rest(_align_rigidly, data, affine, kept, {found.reference: np.eye(4)}, **same)
+    if other.left_out.sum() >= found.left_out.sum():
+        return found
+    other.matrices[found.reference] = np.linalg.inv(found.matrices[other.reference])
+    return other
+
+
+def _align_rigidly(data, affine, *, method, inversion_time, bind, limit, mask, seed) -> Alignment:
     mask = motion.find_foreground(data) if mask is None else mask
     center = motion.center_of(mask, affine)
     reference = motion.choose_reference(data, mask, inversion_time)
     n = data.shape[3]
-    if method == "none":
-        return Alignment([np.eye(4)] * n, ["not aligned"] * n, reference, center)
-    if method == "deformable":
-        return _align_deformable(data, affine, mask, center, reference, bind, limit, seed)
     is_refined = method in ("rigid", "model") and n >= FEWEST_VOLUMES
     if is_refined and data.shape[2] < FEWEST_SLICES:  # the consensus finds motions within a slice from nothing
         found = [np.eye(4)] * n
@@ -107,15 +141,23 @@ def align_volumes(
         found = start(data, affine, mask, reference, seed)
     gains = np.zeros(n)
     if is_refined:
-        near = [m if motion.largest_displacement(m, center) <= limit else np.eye(4) for m in found]
         predict = predict_from_others(bind) if method == "model" else None
-        found, gains = refine_motions(data, affine, near, mask, reference, predict=predict)
+        near = [m if motion.largest_displacement(m, center) <= limit else np.eye(4) for m in found]
+        refined, gains = refine_motions(data, affine, near, mask, reference, predict=predict)
+        far = _find_far(data, affine, found, refined, gains, mask, center, reference, limit, predict)
+        if far.any() and 2 * far.sum() < n:  # they shaped the others' motions: these are found once more, without them
+            moved = {int(k): found[k] for k in np.flatnonzero(far)}
+            return _align_rest(
+                _align_rigidly, data, affine, ~far, moved, method=method, inversion_time=inversion_time, bind=bind,
+                limit=limit, mask=mask, seed=seed,
+            )  # fmt: skip
+        found = [far_motion if is_far else own for far_motion, own, is_far in zip(found, refined, far, strict=True)]
     matrices, used = [], []
     for k, matrix in enumerate(found):
         if k == reference:
             word = "reference"
         elif motion.largest_displacement(matrix, center) > limit:
-            word = f"{LEFT_OUT}: motion beyond {limit:g} mm"
+            word = _beyond(limit)
         elif gains[k] < 0:
             word = "left in place: fits the other volumes no better"
         else:
@@ -123,6 +165,53 @@ def align_volumes(
         matrices.append(np.eye(4) if word.startswith("left in place") else matrix)
         used.append(word)
     return Alignment(matrices, used, reference, center)
+
+
+def _align_rest(align, data, affine, kept, far=None, *, inversion_time, bind, limit, **same) -> Alignment:
+    """The alignment, by `align`, of the volumes that are `kept`; the others are left out, and shape no other's.
+
+    far : by volume the motion that is beyond the limit; those without one hold no signal
+    """
+    which = np.flatnonzero(kept)
+    if which.size < 2:
+        raise RegistrationError(
+            explain(
+                "The series cannot be aligned", expected="two volumes that hold signal or more", found=int(which.size),
+                remedy="send the series again, or set `align: none`",
+            )
+        )  # fmt: skip
+    n = data.shape[3]
+    times = inversion_time if np.size(inversion_time) != n else np.asarray(inversion_time)[which]
+    part = None if bind is None else (lambda volumes: bind(which[volumes]))
+    found = align(data[..., which], affine, inversion_time=times, bind=part, limit=limit, **same)
+    matrices, used = [np.eye(4)] * n, [_EMPTY] * n
+    for k, matrix in (far or {}).items():
+        matrices[k], used[k] = matrix, _beyond(limit)
+    for k, matrix, word in zip(which, found.matrices, found.used, strict=True):
+        matrices[k], used[k] = matrix, word
+    moved = None
+    if found.moved is not None:
+        moved = np.zeros((n, *found.moved.shape[1:]))
+        moved[which] = found.moved
+    return Alignment(matrices, used, int(which[found.reference]), found.center, moved)
+
+
+def _beyond(limit: float) -> str:
+    return f"{LEFT_OUT}: motion beyond {limit:g} mm"
+
+
+def _find_far(data, affine, found, refined, gains, mask, center, reference, limit, predict) -> np.ndarray:
+    """(n,) booleans: volumes of which the registration says that they moved beyond the limit, and the others agree.
+
+    The consensus starts such a volume from no motion, as registration may fail where a tissue is nulled; what it then
+    finds counts unless the far motion explains the volume better.
+    """
+    far = np.array([motion.largest_displacement(m, center) > limit for m in found])
+    for k in np.flatnonzero(far):
+        tried = [found[k] if j == k else m for j, m in enumerate(refined)]
+        _, other = refine_motions(data, affine, tried, mask, reference, predict=predict, steps=0)
+        far[k] = other[k] > max(gains[k], 0.0)
+    return far
 
 
 def undo(alignment: Alignment, reason: str) -> Alignment:
@@ -181,5 +270,5 @@ def _align_deformable(data, affine, mask, center, reference, bind: Callable, lim
     for k in range(data.shape[3]):
         far = float(np.percentile(np.linalg.norm(moved[k][mask], axis=-1), 95))
         word = "reference" if k == reference else "registered"
-        used.append(f"{LEFT_OUT}: motion beyond {limit:g} mm" if far > limit else word)
+        used.append(_beyond(limit) if far > limit else word)
     return Alignment([np.eye(4)] * data.shape[3], used, reference, center, moved)

@@ -223,7 +223,11 @@ COLUMNS = {
     "loo_rms_percent": ("%", "leave-one-vial-out error of the calibration, root mean square"),
     "rule": ("", "which phantom session stands for a scan's day: pooled, nearest, drift"),
     "drift": ("", "how the scanner drifted between its phantom sessions"),
-    "inversion_efficiency": ("1", "share of the magnetization that the inversion turns over, median of the vial"),
+    "inversion_efficiency": (
+        "1",
+        "share of the magnetization that the inversion turns over, as the vial alone tells it; above 1 in short T1 "
+        "where recovery starts later than the header's inversion time says",
+    ),
     "b1": ("1", "achieved over nominal pulse amplitude, median of the vial"),
     "snr": ("1", "largest sample over the residual of the fit, median of the vial"),
     "common_stderr": (
