@@ -155,3 +155,12 @@ def test_a_mark_stays_until_the_job_is_settled(tmp_path, monkeypatch):
     assert sorted(read_unsettled(tmp_path).values()) == [["a.nii.gz", "b.nii.gz"], ["c.tsv"]]
     mark_unsettled(["a.nii.gz", "b.nii.gz"], [])
     assert list(read_unsettled(tmp_path).values()) == [["c.tsv"]]
+
+
+def test_a_scan_of_many_series_is_named_once():
+    """Inversion recovery may come as eight series of one run: eight rows, and one thing to look at."""
+    from isocenter.failure_view import name_some
+
+    told = name_some(["siteA T01 01 2"] * 8 + ["siteB T02 01 1"])
+    assert told == "siteA T01 01 2 (×8), siteB T02 01 1"
+    assert name_some([f"siteA T0{n}" for n in (1, 1, 2, 3, 4, 5, 6)]).endswith("siteA T04 and 2 more")
