@@ -88,9 +88,12 @@ def test_a_job_that_says_nothing_is_looked_up_in_its_log(tmp_path):
     assert explain_job(failure, tmp_path) == ("SidecarError: no EchoTime", "Send it again")
 
 
-def test_an_unexpected_end_gives_its_last_line_and_where_to_look():
+@pytest.mark.parametrize(
+    "first", ["", 'concurrent.futures.process._RemoteTraceback: \n"""\n'], ids=["own", "of a worker"]
+)
+def test_an_unexpected_end_gives_its_last_line_and_where_to_look(first):
     failure = JobFailure(
-        "fit_map", {"site": "siteA"}, LOG, "Traceback (most recent call last):\n  x\nValueError: shape"
+        "fit_map", {"site": "siteA"}, LOG, f"{first}Traceback (most recent call last):\n  x\nValueError: shape"
     )
     reason, remedy = explain_job(failure, None)
     assert reason == "The step failed unexpectedly: ValueError: shape"
