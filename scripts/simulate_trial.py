@@ -23,7 +23,7 @@ from isocenter.phantom.library import load_phantom
 from isocenter.simulation import truth
 from isocenter.simulation.design import design_trial
 from isocenter.simulation.settings import SimulationSettings, read_settings
-from isocenter.simulation.site_files import format_participants, format_site_yaml
+from isocenter.simulation.site_files import MARK, format_participants, format_site_yaml
 from isocenter.simulation.techniques import ARMS
 from isocenter.step import In, run_step
 
@@ -51,11 +51,14 @@ def simulate_trial(
     phantom : the phantom's definition, a file of ``config/phantoms/``
     options : further fields of `SimulationSettings`
     on_progress : called with (series done, series in all, patient ID)
+
+    Raises ConfigError where the folder holds a site that no simulation wrote: its images are somebody's own.
     """
     directory = Path(directory)
     settings = read_settings(seed=seed, sites=sites, participants=participants, sessions=sessions, **(options or {}))
     library = load_phantom(read_phantom(Path(phantom)))
     design = design_trial(settings)
+    _refuse_own_sites(directory, {site.name for site in design.sites})
 
     shutil.rmtree(directory / TRUTH, ignore_errors=True)
     folders = {}
@@ -81,6 +84,25 @@ def simulate_trial(
     write_table(folder / "ruler.tsv", truth.tabulate_rulers(design))
     write_table(folder / "bad.tsv", truth.tabulate_bad_things(bad))
     write_json(folder / SETTINGS, settings.to_dict())  # last, for its presence says that the trial is whole
+
+
+def _refuse_own_sites(directory: Path, simulated: set[str]) -> None:
+    folders = {directory / layout.fill(layout.SITE_FOLDER, site=name) for name in simulated}
+    for folder in sorted(folders | {path.parent for path in directory.glob(layout.SITE_YAML.format(site="[!_]*"))}):
+        described = directory / layout.fill(layout.SITE_YAML, site=folder.name)
+        if described.is_file():
+            is_own = not described.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+        else:
+            is_own = folder.is_dir() and any(folder.iterdir())
+        if is_own:
+            raise ConfigError(
+                explain(
+                    "This folder holds a site that no simulation wrote; nothing was touched",
+                    where=str(folder),
+                    expected="an empty folder, or an earlier simulation",
+                    remedy="simulate into another folder: isocenter simulate DIR, or isocenter demo --directory DIR",
+                )
+            )
 
 
 def _write_drawn_regions(directory: Path, series: WrittenSeries) -> None:

@@ -91,6 +91,12 @@ def test_a_file_that_came_back_from_a_copy_with_an_old_date_is_seen(trial):
     assert settle_times(trial) == []
 
 
+def test_what_a_person_edits_is_not_told_as_a_wrong_date(trial):
+    time.sleep(0.02)
+    (trial / SITE).write_text("edited today")
+    assert settle_times(trial) == []
+
+
 def test_an_old_date_alone_changes_nothing(trial):
     date(trial / SITE, 0)
     assert settle_times(trial) == []

@@ -88,9 +88,12 @@ def test_a_job_that_says_nothing_is_looked_up_in_its_log(tmp_path):
     assert explain_job(failure, tmp_path) == ("SidecarError: no EchoTime", "Send it again")
 
 
-def test_an_unexpected_end_gives_its_last_line_and_where_to_look():
+@pytest.mark.parametrize(
+    "first", ["", 'concurrent.futures.process._RemoteTraceback: \n"""\n'], ids=["own", "of a worker"]
+)
+def test_an_unexpected_end_gives_its_last_line_and_where_to_look(first):
     failure = JobFailure(
-        "fit_map", {"site": "siteA"}, LOG, "Traceback (most recent call last):\n  x\nValueError: shape"
+        "fit_map", {"site": "siteA"}, LOG, f"{first}Traceback (most recent call last):\n  x\nValueError: shape"
     )
     reason, remedy = explain_job(failure, None)
     assert reason == "The step failed unexpectedly: ValueError: shape"
@@ -155,3 +158,12 @@ def test_a_mark_stays_until_the_job_is_settled(tmp_path, monkeypatch):
     assert sorted(read_unsettled(tmp_path).values()) == [["a.nii.gz", "b.nii.gz"], ["c.tsv"]]
     mark_unsettled(["a.nii.gz", "b.nii.gz"], [])
     assert list(read_unsettled(tmp_path).values()) == [["c.tsv"]]
+
+
+def test_a_scan_of_many_series_is_named_once():
+    """Inversion recovery may come as eight series of one run: eight rows, and one thing to look at."""
+    from isocenter.failure_view import name_some
+
+    told = name_some(["siteA T01 01 2"] * 8 + ["siteB T02 01 1"])
+    assert told == "siteA T01 01 2 (×8), siteB T02 01 1"
+    assert name_some([f"siteA T0{n}" for n in (1, 1, 2, 3, 4, 5, 6)]).endswith("siteA T04 and 2 more")

@@ -90,3 +90,14 @@ def test_a_phantom_scan_without_a_usable_vial_is_a_row():
     rows = flow.list_phantom_exclusions("A", vials)
     assert rows["reason"].tolist() == ["the plate is not in the slice"]
     assert len(flow.list_phantom_exclusions("A", VIALS)) == 0
+
+
+def test_one_phantom_does_not_stand_for_another():
+    """Two phantoms on one day, of which one was not found: it is a row, though the other one calibrates."""
+    vials = pd.DataFrame(
+        [
+            {"session": "01", "serial": "130-0093", "biomarker": "T1", "used": True, "reason": ""},
+            {"session": "01", "serial": "130-0111", "biomarker": "T1", "used": False, "reason": "the plate is cut off"},
+        ]
+    )
+    assert flow.list_phantom_exclusions("A", vials)["reason"].tolist() == ["the plate is cut off"]

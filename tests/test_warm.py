@@ -110,6 +110,34 @@ def test_without_a_server_a_job_runs_plainly(tmp_path):
     assert run_job(tmp_path, environment, "print('plain')").stdout == "plain\n"
 
 
+FRONT = """
+import os, time
+from isocenter.runner import warm_server
+with warm_server(dict(os.environ)) as environment:
+    while not os.path.exists(environment["ISOCENTER_WARM"]):
+        time.sleep(0.02)
+    print("up", flush=True)
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        time.sleep(3)  # a run waits for Snakemake, and then ends the server
+        print("stopped")
+"""
+
+
+def test_ctrl_c_in_a_terminal_makes_the_server_say_nothing():
+    """A terminal interrupts the whole group of the process that it runs."""
+    front = subprocess.Popen(
+        [sys.executable, "-c", FRONT], env=os.environ | {"PYTHONPATH": str(WARM.parents[1])}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert front.stdout.readline() == "up\n"
+    os.killpg(front.pid, signal.SIGINT)
+    said, errors = front.communicate(timeout=60)
+    assert (said, errors) == ("stopped\n", "")
+
+
 GROUPED = """
 rule all:
     input: lambda wildcards: [checkpoints.intake.get().output[0], *expand("b/{sample}", sample=range(6))]

@@ -1,8 +1,12 @@
 # Pool: sites that were run by themselves -> the trial's tables, statistics and report. `isocenter pool` runs this.
 # The rules are those of the Snakefile, without any that makes a site's results: these must be there.
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version, validate
+
+# The package beside this workflow, whether one is installed or not: a bare clone will do.
+sys.path.insert(0, str(Path(workflow.basedir).parent / "scripts"))
 
 from isocenter import layout
 from isocenter.demands import memory, runtime

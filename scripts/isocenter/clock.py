@@ -27,7 +27,8 @@ STEP = 1000
 def settle_times(directory: Path) -> list[str]:
     """Bring times of files that lie in the future back to now, and date what people changed since the last run.
 
-    Returns what was dated anew among the files that people wrote, as paths from the trial's folder.
+    Returns what was dated anew among the files that people wrote, as paths from the trial's folder; not what was
+    changed since and said so by its date.
     """
     now = time.time_ns()
     ahead = {path: stamp for path, stamp in _list_times(directory) if stamp > now + TOLERANCE}
@@ -42,9 +43,11 @@ def settle_times(directory: Path) -> list[str]:
         write_snapshot(directory, snapshot)
     told = [path for path in _list_seen(directory) if path in ahead]
     for path in _find_changed(directory):
-        if path.stat().st_mtime_ns < now:
+        stamp = path.stat().st_mtime_ns
+        if stamp < now:
             os.utime(path, ns=(now, now))
-            told.append(path)
+            if ahead or stamp <= (directory / layout.SEEN).stat().st_mtime_ns:
+                told.append(path)
     return sorted({path.relative_to(directory).as_posix() for path in told})
 
 

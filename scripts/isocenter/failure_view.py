@@ -1,5 +1,6 @@
 """How failed jobs are shown: those of one reason together, whom they were about, why, and what to do."""
 
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -68,6 +69,7 @@ def show_reason(who: str, reason: str, action: str, out: Console = console) -> N
 
 
 def name_some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
-    return ", ".join(names[:NAMES]) + more
+    """The first few names, each once with how often it stands there, and how many more there are."""
+    told = [f"{name} (×{n})" if n > 1 else name for name, n in Counter(names).items()]
+    more = f" and {len(told) - NAMES} more" if len(told) > NAMES else ""
+    return ", ".join(told[:NAMES]) + more

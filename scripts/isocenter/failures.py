@@ -103,7 +103,7 @@ def explain_job(failure: JobFailure, directory: Path) -> tuple[str, str]:
     reason = failure.reason.strip() or _read_reason(directory / failure.log if failure.log else None)
     if not reason:
         return "The job was killed, or ended without a word", LOOK
-    if reason.startswith("Traceback"):
+    if "Traceback (most recent call last)" in reason:  # of another process, it does not begin with that word
         return f"The step failed unexpectedly: {reason.splitlines()[-1]}", _BUG
     if reason.startswith("OSError: [Errno 28]"):  # Snakemake's own words, before the job began
         return f"The disk is full; found: {reason.removeprefix('OSError: ')}", MAKE_ROOM[:1].upper() + MAKE_ROOM[1:]

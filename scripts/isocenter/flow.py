@@ -126,9 +126,13 @@ def unreadable_files(scans: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFr
 
 
 def list_phantom_exclusions(site: str, vials: pd.DataFrame) -> pd.DataFrame:
-    """Phantom scans of which no vial can be used, one exclusion row each."""
+    """Phantom scans of which no vial can be used, one exclusion row each.
+
+    A site may have several phantoms and scanners: what one of them measured does not stand for another.
+    """
     rows = []
-    for (session, biomarker), group in vials.groupby(["session", "biomarker"], sort=True):
+    keys = ["session", "biomarker", *(name for name in ("serial", "scanner") if name in vials)]
+    for (session, biomarker, *_), group in vials.groupby(keys, sort=True, dropna=False):
         if not group["used"].astype(bool).any():
             reasons = [str(reason) for reason in group["reason"] if str(reason) not in ("", "nan")]
             rows.append(

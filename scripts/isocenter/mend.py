@@ -40,6 +40,21 @@ def find_damaged(directory: Path, sites: Sequence[str] = ()) -> list[str]:
     return found
 
 
+def find_unconverted(directory: Path, plan: Plan, sites: Sequence[str] = ()) -> list[str]:
+    """Raw images that intake has told of and that are gone: no run recorded them, but jobs are planned from them.
+
+    They are those of a participant who withdrew, which were deleted, and was taken back.
+    """
+    found: list[str] = []
+    for site in sites or plan.sites:
+        if not (directory / layout.fill(layout.SCANS, site=site)).is_file():
+            continue
+        for key, suffix in plan.acquisitions(site):
+            raw = plan.raw_files(key.site, key.participant, key.session, key.run, suffix, with_phase=True)
+            found += [path for path in raw if not (directory / path).is_file()]
+    return found
+
+
 def _folders_of(sites: Sequence[str]) -> tuple[str, ...]:
     """What paths of these sites begin with, and of what all share; of all sites where none is named."""
     if not sites:

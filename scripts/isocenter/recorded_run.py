@@ -12,7 +12,7 @@ from isocenter.decisions import delete_withdrawn
 from isocenter.errors import AuditError, DiskError, IsocenterError
 from isocenter.holder import hold_trial
 from isocenter.manifest import read_manifest, read_snapshot, take_snapshot, update_manifest, write_snapshot
-from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, sweep_partials
+from isocenter.mend import clear_damaged, clear_unsettled, find_damaged, find_unconverted, sweep_partials
 from isocenter.origins import check_run_here
 from isocenter.plan import Plan
 from isocenter.planned_jobs import DRY_OPTIONS
@@ -47,7 +47,7 @@ def run_recorded(
     targets = [str(layout.fill(layout.SITE_RECORD, site=site)) for site in sites]
     run = partial(run_workflow, directory, cores=cores, on_progress=on_progress)
     if plan and DRY_OPTIONS & set(options):
-        again = clear_damaged(directory, plan, find_damaged(directory, sites), is_dry=True)
+        again = clear_damaged(directory, plan, _find_missing(directory, plan, sites), is_dry=True)
         retried = clear_unsettled(directory, plan, sites, is_dry=True)
         if more := list(dict.fromkeys([*again, *retried])):
             targets = [*(targets or ["all"]), *more]
@@ -65,7 +65,7 @@ def run_recorded(
             run_workflow(directory, cores=1, options=["--unlock"])
         sweep_partials(directory)
         settled = settle_times(directory)
-        again = clear_damaged(directory, plan, find_damaged(directory, sites)) if plan else []
+        again = clear_damaged(directory, plan, _find_missing(directory, plan, sites)) if plan else []
         retried = clear_unsettled(directory, plan, sites) if plan else []
         if more := dict.fromkeys([*again, *retried]):
             targets = [*(targets or ["all"]), *more]
@@ -78,6 +78,10 @@ def run_recorded(
             note_seen(directory)
         outcome.mended, outcome.retried, outcome.settled = again, retried, settled
         return outcome
+
+
+def _find_missing(directory: Path, plan: Plan, sites: Sequence[str]) -> list[str]:
+    return [*find_damaged(directory, sites), *find_unconverted(directory, plan, sites)]
 
 
 def run_pool(

@@ -101,7 +101,9 @@ def warm_server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Keep a warm server while the block runs; gives the environment that leads jobs to it."""
     with tempfile.TemporaryDirectory(prefix="isocenter-") as folder:
         address = str(Path(folder) / "warm")
-        server = subprocess.Popen([sys.executable, str(WARM / "server.py"), address], env=environment)
+        command = [sys.executable, str(WARM / "server.py"), address]
+        # In a group of its own: Ctrl-C in a terminal reaches a whole group, and this process ends the server by itself.
+        server = subprocess.Popen(command, env=environment, process_group=0)
         try:
             yield environment | {"ISOCENTER_PYTHON": sys.executable, "ISOCENTER_WARM": address}
         finally:

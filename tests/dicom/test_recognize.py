@@ -80,6 +80,22 @@ def test_missing_inversion_time_is_quarantined_with_its_tag(site, value):
     assert "(0018,0082)" in only(site.exclusions()).reason
 
 
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1), (1, 2), (0, 2)], ids=str)
+def test_a_spread_run_without_any_value_keeps_its_number(site, lost):
+    """Its series spoil no other run, whose images are not called by its number."""
+    for run in range(3):
+        for index, value in enumerate(INVERSIONS):
+            base = header(f"{run}-{index}", time=f"10{run}{index}00")
+            write_classic(site.dicom / f"{run}-{index}", base, [{} if run in lost else value], n_slices=1)
+    table = site.take_in().sort_values("time")
+    n = len(INVERSIONS)
+    assert table.run.tolist() == ["1"] * n + ["2"] * n + ["3"] * n
+    is_lost = table.run.isin([str(run + 1) for run in lost])
+    assert (table.disposition[is_lost] == "quarantined").all()
+    assert (table.disposition[~is_lost] == "used").all()
+    assert not table.reason[~is_lost].str.contains("could not be used").any()
+
+
 def test_inversion_without_any_time_is_known_by_its_technique(site):
     write_classic(site.dicom / "a", header(ScanningSequence="SE", ScanOptions="IR"), [{}])
     assert "(0018,0082)" in only(site.take_in()).reason

@@ -86,8 +86,9 @@ def test_an_interrupted_run_stops_at_once_and_goes_on(copy_of_small, start):
     assert_same_and_recorded(directory, expected)
 
 
-def test_a_withdrawn_participant_leaves_every_table_with_a_record(copy_of_small):
+def test_a_withdrawn_participant_leaves_every_table_with_a_record_and_may_come_back(copy_of_small):
     directory = copy_of_small.directory
+    expected = tables(directory)
     ended = CliRunner().invoke(app, ["exclude", "all", "T02", "--withdrawn", "-m", "consent", "-d", str(directory)])
     assert ended.exit_code == 0, ended.output
     (directory / layout.fill(layout.SCANS, site="siteB")).unlink()  # intake runs again; its DICOM is there
@@ -106,6 +107,10 @@ def test_a_withdrawn_participant_leaves_every_table_with_a_record(copy_of_small)
     assert [e.what for e in audit.read_log(directory) if e.kind == "exclusion"] == [
         f"{site}: T02, withdrawn from the trial" for site in ("siteA", "siteB")
     ]
+    back = CliRunner().invoke(app, ["include", "all", "T02", "-m", "the wrong person's form", "-d", str(directory)])
+    assert back.exit_code == 0, back.output
+    assert "intake/scans.tsv" in finish(directory)
+    assert_same_and_recorded(directory, expected)
 
 
 def test_results_that_were_cut_short_or_taken_away_are_made_again(copy_of_small):

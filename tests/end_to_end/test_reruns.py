@@ -76,10 +76,10 @@ def own_code(tmp_path) -> Path:
 
 
 def dry_run(code: Path, directory: Path) -> dict[str, int]:
-    """The jobs, by rule, that a copy of the code would run on a trial."""
+    """The jobs, by rule, that plain Snakemake would run on a trial with a copy of the code, which is not installed."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(code / "workflow" / "Snakefile")]
     command += ["--directory", str(directory), "--dry-run", "--cores", "2"]
-    environment = {"PYTHONPATH": str(code / "scripts"), "PATH": "/usr/bin:/bin", "HOME": str(directory)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(directory)}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     printed = ended.stdout + ended.stderr
     assert ended.returncode == 0, printed

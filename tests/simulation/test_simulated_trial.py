@@ -43,6 +43,19 @@ def test_another_seed_gives_another_trial(tmp_path):
     assert not one & two
 
 
+@pytest.mark.parametrize(("name", "is_described"), [("siteA", True), ("siteA", False), ("hospital", True)])
+def test_images_that_somebody_brought_are_never_replaced(tmp_path, name, is_described):
+    image = tmp_path / "sites" / name / "dicom" / "scan.dcm"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"a patient")
+    if is_described:
+        (image.parents[1] / "site.yaml").write_text(f"site: {name}\n")
+    with pytest.raises(ConfigError, match="no simulation wrote") as told:
+        simulate(tmp_path, sites=1, participants=1, options=SMALL)
+    assert "another folder" in str(told.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "site.yaml"] == [image]
+
+
 def test_progress_ends_at_the_whole(small_trial):
     _, steps = small_trial
     done, total, _ = steps[-1]

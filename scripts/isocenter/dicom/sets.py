@@ -190,12 +190,23 @@ def _split_runs(suffix: str, family: list[Series], recognized: dict[str, Recogni
                     "used",
                     "Nothing, unless the later scan is the worse one",
                 )
-        runs = [single] if single else []
+        is_fit = len(set(known)) >= kind.fewest
+        runs = _part_unknown(single, values, len(set(known))) if is_fit else [single] if single else []
     else:
         runs = _fill_runs(single, values, len(set(known)))
     for run in runs:
         sets.append(AcquisitionSet(suffix, run, {one.uid: outcomes[one.uid] for one in run}))
     return sets
+
+
+def _part_unknown(single: list[Series], values: dict[str, float | None], n_values: int) -> list[list[Series]]:
+    """The one run whose values are known, and whole runs without any before and after it, which keep their number."""
+    known = [i for i, one in enumerate(single) if values[one.uid] is not None]
+    before, after = known[0], len(single) - known[-1] - 1
+    first = before - before % n_values
+    last = known[-1] + 1 + (after % n_values if after >= n_values else after)
+    starts = [*range(0, first, n_values), first, *range(last, len(single), n_values)]
+    return [single[a:b] for a, b in pairwise([*starts, len(single)])]
 
 
 def _fill_runs(single: list[Series], values: dict[str, float | None], n_values: int) -> list[list[Series]]:
@@ -205,7 +216,8 @@ def _fill_runs(single: list[Series], values: dict[str, float | None], n_values: 
         value = values[one.uid]
         present = {values[s.uid] for s in runs[-1]}
         is_full = len(present - {None}) == n_values or len(runs[-1]) >= n_values
-        if (value is not None and value in present) or (value is None and is_full):
+        # A run without any value ends when it is as long as the others are.
+        if is_full if value is None or present == {None} else value in present:
             runs.append([])
         runs[-1].append(one)
     return runs

@@ -3,6 +3,9 @@
 from isocenter.simulation.design import FIELD_STRENGTH, Site, TrialDesign, session_day
 from isocenter.simulation.settings import SimulationSettings
 
+#: The first line of such a ``site.yaml``: what begins otherwise is somebody's own, and is never replaced.
+MARK = "# A site of the demonstration trial, written by `isocenter simulate`."
+
 
 def format_site_yaml(site: Site, settings: SimulationSettings) -> str:
     """The text of ``site.yaml``: scanner, phantom and the log of its temperatures."""
@@ -11,7 +14,7 @@ def format_site_yaml(site: Site, settings: SimulationSettings) -> str:
         for session, temperature in site.temperatures.items()
     )
     first = next(iter(site.temperatures.values()))
-    return f"""# A site of the demonstration trial, written by `isocenter simulate`.
+    return f"""{MARK}
 site: {site.name}
 title: Demonstration hospital {site.name.removeprefix("site")}
 source: dicom # folder beside this file (or an absolute path) that holds the DICOM as it came
