@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
-from isocenter.dicom.archives import COMPRESSED_FILES, OTHER_ENDINGS, SEND_ANEW
+from isocenter.dicom.archives import COMPRESSED_FILES, OTHER_ENDINGS, SEE_TO_DISK, SEND_ANEW
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
 from isocenter.dicom.pixels import Cut, PixelReport, is_lossy, report_pixels, stored_ceiling, summarize
@@ -156,7 +156,7 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     except OSError as error:  # a disk that went away may come back, and rights may be mended
         problem = f"The file cannot be read: {error.strerror}"
         note_unsettled(problem)
-        return Image(found.relative, "", problem, "Check its permissions, and that its disk is there; then run again")
+        return Image(found.relative, "", problem, SEE_TO_DISK)
     digest = hashlib.sha256(blob).hexdigest()
     if not blob:
         return Image(found.relative, digest, "The file is empty", SEND_AGAIN)
@@ -169,6 +169,7 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     except DicomError as error:
         return Image(found.relative, digest, str(error), SEND_UNCOMPRESSED)
     except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
+        raise_trouble(error)
         return Image(
             found.relative,
             digest,
