@@ -87,6 +87,7 @@ class Image:
     sop_class : UID; sop_uid, series_uid, frame_of_reference : UIDs as results may hold them, "" where there is none;
     names : the elements that still say who a person is; warnings : words of `privacy.WARNINGS`; is_lossy : whether
     compression changed the values of pixels
+    field_strength : T as the header says it; 0 where it is silent
     number, announced : Instance Number and Images in Acquisition; 0 where the header is silent
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
@@ -106,6 +107,7 @@ class Image:
     n_samples: int = 1
     n_frames: int = 1
     serial: str = ""
+    field_strength: float = 0.0
     syntax: str = ""
     sop_class: str = ""
     frame_of_reference: str = ""
@@ -212,6 +214,7 @@ def _read_dataset(
         patient=digest_patient(read_text(header, "PatientID")),
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
+        field_strength=read_number(header, "MagneticFieldStrength") or 0.0,
         syntax=_read_syntax(dataset),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
