@@ -348,7 +348,7 @@ def test_reasons_that_differ_in_numbers_alone_are_counted_together():
     ]
     rows = pd.DataFrame({"stage": "regions", "series": "map", "reason": [*reasons, "Tag (0018,0083) is missing"]})
     assert _reasons(Trial({}, {"exclusions": rows}), "regions") == [
-        "3 × csf holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
+        "3 × CSF holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
         "1 × Inversion Time (0018,0082) is missing",
         "1 × Tag (0018,0083) is missing",
     ]
