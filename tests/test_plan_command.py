@@ -84,3 +84,12 @@ def test_extreme_designs_have_an_answer(tmp_path, say):
     )  # fmt: skip
     assert code == 0, printed
     assert (tmp_path / "out" / "plan.tsv").exists()
+
+
+def test_the_answer_says_which_of_two_chances_it_means(tmp_path, say):
+    """The table beside it shows the share of simulated trials, which is another number."""
+    words = ("--residual", "0.01", "--site", "0.02", "--participants", "5", "--simulate", "0")
+    _, found = say("plan", "--out", str(tmp_path / "a"), *words, "--delta", "0.08", "--sites", "4")
+    assert re.search(r"has a chance of 80 %; the best, 4 sites.* has \d+ % by formula\.", found), found
+    _, found = say("plan", "--out", str(tmp_path / "b"), *words, "--delta", "1", "--sites", "12")
+    assert re.search(r"a chance of 80 % or more to show .*chance by formula \d+ %\)", found), found

@@ -244,9 +244,9 @@ def _answer(enough: list, designs: list, delta: float, name: str) -> str:
     if enough:
         first = enough[0]
         return (
-            f"The smallest design of the grid with a chance of {WANTED_CHANCE:.0%} or more to show a {name} within "
-            f"{delta:g}: "
-            f"{first.plan.describe()} ({first.n_scans} scans; chance by formula {first.chance:.0%})."
+            f"The smallest design of the grid with a chance of {100 * WANTED_CHANCE:.0f} % or more to show a "
+            f"{name} within {delta:g}: "
+            f"{first.plan.describe()} ({first.n_scans} scans; chance by formula {100 * first.chance:.0f} %)."
         )
     if designs[0].true >= delta:
         return (
@@ -254,7 +254,7 @@ def _answer(enough: list, designs: list, delta: float, name: str) -> str:
         )
     best = max(designs, key=lambda d: d.chance)
     return (
-        f"No design of the grid has a chance of {WANTED_CHANCE:.0%}; the best, {best.plan.describe()}, has "
-        f"{best.chance:.0%}. "
+        f"No design of the grid has a chance of {100 * WANTED_CHANCE:.0f} %; the best, {best.plan.describe()}, has "
+        f"{100 * best.chance:.0f} % by formula. "
         "More sites help most where the site SD is large, more participants and repeats elsewhere."
     )

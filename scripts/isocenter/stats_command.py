@@ -105,6 +105,8 @@ def analyze_file(
         raise TableError(explain("Unknown scale", expected="absolute or log", found=scale))
     labels = tuple((columns or {}).get(name, name) for name in COLUMNS if name not in _NUMBERS)
     rows = read_any_table(table, text=labels)
+    if not len(rows):
+        raise TableError(explain("The table holds no values", where=str(table), expected="a row a value", found="none"))
     absent = [theirs for theirs in (columns or {}).values() if theirs not in rows.columns]
     if absent:
         raise TableError(

@@ -307,6 +307,9 @@ DOCUMENTS: dict[str, tuple[str, bytes, str]] = {
         "two participants",
     ),
     "participants_without_a_column": ("participants.tsv", b"participant_id\tkind\nP01\tpatient\n", "source_id"),
+    "participants_with_a_column_twice": (
+        "participants.tsv", b"participant_id\tkind\tkind\tsource_id\nP01\tpatient\tPAT-0042\n", "more than once",
+    ),
     "participant_of_no_kind": ("participants.tsv", b"participant_id\tkind\tsource_id\nP01\tghost\tA\n", "kind"),
     "session_like_a_path": ("sessions.tsv", b"participant_id\tdate\tsession\nP01\t2025-03-10\t../../x\n", "label"),
     "session_without_a_date": ("sessions.tsv", b"participant_id\tdate\tsession\nP01\tMonday\t01\n", "date"),

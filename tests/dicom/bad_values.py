@@ -206,6 +206,11 @@ def scanners_of_two_sites_in_one_series(site, paths):
     set_elements(paths[-1], DeviceSerialNumber="A-99")
 
 
+@case("is 1.5 T and 3 T in images of one series")
+def fields_of_two_scanners_in_one_series(site, paths):
+    set_elements(paths[0], MagneticFieldStrength="1.5")
+
+
 @case("unlike size")
 def image_of_another_series(site, paths):
     dataset = pydicom.dcmread(paths[0])

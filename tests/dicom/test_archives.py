@@ -10,20 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dicom.small import header, write_classic
-from dicom.test_recognize import INVERSIONS, only
+from dicom.test_recognize import only
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from isocenter.dicom import archives, bids
 from isocenter.dicom.index import list_digests, read_images
+from isocenter.dicom.walk import Found
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/nist_system_phantom/session_a_dicom.tar.gz"
-
-
-@pytest.fixture
-def images(tmp_path):
-    """Eight good files, outside the site."""
-    write_classic(tmp_path / "images", header(), INVERSIONS)
-    return tmp_path / "images"
 
 
 def pack(images: Path, path: Path) -> None:
@@ -137,6 +132,7 @@ ENTRIES = {
     "zip_backslashes": (lambda p: add_zip(p, "a\\..\\..\\escaped"), "leads out"),
     "zip_link": (lambda p: add_zip(p, "link", b"/etc/passwd", 0o120777), "link"),
     "zip_nested": (lambda p: add_zip(p, "inner.zip"), "archive within an archive"),
+    "zip_nameless": (lambda p: add_zip(p, ""), "has no name"),
     "zip_formula": (lambda p: add_zip(p, "=1+1"), "no DICOM"),
     "tar_up": (lambda p: add_tar(p, "../../escaped"), "leads out"),
     "tar_absolute": (lambda p: add_tar(p, "/tmp/isocenter-escaped"), "leads out"),
@@ -213,7 +209,39 @@ def cut_between_entries(path, images):
     path.write_bytes(content[: content.index(b"./a/image005")])
 
 
+def chain_headers(path, images):
+    """A thousand long names, each of the next: the reader asks for one within the other."""
+    member = tarfile.TarInfo("a")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 3
+    path.write_bytes((member.tobuf(tarfile.GNU_FORMAT) + b"abc".ljust(512, b"\0")) * 3000 + bytes(10240))
+
+
+def spoil_sparse(path, images):
+    """A pax header whose map of a sparse file holds no numbers."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a")
+        member.pax_headers = {"GNU.sparse.map": "x,y"}
+        archive.addfile(member)
+
+
+def rename_in_bytes(path, images):
+    """A name that its flag calls UTF-8, and is none."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("é", b"x")
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xfe"))
+
+
+def spoil_bzip(path, images):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a", b"x" * 900)
+    path.write_bytes(path.read_bytes().replace(b"BZh9", b"BZh0", 1))
+
+
 REFUSED = {
+    "chain.tar": (chain_headers, "damaged or cut off"),
+    "sparse.tar": (spoil_sparse, "damaged or cut off"),
+    "letters.zip": (rename_in_bytes, "damaged or cut off"),
+    "bzip.zip": (spoil_bzip, "damaged or cut off"),
     "header.tar": (flip_header, "damaged or cut off"),
     "short.tar": (cut_between_entries, "damaged or cut off"),
     "cut.tar": (cut_off, "damaged or cut off"),
@@ -242,6 +270,41 @@ def test_a_refused_archive_is_one_row(site, images, name):
     before = site.files()
     site.take_in()
     assert site.files() == before
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_damaged_archive(site, images, monkeypatch):
+    pack(images, site.dicom / "visit.zip")
+    monkeypatch.setattr(archives, "_judge_name", lambda name: int(name))
+    path = site.dicom / "visit.zip"
+    with pytest.raises(ValueError, match="invalid literal"):
+        archives.expand(Found(path, path.name, path.stat().st_size, 0), None, site.folder / ".unpacked")
+
+
+FUZZED = settings(
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+@FUZZED
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
+    kept=st.floats(0, 1),
+)
+def test_whatever_the_bytes_of_an_archive_they_end_in_files_or_a_reason(ending, changes, kept, tmp_path):
+    (tmp_path / "images").mkdir(exist_ok=True)
+    for name in "ab":
+        (tmp_path / "images" / name).write_bytes(name.encode() * 700)
+    path = tmp_path / f"visit.{ending}"
+    pack(tmp_path / "images", path)
+    content = bytearray(path.read_bytes())
+    for place, byte in changes:  # half of the changes where a zip has its table of contents
+        content[int(place * len(content)) if byte % 2 else -1 - int(place * min(len(content), 200))] = byte
+    path.write_bytes(content[: int(len(content) * kept)] if kept < 0.2 else content)
+    files, entry = archives.expand(Found(path, path.name, len(content), 0), None, tmp_path / "unpacked")
+    assert entry[2]
+    assert all(found.path.is_relative_to(tmp_path) for found in files)
+    assert all(bool(found.problem) == bool(found.action) for found in files)
 
 
 def test_too_many_entries(site, images, monkeypatch):

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from dicom.small import header, write_classic
+from dicom.test_archives import pack
 from dicom.test_recognize import INVERSIONS, only
 
 from isocenter.errors import DiskError
@@ -40,6 +41,33 @@ def test_a_file_that_a_disk_could_not_give_is_read_again(site, mount):
     assert only(site.take_in()).disposition == "used"
     assert len(site.exclusions()) == 0
     assert take_unsettled() == []
+
+
+def test_an_archive_that_a_disk_could_not_give_is_read_again(site, images, mount):
+    pack(images, site.dicom / "visit.zip")
+    write_classic(site.dicom / "beside", header("beside", time="120000"), INVERSIONS)
+    take_unsettled()
+    mount("--bind", f"/proc/{os.getpid()}/mem", site.dicom / "visit.zip")
+    assert only(site.take_in()).disposition == "used"
+    row = only(site.exclusions())
+    assert (row.path, row.reason) == ("visit.zip", "The archive cannot be read: Input/output error")
+    assert take_unsettled() == [row.reason]
+    subprocess.run(["umount", str(site.dicom / "visit.zip")], check=True)
+    assert site.take_in().disposition.tolist() == ["used", "used"]
+    assert len(site.exclusions()) == 0
+    assert take_unsettled() == []
+
+
+def test_a_disk_that_is_full_is_not_the_fault_of_an_archive(site, images, mount):
+    pack(images, site.dicom / "visit.zip")
+    unpacked = site.folder / ".unpacked"
+    unpacked.mkdir()
+    mount("-t", "tmpfs", "-o", "size=8k", "tmpfs", unpacked)
+    with pytest.raises(DiskError, match="The disk is full"):
+        site.take_in()
+    assert not (site.folder / "results" / "intake" / "scans.tsv").exists()
+    subprocess.run(["mount", "-o", "remount,size=8m", str(unpacked)], check=True)
+    assert only(site.take_in()).disposition == "used"
 
 
 def test_a_folder_that_is_not_there_leaves_the_images_of_before(site):

@@ -38,7 +38,9 @@ def pages(tmp_path_factory):
         "nothing": write(folder, "nothing", 0, 1),
         "some": write(folder, "some", 4, 3),
         "much": write(folder, "much", 24, 30),
+        "six": write(folder, "six", 6, 30),
         "hostile": write(folder, "hostile", 5, 4, HOSTILE),
+        "hostile and long": write(folder, "hostile and long", 4, 30, HOSTILE),
         "bare": write(folder, "bare", 1, 1, vials=False),
     }
 
@@ -102,7 +104,7 @@ def browser(tmp_path_factory):
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("name", ["much", "hostile"])
 def test_it_opens_without_error_request_or_sideways_scroll(pages, browser, name, width):
     browser.log("browser"), browser.log("performance")
@@ -112,6 +114,9 @@ def test_it_opens_without_error_request_or_sideways_scroll(pages, browser, name,
     assert browser.requests() == []
     assert browser.run("return window.hit === undefined")
     assert browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+    table = "document.querySelector('.changes').parentElement"
+    assert browser.run(f"return {table}.scrollWidth - {table}.clientWidth") <= 0  # what to change is seen whole
+    assert browser.run(f"return {table}.scrollHeight - {table}.clientHeight") <= 0
     assert browser.run(
         "return [...document.querySelectorAll('a[href^=\"#\"]')].every(a => document.querySelector(a.hash))"
     )
@@ -147,6 +152,6 @@ def test_every_part_is_reached_by_the_keyboard_in_reading_order(pages, browser):
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["nothing", "some", "much", "hostile"])
+@pytest.mark.parametrize("name", ["nothing", "some", "six", "much", "hostile", "hostile and long"])
 def test_it_prints_on_one_page(pages, tmp_path, name):
     assert print_page(pages[name], tmp_path / "certificate.pdf", tmp_path / "profile") == 1

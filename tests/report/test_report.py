@@ -348,7 +348,7 @@ def test_reasons_that_differ_in_numbers_alone_are_counted_together():
     ]
     rows = pd.DataFrame({"stage": "regions", "series": "map", "reason": [*reasons, "Tag (0018,0083) is missing"]})
     assert _reasons(Trial({}, {"exclusions": rows}), "regions") == [
-        "3 × csf holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
+        "3 × CSF holds 14–19 voxels with a value (16–22 in all); at least 20 are needed",
         "1 × Inversion Time (0018,0082) is missing",
         "1 × Tag (0018,0083) is missing",
     ]
@@ -393,7 +393,11 @@ def test_every_page_of_the_report_has_an_errors_section(built):
 
 def test_a_printed_table_that_cannot_fit_says_where_all_of_it_stands(built):
     wide = (built[2] / "tables" / "measurements.html").read_text(encoding="utf-8")
-    assert re.search(r"On paper the first columns that fit a sheet; all \d+ stand in measurements\.tsv\.", wide)
+    assert re.search(
+        r"On paper in small print; a column that does not fit the sheet stands in measurements\.tsv, as all \d+ do\.",
+        wide,
+    )
+    assert ">participant_<wbr>id</th>" in wide  # or a name is as wide as its column is not
     assert "On paper" not in (built[2] / "tables" / "flow.html").read_text(encoding="utf-8")
 
 

@@ -66,6 +66,19 @@ def test_a_sentence_that_claims_more_than_its_verdict_is_shown_nowhere(tmp_path)
         assert "the sentence claims another verdict" in text, name
 
 
+def test_a_reason_that_the_statistics_name_by_a_flag_is_told_in_words(tmp_path):
+    arguments = write_trial(tmp_path, n_sites=1)
+    path = next(p for p in arguments["tables"] if p.name == "qualification.tsv")
+    table = read_table(path, text=("sentence", "verdict", "reasons"))
+    table["reasons"] = "too_few_sites; phantom bias outside ±5 % at site_a"
+    write_table(path, table)
+    make_report(**arguments, report=tmp_path / "results/report/index.html")
+    for name in ("index.html", "statistics.html"):
+        text = (tmp_path / "results/report" / name).read_text(encoding="utf-8")
+        assert "fewer than 3 sites: no site component; phantom bias outside ±5\u00a0% at site_a" in text, name
+        assert "too_few_sites" not in text
+
+
 def test_every_quantity_has_a_line_and_only_declared_ones_a_verdict(built):
     text = read(built)
     table = re.search(r'data-name="precision".*?</table>', text, re.DOTALL).group(0)

@@ -20,6 +20,7 @@ from isocenter.report.wording import (
     name_flags,
     name_roi,
     plural,
+    say_reason,
     shorten,
 )
 
@@ -136,6 +137,24 @@ def test_regions_are_called_as_readers_call_them():
     assert name_roi("white_matter") == "white matter"
     assert name_roi("gray_matter < csf") == "gray matter < CSF"
     assert name_roi("csfx") == "csfx"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("csf holds 14 voxels with a value (16 in all)", "CSF holds 14 voxels with a value (16 in all)"),
+        ("white_matter is empty", "white matter is empty"),
+        ("the sampled times see 0.01 to 0.32 s; the reference is 0.0068 s",
+         "the sampled times see 10 to 320 ms; the reference is 6.8 ms"),
+        ("Echo time 0.01 s has 1 of 2 slices", "Echo time 10 ms has 1 of 2 slices"),
+        ("Repetition Time (0018,0080) is 0 s", "Repetition Time (0018,0080) is 0 ms"),
+        ("did not finish within 600 s", "did not finish within 600 s"),
+        ("10–20 s, 0.5 s/mm², 3 slices", "10–20 s, 0.5 s/mm², 3 slices"),
+        ("series 5 so far", "series 5 so far"),
+    ],
+)  # fmt: skip
+def test_a_step_s_reason_reads_as_the_page_does(reason, told):
+    assert say_reason(reason, 200) == told
 
 
 def test_a_number_its_sign_and_its_interval_stay_on_one_line():

@@ -112,6 +112,22 @@ def test_indeterminate_says_what_would_settle_it():
     assert "sites instead of 4" in row["settle"]
 
 
+def test_what_would_settle_it_does_not_say_the_reasons_again():
+    rng = np.random.default_rng(4)
+    table, vials, claims = make_measurements(rng), make_vials(rng), [make_claim(delta=1e3)]
+
+    def judge(phantom, planned=PLANNED):
+        return analyze(table, phantom, None, claims, BIOMARKERS, planned)["qualification"].iloc[0]
+
+    row = judge(vials[vials["site"] != "site2"])
+    assert (row["verdict"], "no phantom was measured at site2" in row["reasons"]) == ("indeterminate", True)
+    assert row["settle"].split("; ")[-1] == "More phantom scans, for the linearity"
+    row = judge(vials, dict.fromkeys(SITES, 3))  # fewer than came
+    assert "the accounting does not reconcile" in row["reasons"]
+    assert "phantom" not in row["settle"]
+    assert row["settle"].split("; ")[-1] == "Find the runs that the accounting misses"
+
+
 def test_phantom_rows_never_enter_the_components():
     rng = np.random.default_rng(5)
     table = make_measurements(rng)

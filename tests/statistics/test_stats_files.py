@@ -148,6 +148,7 @@ def test_dialects_give_the_same_numbers(tmp_path, dialect):
         ("participant_id,value\nP1,1\n,2\n", "participant_id.*rows 3"),
         ("participant_id,value,value\nP1,1,2\n", "Two columns"),
         ("", "header"),
+        ("participant_id,value\n", "holds no values"),
         ("participant_id,session,value\nP1,1,1\nP1,1,2\n", "rows 2, 3"),
     ],
 )

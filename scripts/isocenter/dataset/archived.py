@@ -13,6 +13,7 @@ from pathlib import Path
 
 from isocenter.dataset.names import DESCRIPTION, Dataset, parse_name
 from isocenter.dicom.walk import Found
+from isocenter.trouble import raise_trouble
 
 #: Folder beside the numbers of an archive's files.
 NAMED = "named"
@@ -71,7 +72,8 @@ def _lay_out(entries: list[Found], start: int, place: Path) -> list[Found]:
             path = place.joinpath(*parts)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _link(entry.path, path)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            raise_trouble(error)
             problem = "A name that BIDS does not know, or that stands twice in a dataset's archive: it was not read"
             strays.append(replace(entry, problem=problem, action="Nothing, if it holds no images of the trial"))
     return strays

@@ -3,6 +3,7 @@
 What an archive calls its entries is told in tables alone, as ``archive.zip/entry``; no file gets such a name.
 """
 
+import errno
 import gzip
 import hashlib
 import json
@@ -16,11 +17,14 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from isocenter.dicom.walk import COPY_INSTEAD, Found, is_junk_path
+from isocenter.io.outcome import note_unsettled
+from isocenter.trouble import raise_trouble
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 #: Images and tables of BIDS that are compressed one by one: no archives.
@@ -32,13 +36,29 @@ MOST_ENTRIES, LARGEST_TOTAL, HIGHEST_RATIO, SMALL = 200_000, 2**36, 200, 2**27
 CHUNK = 2**20
 CONTENTS = "contents.json"
 SEND_ANEW = "Pack the images again, as .zip or .tar.gz without a password, or put them into the folder unpacked"
-#: What reading a damaged or hostile archive raises.
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError,
-          RuntimeError, ValueError, OverflowError, lzma.LZMAError, struct.error)  # fmt: skip
+SEE_TO_DISK = "Check its permissions, and that its disk is there; then run again"
+#: What zipfile, tarfile and the decompressors raise of a damaged or hostile archive. ValueError: letters of a name that
+#: are no UTF-8, numbers in a tar's header that are none; OverflowError: a length beyond any file's; RecursionError:
+#: headers of headers; NotImplementedError: a compression that nobody uses, or a damaged number that says so.
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
+          ValueError, OverflowError, RecursionError, NotImplementedError)  # fmt: skip
 
 
 class _RefusedError(Exception):
     """The whole archive is not taken; its text says why."""
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Refuse an archive whose reading fails; only what reads it stands within, or mistakes of ours would look alike."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise _RefusedError(f"The archive is damaged or cut off ({type(error).__name__})") from error
+    except OSError as error:  # bzip2 has no other word for damage, and a damaged offset is an invalid argument
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise _RefusedError("The archive is damaged or cut off") from error
 
 
 @dataclass
@@ -58,20 +78,21 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-def expand(found: Found, known: list[Any] | None, folder: Path) -> tuple[list[Found], list[Any]]:
+def expand(found: Found, known: list[Any] | None, folder: Path) -> tuple[list[Found], list[Any] | None]:
     """The files of an archive below `folder`, and what the index keeps of it: size, time stamp, digest.
 
     known : what it kept last time; an archive that is unchanged is neither read nor unpacked again
     """
-    if known and known[:2] == [found.size, found.mtime_ns]:
-        digest = known[2]
-    else:
-        digest = _digest_file(found.path)
-    place = folder / digest[:24]
     try:
+        is_unchanged = known is not None and known[:2] == [found.size, found.mtime_ns]
+        digest = known[2] if is_unchanged else _digest_file(found.path)
+        place = folder / digest[:24]
         contents = _read_contents(place) or _unpack_once(found.path, place)
-    except OSError as error:
-        contents = Contents(refusal=f"The archive cannot be unpacked: {error.strerror or type(error).__name__}")
+    except OSError as error:  # a disk that went away may come back, and rights may be mended
+        raise_trouble(error)
+        problem = f"The archive cannot be read: {error.strerror or type(error).__name__}"
+        note_unsettled(problem)
+        return [Found(found.path, found.relative, 0, 0, problem, SEE_TO_DISK)], known
     entry = [found.size, found.mtime_ns, digest]
     if contents.refusal:
         return [Found(found.path, found.relative, 0, 0, contents.refusal, SEND_ANEW)], entry
@@ -141,8 +162,6 @@ def _unpack_once(path: Path, place: Path) -> Contents:
             contents = _unpack(path, made)
         except _RefusedError as error:
             contents = Contents(refusal=str(error))
-        except DAMAGE as error:
-            contents = Contents(refusal=f"The archive is damaged or cut off ({type(error).__name__})")
         if contents.refusal:
             shutil.rmtree(made)
             made.mkdir(mode=0o700)
@@ -172,11 +191,16 @@ def _unpack(path: Path, folder: Path) -> Contents:
         seen[name] = seen.get(name, 0) + 1
         number = len(contents.files)
         with (folder / f"{number:06d}").open("xb") as out:
-            while chunk := file.read(CHUNK):
+            while chunk := _read_chunk(file):
                 budget.spend(len(chunk))
                 out.write(chunk)
         contents.files.append((name if seen[name] == 1 else f"{name} ({seen[name]})", number))
     return contents
+
+
+def _read_chunk(file: BinaryIO) -> bytes:
+    with _reading():
+        return file.read(CHUNK)
 
 
 class _Budget:
@@ -214,9 +238,9 @@ class _Counted:
 
 def _iterate_zip(path: Path, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
     """Name, problem and content of each entry that is no folder."""
-    with zipfile.ZipFile(path) as archive:
+    with _reading(), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.is_dir():
+            if info.filename.endswith("/"):  # its own is_dir wants a name of at least one letter
                 continue
             if info.flag_bits & 1:
                 raise _RefusedError("The archive is locked by a password")
@@ -231,7 +255,11 @@ def _iterate_tar(path: Path, budget: _Budget) -> Iterator[tuple[str, str, Any]]:
     open_it = open if path.name.lower().endswith(".tar") else gzip.open
     # The stream and what is written of it both count: a hole in a sparse entry is not in the stream.
     budget.limit, budget.left = 2 * budget.limit, 2 * budget.left
-    with open_it(path, "rb") as raw, tarfile.open(fileobj=(stream := _Counted(raw, budget)), mode="r|") as archive:
+    with (
+        _reading(),
+        open_it(path, "rb") as raw,
+        tarfile.open(fileobj=(stream := _Counted(raw, budget)), mode="r|") as archive,
+    ):
         for member in archive:
             if member.isdir():
                 continue
@@ -247,6 +275,8 @@ LINK = "A link within an archive was not followed"
 
 
 def _judge_name(name: str) -> str:
+    if not name:
+        return "An entry of an archive that has no name was not unpacked"
     parts = name.replace("\\", "/").split("/")
     if ".." in parts or not parts[0] or ":" in parts[0] or "\0" in name:
         return "An entry of an archive whose name leads out of it was not unpacked"

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from isocenter.dicom import enhanced
-from isocenter.dicom.archives import COMPRESSED_FILES, OTHER_ENDINGS, SEND_ANEW
+from isocenter.dicom.archives import COMPRESSED_FILES, OTHER_ENDINGS, SEE_TO_DISK, SEND_ANEW
 from isocenter.dicom.classic import ClassicView
 from isocenter.dicom.mosaic import SEND_PRIVATE, Mosaic, MosaicError, SliceView, is_mosaic, read_mosaic
 from isocenter.dicom.pixels import Cut, PixelReport, is_lossy, report_pixels, stored_ceiling, summarize
@@ -87,6 +87,7 @@ class Image:
     sop_class : UID; sop_uid, series_uid, frame_of_reference : UIDs as results may hold them, "" where there is none;
     names : the elements that still say who a person is; warnings : words of `privacy.WARNINGS`; is_lossy : whether
     compression changed the values of pixels
+    field_strength : T as the header says it; 0 where it is silent
     number, announced : Instance Number and Images in Acquisition; 0 where the header is silent
     path : where its bytes are: there, or where an archive was unpacked (then `relative` says archive.zip/entry)
     """
@@ -106,6 +107,7 @@ class Image:
     n_samples: int = 1
     n_frames: int = 1
     serial: str = ""
+    field_strength: float = 0.0
     syntax: str = ""
     sop_class: str = ""
     frame_of_reference: str = ""
@@ -156,7 +158,7 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     except OSError as error:  # a disk that went away may come back, and rights may be mended
         problem = f"The file cannot be read: {error.strerror}"
         note_unsettled(problem)
-        return Image(found.relative, "", problem, "Check its permissions, and that its disk is there; then run again")
+        return Image(found.relative, "", problem, SEE_TO_DISK)
     digest = hashlib.sha256(blob).hexdigest()
     if not blob:
         return Image(found.relative, digest, "The file is empty", SEND_AGAIN)
@@ -169,6 +171,7 @@ def _read_image(found: Found, rule: UidRule | None) -> Image | None:
     except DicomError as error:
         return Image(found.relative, digest, str(error), SEND_UNCOMPRESSED)
     except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
+        raise_trouble(error)
         return Image(
             found.relative,
             digest,
@@ -211,6 +214,7 @@ def _read_dataset(
         patient=digest_patient(read_text(header, "PatientID")),
         time=_read_time(header),
         serial=read_text(header, "DeviceSerialNumber"),
+        field_strength=read_number(header, "MagneticFieldStrength") or 0.0,
         syntax=_read_syntax(dataset),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),

@@ -176,8 +176,10 @@ def list_files(
             files.append(found)
             continue
         key = f"{ARCHIVE}{_key(found)}"
-        inner, entries[key] = expand(found, index["files"].get(key), unpacked)
-        digests.add(entries[key][2])
+        inner, entry = expand(found, index["files"].get(key), unpacked)
+        if entry:
+            entries[key] = entry
+            digests.add(entry[2])
         files += inner
     remove_others(unpacked, digests)
     return files, entries

@@ -12,8 +12,8 @@ RANGES = {
     "inversion_time": ("Inversion Time (0018,0082)", 0.0, 60.0, "s"),
     "flip_angle": ("Flip Angle (0018,1314)", 0.0, 360.0, "deg"),
     "b_value": ("Diffusion b-value (0018,9087)", 0.0, 1e5, "s/mm²"),
-    "slope": ("Rescale Slope (0028,1053), or the vendor's own", -1e9, 1e9, ""),
-    "intercept": ("Rescale Intercept (0028,1052), or the vendor's own", -1e12, 1e12, ""),
+    "slope": ("Rescale Slope (0028,1053), or the vendor's own,", -1e9, 1e9, ""),
+    "intercept": ("Rescale Intercept (0028,1052), or the vendor's own,", -1e12, 1e12, ""),
 }
 #: s. From the middle of a pulse that itself takes longer: a shorter one is seconds where milliseconds belong. Without
 #: an inversion some vendors write 0.
@@ -41,6 +41,10 @@ def find_absurdity(series: Series) -> str:
     serials = {image.serial for image in series.images}
     if len(serials) > 1:
         return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
+    fields = sorted({image.field_strength for image in series.images if image.field_strength})
+    if fields and fields[-1] > 1.1 * fields[0]:  # not the same number, rounded differently
+        told = f"{fields[0]:g} T and {fields[-1]:g} T"
+        return f"Magnetic Field Strength (0018,0087) is {told} in images of one series"
     for image in series.images:
         problem = _judge_image(image) or next(filter(None, map(_judge_frame, image.frames)), "")
         if problem:

@@ -39,6 +39,16 @@ def read_table(path: str | os.PathLike, *, required: tuple[str, ...] = (), text:
         raise TableError(explain("A table is missing", where=str(path))) from None
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise TableError(explain("A table cannot be read as TSV", where=str(path), found=error)) from None
+    again = _list_repeated(table.columns, Path(path))
+    if again:
+        raise TableError(
+            explain(
+                f"A table has the column(s) {', '.join(again)} more than once",
+                where=str(path),
+                expected="each column once",
+                remedy=f"take out of {Path(path).name} what is there too often",
+            )
+        )
     missing = [column for column in required if column not in table.columns]
     if missing:
         raise TableError(
@@ -53,6 +63,15 @@ def read_table(path: str | os.PathLike, *, required: tuple[str, ...] = (), text:
         if column in table.columns:
             table[column] = table[column].fillna("")
     return table
+
+
+def _list_repeated(columns: pd.Index, path: Path) -> list[str]:
+    """Names that stand more than once in a table's first line: pandas numbers them (kind, kind.1) and goes on."""
+    stems = {str(column).rpartition(".")[0] for column in columns if str(column).rpartition(".")[2].isdigit()}
+    if not stems & set(map(str, columns)):
+        return []
+    written = path.open(encoding="utf-8-sig").readline().rstrip("\r\n").split("\t")
+    return sorted({name for name in written if written.count(name) > 1})
 
 
 def to_records(table: pd.DataFrame) -> list[dict]:

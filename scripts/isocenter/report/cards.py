@@ -1,5 +1,6 @@
 """A verdict card a primary metric: the sentence, the numbers behind it, and what to mind."""
 
+import re
 from typing import Any
 
 from isocenter.figures.bounds import draw_bound_strip
@@ -8,7 +9,15 @@ from isocenter.report.claims import find_contradictions
 from isocenter.report.gather import Trial
 from isocenter.report.metrics import Metric, metric_page, times
 from isocenter.report.tabulate import Cell, Table, row_link, table_of, verdict_cell
-from isocenter.report.wording import VERDICT_WORDS, explain_flags, format_number, is_missing, shorten, shown_unit
+from isocenter.report.wording import (
+    VERDICT_WORDS,
+    explain_flag,
+    explain_flags,
+    format_number,
+    is_missing,
+    shorten,
+    shown_unit,
+)
 
 #: what decides, in full
 COEFFICIENTS = {
@@ -61,7 +70,7 @@ def verdict_cards(trial: Trial, **equal: Any) -> list[dict[str, Any]]:
                 "flags": explain_flags(row.get("flags")),
                 "reasons": []
                 if is_missing(row.get("reasons"))
-                else [r.strip() for r in str(row["reasons"]).split(";")],
+                else [_say_reason(reason.strip()) for reason in str(row["reasons"]).split(";")],
                 "settle": "" if is_missing(row.get("settle")) else str(row["settle"]),
                 "delta_source": "" if is_missing(row.get("delta_source")) else str(row["delta_source"]),
                 "page": metric_page(metric),
@@ -111,9 +120,14 @@ def verdict_table(cards: list[dict[str, Any]]) -> Table:
         ]
         for c in cards
     ]
-    columns = ["Quantity", "Verdict", "In a sentence", "What would settle it"]
+    columns = ["Quantity", "Verdict", "In a sentence", "Why, and what would settle it"]
     empty = "No verdict: no change that matters was declared in config/claims.yaml, or nothing could be measured."
     return table_of("verdicts", columns, rows, source="qualification.tsv", empty=empty, is_simple=True)
+
+
+def _say_reason(reason: str) -> str:
+    """A reason in words: where no number could be made, the statistics name a flag."""
+    return explain_flag(reason) if re.fullmatch("[a-z0-9_]+", reason) else reason
 
 
 def _why(card: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from isocenter.figures.flow import draw_flow
 from isocenter.report.figure import Figure
 from isocenter.report.gather import Trial
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of
-from isocenter.report.wording import format_number, is_missing, name_roi, plural, shorten
+from isocenter.report.wording import format_number, is_missing, name_roi, plural, say_reason, shorten
 
 #: a count in a reason; tags, versions and names keep their digits
 _NUMBER = re.compile(r"(?<![\w.,(/-])\d{1,15}(?![\w.,/-])|(?<=\()\d{1,15}(?= )")
@@ -106,7 +106,7 @@ def _reasons(trial: Trial, stage: str) -> list[str]:
     for reason in rows.loc[chosen, "reason"].astype(str):
         found.setdefault(_NUMBER.sub("\0", reason), []).append(reason)
     most = sorted(found.values(), key=len, reverse=True)[:4]
-    return [f"{len(reasons)} × {_merge(reasons)}" for reasons in most]
+    return [f"{len(reasons)} × {say_reason(_merge(reasons), 400)}" for reasons in most]
 
 
 def _merge(reasons: list[str]) -> str:

@@ -15,6 +15,7 @@ from isocenter.report.wording import (
     VERDICT_WORDS,
     is_missing,
     plural,
+    say_reason,
     shorten,
 )
 
@@ -162,7 +163,7 @@ def need_cells(trial: Trial, index: Any, e: Any) -> list[Cell]:
         Cell(shorten(site), href=f"sites/{site}.html" if known else ""),
         Cell(shorten(scan or e["series"], 44), title=str(e["series"])),
         Cell(shorten(e["stage"], 30), href=row_link("exclusions", index)),
-        Cell(shorten(e["reason"], 400), title=str(e["reason"])),
+        Cell(say_reason(e["reason"], 400), title=str(e["reason"])),
         Cell(shorten(e["action"], 240), title=str(e["action"])),
     ]
 

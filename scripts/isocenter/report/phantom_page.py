@@ -19,7 +19,7 @@ from isocenter.phantom.vial_fits import MethodResult
 from isocenter.quality.phantom_session import shown_points, tolerance_of
 from isocenter.report.figure import Figure
 from isocenter.report.tabulate import Cell, number_cell, table_of, verdict_cell
-from isocenter.report.wording import format_number, shorten, shown_unit
+from isocenter.report.wording import format_number, say_reason, shorten, shown_unit
 
 _AXES = {"InversionTime": ("inversion time [ms]", 1e3), "EchoTime": ("echo time [ms]", 1e3),
          "FlipAngle": ("flip angle [deg]", 1.0), "DiffusionBValue": ("b-value [s/mm²]", 1.0)}  # fmt: skip
@@ -165,7 +165,7 @@ def _vial_table(rows: pd.DataFrame, unit: str, factor: float):
                 _pair(factor * r["voxel_measured"], factor * r["voxel_stderr"], own),
                 _pair(factor * r["mean_measured"], factor * r["mean_stderr"], own),
                 Cell(str(r["flag"]).replace("_", " "), state="pass" if r["used"] else "warn"),
-                Cell(f"{meaning}{'; ' if r['reason'] else ''}{shorten(r['reason'], 220)}" if not r["used"] else "used"),
+                Cell("; ".join(filter(None, (meaning, say_reason(r["reason"], 220)))) if not r["used"] else "used"),
             ]
         )  # fmt: skip
     bias = "Bias ± 95 % [points]" if unit == "%" else "Bias ± 95 % [%]"
@@ -391,7 +391,7 @@ def _scanner_table(maps: list[dict[str, Any]]):
 
 def _scan_table(scans: list[dict[str, Any]]):
     rows = [
-        [s["time"], s["suffix"] or "–", verdict_cell(s["disposition"]), Cell(shorten(s["reason"], 200)),
+        [s["time"], s["suffix"] or "–", verdict_cell(s["disposition"]), Cell(say_reason(s["reason"], 200)),
          number_cell(str(s["n_files"]), s["n_files"]), shorten(s["series_uid"], 24)]
         for s in scans
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import isocenter
 from isocenter.figures.palette import VERDICTS
@@ -164,4 +164,6 @@ def _environment() -> jinja2.Environment:
     # Only text that isocenter.figures drew (and escaped) passes through this filter.
     environment.filters["drawing"] = Markup
     environment.filters["unbroken"] = keep_together
+    # The name of a column may go on in the next line: 33 of them stand beside each other on paper.
+    environment.filters["breakable"] = lambda name: Markup(str(escape(name)).replace("_", "_<wbr>"))
     return environment

@@ -22,7 +22,7 @@ from isocenter.report.plausibility import list_doubts, order_table
 from isocenter.report.pulses import list_pulses
 from isocenter.report.tabulate import Cell, Table, number_cell, row_link, table_of, verdict_cell
 from isocenter.report.verdicts import describe_verdict
-from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, shorten, shown_unit
+from isocenter.report.wording import VERDICT_WORDS, format_number, is_missing, say_reason, shorten, shown_unit
 
 #: the bias that a vial may have when the trial's checks name none [%]
 DEFAULT_TOLERANCE = 5.0
@@ -237,7 +237,7 @@ def _vial_table(trial: Trial, site: str, biomarker: str) -> Table:
             times(v[c], factor) for c in ("reference", "reference_stderr", "measured", "stderr")
         )
         bias = times(v["bias_percent"], 1)
-        reason = "" if is_missing(v.get("reason")) else shorten(v["reason"], 120)
+        reason = "" if is_missing(v.get("reason")) else say_reason(v["reason"], 120)
         rows.append(
             [
                 str(v["session"]),

@@ -188,6 +188,24 @@ def name_roi(roi: str) -> str:
     return re.sub(r"\bcsf\b", "CSF", str(roi).replace("_", " "))
 
 
+def say_reason(reason: Any, size: int) -> str:
+    """A step's reason as pages speak: CSF, white matter, times in milliseconds; tables keep it as it was written."""
+    text = re.sub(r"\b(csf|(?:white|gray)_matter)\b", lambda found: name_roi(found[0]), shorten(reason, 4 * size))
+    return shorten(_TIMES.sub(_say_milliseconds, text), size)
+
+
+#: A time or a span of times in seconds; longer ones are a machine's, no sequence's.
+_TIMES = re.compile(r"(?<![\w.,–-])(\d+(?:\.\d+)?)(?: to (\d+(?:\.\d+)?))? s(?![\w/²])")
+_LONGEST = 30.0
+
+
+def _say_milliseconds(found: re.Match) -> str:
+    times = [float(number) for number in found.groups() if number is not None]
+    if max(times) >= _LONGEST:
+        return found[0]
+    return " to ".join(f"{1000 * time:.6g}" for time in times) + " ms"
+
+
 def keep_together(text: str) -> str:
     """Text in which no line ends between a number and its percent sign or its uncertainty."""
     return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")

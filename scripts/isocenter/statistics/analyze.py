@@ -267,7 +267,7 @@ def analyze_table(
             explain(
                 f"The table lacks the column(s) {', '.join(missing)}",
                 found=", ".join(map(str, table.columns)),
-                remedy="rename the columns, or map their names",
+                remedy="rename the columns, or map their names (isocenter stats --column participant_id=THEIRS)",
             )
         )
     table = complete_labels(table.reset_index(drop=True), str(options.get("unit", "")))

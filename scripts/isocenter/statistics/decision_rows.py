@@ -196,6 +196,11 @@ def _settle(components, name, delta_inside, shown, delta, preconditions) -> str:
         parts.append("Check the repeats for copied data")
     elif not shown.upper95 <= delta or "small_sample" in shown.flags:
         parts.append(propose(components, name, delta_inside))
-    if any(p.holds is None for p in preconditions):
-        parts.append("More phantom scans, for: " + "; ".join(p.reason for p in preconditions if p.holds is None))
+    # The reasons stand beside this and name the sites: here is said what to do about them, once.
+    still_open = [p.name for p in preconditions if p.holds is None]
+    phantom = [name for name in still_open if name != "accounting"]
+    if phantom:
+        parts.append(f"More phantom scans, for the {' and the '.join(dict.fromkeys(phantom))}")
+    if "accounting" in still_open:
+        parts.append("Find the runs that the accounting misses")
     return "; ".join(parts)
