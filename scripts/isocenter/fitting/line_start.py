@@ -18,6 +18,10 @@ from isocenter.fitting.lanes import (
 from isocenter.fitting.line import BEYOND, ascend
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
+#: So many splits to either side of the chosen one may be better.
+_BESIDE = 2
+#: The leverage counts so many times when a split is given up, for what is beyond the first order.
+_BEYOND_FIRST = 3.0
 #: A voxel whose optimum explains less than this of its sum of squares is too noisy for what holds to first order.
 _CLEAR = 0.95
 
@@ -109,27 +113,34 @@ def _start_voxels(
             theta[v, 0], negative[v], is_converged[v] = u[lane], split, done[lane] > 0.0
             height[v], level[v] = h[lane], flat[lane]
             is_clear = done[lane] == 1.0 and height[v] ** 2 + level[v] ** 2 > _CLEAR * squares[lane]
-            # The nodes are coarse: the split beside the chosen one may win (a sample near the null). All negative is
-            # the mirror image of none, so the splits form a ring.
-            for turn in range(2):
-                j = (split + n - turn) % n
-                if is_clear and is_hopeless(direction, unit, signed, j, lane, place, h[lane], flat[lane]):
-                    continue
-                waiting[queued, 0], waiting[queued, 1] = v, (split + 1 - 2 * turn + n) % n
-                queued += 1
-                if queued == LANES:
-                    _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
-                    queued = 0
+            # The nodes are coarse: the split beside the chosen one may win (a sample near the null), or the next where
+            # two samples were taken shortly after each other. All negative is the mirror image of none, so the splits
+            # form a ring.
+            for way in (1, -1):
+                gain, reach = 0.0, 0.0
+                for steps in range(1, min(_BESIDE, (n - 1) // 2) + 1):
+                    j = (split + (steps - 1 if way > 0 else -steps) + n) % n
+                    if is_clear:
+                        loss, own = weigh_turn(direction, unit, signed, j, lane, place, h[lane], flat[lane])
+                        gain -= loss
+                        reach += own
+                        if gain + _BEYOND_FIRST * reach * reach < 0.0:
+                            break
+                    waiting[queued, 0], waiting[queued, 1] = v, (split + way * steps + n) % n
+                    queued += 1
+                    if queued == LANES:
+                        _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
+                        queued = 0
     if queued > 0:
         _try_splits(table, nodes, unit, signal, waiting, queued, rest, found)
 
 
 @lean_vector_kernel
-def is_hopeless(direction, unit, signed, j, lane, place, h, flat):
-    """Whether turning the sign of sample j cannot explain more than the optimum of a lane does.
+def weigh_turn(direction, unit, signed, j, lane, place, h, flat):
+    """What turning the sign of sample j costs a lane's optimum, and what it may gain.
 
-    To first order the explained sum of squares grows by 4 y^2 leverage - 4 y f, with f the fitted value of the sample
-    and the leverage that of all parameters; the leverage is taken three times, for what is beyond the first order.
+    To first order the explained sum of squares changes by 4 (-sum(y f) + sum(|y| sqrt(leverage))^2) over the samples
+    that are turned, with f the fitted value and the leverage that of all parameters. Returns y f and the root.
     """
     cell, t, sums, _, _ = place
     x, c = t[lane], cell[lane]
@@ -144,7 +155,7 @@ def is_hopeless(direction, unit, signed, j, lane, place, h, flat):
     along = unit[1, j, 0] if unit.shape[0] == 2 else 0.0
     leverage = e * e + along * along + e1 * e1 * abs(h) / abs(bend)
     sample = signed[j, lane]
-    return sample * (h * e + flat * along) > 3.0 * sample * sample * leverage
+    return sample * (h * e + flat * along), abs(sample) * np.sqrt(leverage)
 
 
 @lean_vector_kernel
