@@ -70,7 +70,8 @@ def _list_repeated(columns: pd.Index, path: Path) -> list[str]:
     stems = {str(column).rpartition(".")[0] for column in columns if str(column).rpartition(".")[2].isdigit()}
     if not stems & set(map(str, columns)):
         return []
-    written = path.open(encoding="utf-8-sig").readline().rstrip("\r\n").split("\t")
+    with path.open(encoding="utf-8-sig") as file:
+        written = file.readline().rstrip("\r\n").split("\t")
     return sorted({name for name in written if written.count(name) > 1})
 
 
