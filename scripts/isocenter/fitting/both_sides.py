@@ -28,6 +28,7 @@ _SHARE, _NORMAL = 0.95, 1.959963984540054
 _SETTLED, _MOST_TURNS = 1e-3, 30
 #: Another optimum is better when it explains more by this share of what is left, and of all: the tables are not finer.
 _LESS, _FINE = 1e-3, 2e-8
+#: So many times what a parabola adds to the height of a node, since it may add too little.
 _GENEROUS = 1.5
 #: A top within so many steps is the optimum's own.
 _OWN = 1.01
@@ -62,7 +63,7 @@ def climb_higher(sides, direction, y, explained, rest, theta, notes):
     for k in range(1, last):
         below, h, above = height[k - 1], height[k], height[k + 1]
         if h > below and h >= above and abs(sides.even.at[k] - theta[1]) > _OWN * sides.step:
-            # The parabola through three nodes says what there is between them, and may say too little.
+            # By the parabola through three nodes.
             top = h + _GENEROUS * 0.125 * (above - below) ** 2 / (2.0 * h - below - above)
             if top * top > least:
                 best, least = k, top * top

@@ -62,9 +62,10 @@ def finish_planar(
             for j in range(p):
                 trial.theta[j] = solution.theta[j]
             if kind == 0 and climb_higher(sides, direction, padded, explained, rest, trial.theta, notes):
-                is_settled, _ = settle_one(evaluate, problem, y, scale[v], kind, trial, room)
-                if is_settled and sum_squares(y, trial) < rest:
+                is_sound, is_reached = settle_one(evaluate, problem, y, scale[v], kind, trial, room)
+                if is_sound and is_reached and sum_squares(y, trial) < rest:
                     copy_solution(solution, trial)
+                    is_converged = True
                     rms[v], outliers[v], freedom[v], variance = estimate_covariance(
                         y, solution, scale[v], sigma[v], kind, weight, work, normal, covariance
                     )
