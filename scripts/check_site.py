@@ -23,6 +23,12 @@ from isocenter.step import In, Ins, Out, run_step
 
 log = logging.getLogger("isocenter")
 
+#: What varies over the volumes of each kind of series.
+AXES = {
+    suffix: quality.Axis(kind.key, kind.unit, not kind.entity, kind.is_time or kind.is_gated)
+    for suffix, kind in SUFFIXES.items()
+}
+
 #: Columns that stay text: "01" is not 1.
 TEXT = (
     "series_uid", "participant_id", "kind", "session", "run", "suffix", "disposition", "reason", "action", "files",
@@ -73,12 +79,14 @@ def check_site(
     by_scanner = name_consoles(acquisitions, description["scanners"], words)
     console = by_scanner[""]
 
+    parameters = quality.check_parameters(acquisitions, rules, words)
     checks = [
         *quality.check_intake(series, refused, rules["intake"]),
         *quality.check_completeness(series, people, schedule, rules["completeness"]),
         *quality.check_sequences(series, rules, console),
         *quality.check_extra_series(series, rules, SUFFIXES, rules["extra"]),
-        *quality.check_parameters(acquisitions, rules, words),
+        *parameters,
+        *quality.check_sampling(acquisitions, AXES, rules["same_volumes"], parameters, words),
         *quality.check_geometry(acquisitions, rules["geometry"], words),
         *quality.check_headers(acquisitions, description["scanners"]),
         *quality.check_privacy(series),

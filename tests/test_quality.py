@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from isocenter import quality
 from isocenter.entities import Verdict
 from isocenter.quality.acquisition import is_in_stratum
+from isocenter.quality.differences import widen_bounds
 from isocenter.quality.protocol import check_parameter
 
 RULE = {"id": "check", "parameter": "RepetitionTime", "severity": "warn", "remedy": "Raise TR", "unit": "s"}
@@ -46,6 +47,11 @@ HOLDS = [
     ({"allowed": [1, 2]}, 2.0, True),
     ({"allowed": ["AP", "PA"]}, "ap", True),
     ({"allowed": ["AP", "PA"]}, "RL", False),
+    ({"smallest_at_most": 4.0}, 4.0, True),
+    ({"smallest_at_most": 4.0}, 4.1, False),
+    ({"largest_at_least": 4.0}, 4.0, True),
+    ({"largest_at_least": 4.0}, 3.9, False),
+    ({"largest_at_least": 4.0}, None, False),
     ({"minimum": 4.0}, "long", False),
     ({"minimum": 4.0}, float("nan"), False),
     ({"minimum": 4.0}, {"a": 1}, False),
@@ -64,6 +70,18 @@ def test_every_value_of_a_series_must_hold():
     times = acquisition(n=3, RepetitionTime=[4.0, 5.0, 3.0])
     assert check_parameter(times, rule(minimum=4.0)).verdict == "warn"
     assert check_parameter(times, rule(minimum=3.0)).found == "3 to 5 s (3 values)"
+
+
+def test_the_ends_of_a_series_are_held_by_their_own_limits():
+    bounds = {"parameter": "EchoTime", "smallest_at_most": 0.015, "largest_at_least": 0.1}
+    assert check_parameter(acquisition(n=3, EchoTime=[0.01, 0.06, 0.11]), rule(**bounds)).verdict == "pass"
+    assert check_parameter(acquisition(n=3, EchoTime=[0.02, 0.06, 0.11]), rule(**bounds)).verdict == "warn"
+    short = check_parameter(acquisition(n=3, EchoTime=[0.01, 0.06, 0.09]), rule(**bounds))
+    assert short.verdict == "warn"
+    assert short.expected == "the smallest at most 0.015 s and the largest at least 0.1 s"
+    scans = [acquisition(n=2, EchoTime=[0.02, 0.09]), acquisition(n=2, EchoTime=[0.01, 0.2])]
+    wide = widen_bounds(rule(**bounds), scans)
+    assert wide == {"smallest_at_most": 0.02, "largest_at_least": 0.09}
 
 
 def test_different_values_are_counted():

@@ -209,5 +209,5 @@ def test_a_remedy_that_no_console_can_say_is_a_mistake(tmp_path, pytestconfig):
     load_settings(tmp_path)
     path = tmp_path / "config" / "protocols" / "brain_relaxometry.yaml"
     path.write_text(path.read_text().replace("Set {NumberOfAverages} to 1", "Set {Averages} to 1", 1))
-    with pytest.raises(ConfigError, match=r"series.IRT1.checks\[6\].remedy.*found: \{Averages\}"):
+    with pytest.raises(ConfigError, match=r"series.IRT1.checks\[7\].remedy.*found: \{Averages\}"):
         load_settings(tmp_path)

@@ -139,7 +139,7 @@ WRONG = {
         "config/protocols/brain_relaxometry.yaml",
         "        minimum: 4.0\n        unit: s\n",
         "        minimum: 4.0\n",
-        ["series.IRT1.checks[2]", "needs another", "unit"],
+        ["series.IRT1.checks[3]", "needs another", "unit"],
     ),
     "another site's name": ("sites/siteA/site.yaml", "site: siteA", "site: siteB", ["not its folder's", "siteA"]),
     "another protocol": (

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,9 @@ from isocenter import layout
 #: Texts come from headers and folders, where [square brackets] are brackets.
 console = Console(markup=False)
 errors = Console(stderr=True, markup=False)
+
+#: Sentences in columns narrower than this are hard to read [characters].
+NARROW = 18
 
 VERDICT_MARK = {"qualified": "✓", "not_qualified": "✗", "indeterminate": "?", "pass": "✓", "warn": "!", "fail": "✗"}
 
@@ -29,16 +33,33 @@ def run_progress() -> Progress:
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table of plain texts, unless it has no rows."""
-    rows = list(rows)
-    if not rows:
+    """A table of plain texts, unless it has no rows; entries where the terminal is too narrow for columns."""
+    texts = [[str(value) for value in row] for row in rows]
+    if not texts:
+        return
+    natural = sum(max(map(len, column)) + 3 for column in zip(columns, *texts, strict=True)) + 1
+    if natural > console.width < NARROW * len(columns):
+        _show_entries(title, columns, texts)
         return
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(str, row))
+    for row in texts:
+        table.add_row(*row)
     console.print(table)
+
+
+def _show_entries(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first two columns as a heading, each other one as a line under it, beside its name."""
+    console.print(Text(title, "italic"))
+    for row in rows:
+        console.print(Text(f"{row[0]}  {row[1]}", "bold"))
+        lines = Table.grid(padding=(0, 2))
+        lines.add_column(no_wrap=True)
+        lines.add_column(overflow="fold")
+        for name, text in zip(columns[2:], row[2:], strict=True):
+            lines.add_row(Text(name, "dim"), text)
+        console.print(Padding(lines, (0, 0, 0, 4)))
 
 
 def show_planned(planned) -> None:

@@ -211,6 +211,17 @@ def fields_of_two_scanners_in_one_series(site, paths):
     set_elements(paths[0], MagneticFieldStrength="1.5")
 
 
+@case("2 dates: 7 images of the first, 1 from 1 day later")
+def one_slice_of_another_day(site, paths):
+    set_elements(paths[3], StudyDate="20250311")
+
+
+@case("2 dates: 6 images of the first, 2 from 3 days later")
+def one_echo_of_another_day(site, paths):
+    for path in paths[:2]:
+        set_elements(path, StudyDate="20250313")
+
+
 @case("unlike size")
 def image_of_another_series(site, paths):
     dataset = pydicom.dcmread(paths[0])

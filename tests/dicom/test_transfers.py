@@ -4,8 +4,12 @@ import pydicom
 import pytest
 from dicom.small import header, write_classic, write_enhanced
 from dicom.test_recognize import ECHOES, INVERSIONS, TIMES, only
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from isocenter import quality
+from isocenter.dicom.one_study import check_one_study_date
+from isocenter.errors import DicomError
 
 
 def remove(paths, numbers):
@@ -24,7 +28,30 @@ def test_gaps_in_the_numbers_of_images_are_told(site, missing, n_slices):
     assert (row.disposition, row.warnings) == ("used", "gaps")
     assert row.reason.startswith(f"Used, but {gaps} images seem to be missing")
     (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
-    assert (check.id, check.verdict, check.scope) == ("images_missing", "warn", "sub-P01 ses-01 run-1")
+    assert (check.id, check.verdict, check.scope) == ("images_missing", "warn", "sub-P01 ses-01 run-1 IRT1")
+
+
+@pytest.mark.parametrize(("n_slices", "missing"), [(4, range(1, 5)), (1, [1]), (3, range(1, 4))])
+def test_a_head_that_is_missing_is_told_by_numbers_that_begin_later(site, missing, n_slices):
+    """The first volume: what is left begins later and has no gap."""
+    paths = write_classic(site.dicom, header(), INVERSIONS, n_slices=n_slices)
+    remove(paths, missing)
+    row = only(site.take_in())
+    assert (row.disposition, row.warnings) == ("used", "gaps")
+    assert row.reason.startswith(f"Used, but {len(missing)} images seem to be missing")
+
+
+def test_a_scanner_that_counts_on_over_series_lost_nothing(site):
+    for number, time in enumerate(INVERSIONS):
+        paths = write_classic(site.dicom / str(number), header(f"ir {number}"), [time], n_slices=3)
+        for place, path in enumerate(paths):
+            dataset = pydicom.dcmread(path)
+            dataset.InstanceNumber = str(1 + place + 3 * number)
+            dataset.save_as(path)
+    table = site.take_in()
+    assert len(table) == len(INVERSIONS)
+    assert set(table.disposition) == {"used"}
+    assert set(table.warnings) == {""}
 
 
 def test_a_tail_that_is_missing_is_told_by_the_number_of_images_that_the_header_announces(site):
@@ -88,3 +115,25 @@ def test_scaling_of_one_series_that_is_the_same_everywhere_needs_no_private_elem
     base = header(manufacturer="Philips Medical Systems", RescaleSlope="2.5", RescaleIntercept="0")
     write_classic(site.dicom, base, INVERSIONS)
     assert only(site.take_in()).disposition == "used"
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_study_dates_are_read_in_every_plain_syntax(tmp_path, syntax):
+    dataset = header()
+    dataset.file_meta = FileMetaDataset()
+    paths = [tmp_path / name for name in "abc"]
+    for path, day in zip(paths, ("20250310", "20250310", "20250420"), strict=True):
+        dataset.StudyDate = day
+        dataset.SOPInstanceUID = "1.2.3"
+        pydicom.dcmwrite(
+            path, dataset, little_endian=syntax.is_little_endian, implicit_vr=syntax.is_implicit_VR, force_encoding=True
+        )
+    check_one_study_date(paths[:2])
+    with pytest.raises(DicomError, match="2 dates: 2 images of the first, 1 from 41 days later") as told:
+        check_one_study_date(paths)
+    assert "2025" not in str(told.value)
+
+
+def test_files_without_a_study_date_tell_nothing(tmp_path):
+    write_classic(tmp_path, header(StudyDate=None), INVERSIONS)
+    check_one_study_date(path for path in tmp_path.rglob("*") if path.is_file())

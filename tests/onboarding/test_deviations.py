@@ -101,7 +101,8 @@ SIEMENS = [
 
 GE = [
     Deviation(
-        "five inversion times", (("inversion_times", f"{run('T01')} IRT1"),), ('"Prep Time', "50 ms"),
+        "five inversion times", (("inversion_times", f"{run('T01')} IRT1"), ("inversion_span", f"{run('T01')} IRT1")),
+        ('"Prep Time', "50 ms"),
         cut("T01", "IRT1", slice(1, 6)),
     ),
     Deviation(
@@ -113,7 +114,8 @@ GE = [
         ('"Receiver Bandwidth (± kHz)"', "±0.92 kHz"), headers={("T02", "01", "IRT1"): {"PixelBandwidth": "100"}},
     ),
     Deviation(
-        "six echoes", (("echo_times", f"{run('T02')} MESE"),), ('"Number of Echoes"',), cut("T02", "MESE", slice(0, 6)),
+        "six echoes", (("echo_times", f"{run('T02')} MESE"), ("echo_span", f"{run('T02')} MESE")),
+        ('"Number of Echoes"',), cut("T02", "MESE", slice(0, 6)),
     ),
     Deviation(
         "GradWarp on", (("distortion_correction", f"{run('T03')} MESE"),), ('"GradWarp"',),
@@ -134,8 +136,9 @@ GE = [
 
 PHILIPS = [
     Deviation(
-        "inversion times up to 6 s", (("longest_inversion_time", f"{run('T01')} IRT1"),), ('"IR delay', "4000 ms"),
-        stretch("T01", "IRT1", 2.0),
+        "inversion times up to 6 s",
+        (("longest_inversion_time", f"{run('T01')} IRT1"), ("inversion_span", f"{run('T01')} IRT1")),
+        ('"IR delay', "4000 ms"), stretch("T01", "IRT1", 2.0),
     ),
     Deviation(
         "two averages", (("averages", f"{run('T01')} MESE"),), ('"NSA"',),

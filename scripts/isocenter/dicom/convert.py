@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from isocenter.dicom.group import Member
+from isocenter.dicom.one_study import check_one_study_date
 from isocenter.dicom.pixels import name_syntax, stored_ceiling
 from isocenter.dicom.sets import AcquisitionSet
 from isocenter.dicom.suffixes import ECHO_PLANAR, SUFFIXES
@@ -62,7 +63,11 @@ def converter_version() -> str:
 
 
 def convert_set(acquisition: AcquisitionSet) -> dict[float, Converted]:
-    """Every volume of a set, by acquisition value. Raises DicomError when dcm2niix and the headers disagree."""
+    """Every volume of a set, by acquisition value. Raises DicomError when dcm2niix and the headers disagree.
+
+    Raises it too where images are of several studies: of such a set dcm2niix makes several images.
+    """
+    check_one_study_date(member.image.path for members in acquisition.volumes.values() for member in members)
     try:
         # One call for the whole set is many times faster; the volumes are told apart by their very pixels.
         converted = _convert_together(acquisition, list(acquisition.volumes))

@@ -57,8 +57,9 @@ class Series:
     def n_missing(self) -> int:
         """How many images a transfer seems to have lost; 0 where numbers of images do not tell.
 
-        Instance Number (0020,0013) counts the images of a series. A gap is told unless all steps are equal (every
-        second image was a phase) or more than half would be missing (numbers that hold an echo or a slice).
+        Instance Number (0020,0013) counts the images of a series from 1. A gap is told unless all steps are equal
+        (every second image was a phase) or more than half would be missing (numbers that hold an echo or a slice); a
+        head unless as many would be missing as there are (a scanner that counts on over the series of a scan).
         """
         files = [*self.images, *self.damaged]
         numbers = sorted({image.number for image in files if image.number > 0})
@@ -66,9 +67,10 @@ class Series:
             return 0
         steps = {after - before for before, after in pairwise(numbers)}
         gaps = numbers[-1] - numbers[0] + 1 - len(numbers) if len(steps) > 1 else 0
+        head = numbers[0] - 1 if 1 in steps else 0
         announced = {image.announced for image in files}
         short = max(announced) - len(files) if len(announced) == 1 else 0
-        return max((n for n in (gaps, short) if n < len(files)), default=0)
+        return max((n for n in (gaps, head, gaps + head, short) if n < len(files)), default=0)
 
     def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
         """The planes that show one component (magnitude by default), in the order of the files.

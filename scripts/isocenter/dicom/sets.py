@@ -272,8 +272,8 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     n_missing = sum(series.n_missing for series in one.used)
     if n_missing and not one.note:
         one.note = (
-            f"Used, but {n_missing} images seem to be missing: Instance Number (0020,0013) has gaps, or Images in "
-            "Acquisition (0020,1002) tells more"
+            f"Used, but {n_missing} images seem to be missing: Instance Number (0020,0013) has gaps or begins after 1, "
+            "or Images in Acquisition (0020,1002) tells more"
         )
     unscaled = _find_unscaled(one, [m for members in volumes.values() for m in members])
     if unscaled:

@@ -24,6 +24,7 @@ class Convertible:
     may_be_zero : whether zero is a value rather than an empty element
     is_time : whether the value is the start of a frame, which every slice has for itself: the n-th image of each
         slice makes the n-th volume, whose time counts from the first
+    is_gated : whether the heart sets its values, so that each scan has its own
     has_phase : whether phase images are kept beside the magnitude
     is_field_map : whether it is of no use without phase, which may come as the difference of two echoes, and its files
         have BIDS' names of field maps (magnitude1, magnitude2, and phase1, phase2 or phasediff)
@@ -44,6 +45,7 @@ class Convertible:
     may_spread: bool = False
     may_be_zero: bool = False
     is_time: bool = False
+    is_gated: bool = False
     has_phase: bool = False
     is_field_map: bool = False
     is_bids: bool = True
@@ -100,7 +102,7 @@ SUFFIXES: dict[str, Convertible] = {
     ),
     # The amplitude and T1: two angles determine them, and nothing is left to judge the fit by.
     "VFA": Convertible("Spoiled gradient echo with several flip angles", **_FLIP, fewest=2, may_spread=True),
-    "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_bids=False),
+    "MOLLI": Convertible("Look-Locker inversion recovery of the heart", **_INVERSION, is_gated=True, is_bids=False),
     # Two unknowns from two images: the field of the transmitter.
     "TB1DAM": Convertible("B1 by two flip angles", **_FLIP, folder="fmap", fewest=2, may_spread=True),
     "TB1AFI": Convertible(

@@ -16,10 +16,12 @@ from isocenter.quality.phantom import check_control, check_phantom
 from isocenter.quality.phantom_statistics import compute_phantom_statistics
 from isocenter.quality.privacy import check_privacy
 from isocenter.quality.protocol import check_parameters
+from isocenter.quality.sampling import Axis, check_sampling
 from isocenter.quality.shim import check_shim
 
 __all__ = [
     "Acquisition",
+    "Axis",
     "Check",
     "Console",
     "Grid",
@@ -34,6 +36,7 @@ __all__ = [
     "check_parameters",
     "check_phantom",
     "check_privacy",
+    "check_sampling",
     "check_sequences",
     "check_shim",
     "compute_phantom_statistics",

@@ -33,16 +33,17 @@ def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) 
     ]
     gaps = [row for row in used if "gaps" in as_text(row.get("warnings")).split()]
     if gaps:
+        scopes = list(dict.fromkeys(f"{_scope(row)} {as_text(row.get('suffix'))}" for row in gaps))
         checks.append(
             make_check(
                 False,
                 severity="warn",
                 id="images_missing",
                 group="intake",
-                scope=", ".join(dict.fromkeys(map(_scope, gaps[:3]))) + (" and more" if len(gaps) > 3 else ""),
+                scope=", ".join(scopes[:3]) + (" and more" if len(scopes) > 3 else ""),
                 parameter="Instance Number (0020,0013)",
-                expected="numbers without gaps",
-                found=f"gaps in {len(gaps)} series",
+                expected="numbers from 1 without gaps",
+                found=f"images seem to be missing in {len(gaps)} series",
                 remedy="Send these series again whole, or say that the scanner counts so",
             )
         )

@@ -12,7 +12,10 @@ from isocenter.quality.protocol import check_parameter, console_of
 from isocenter.quality.values import as_number, find_distinct
 
 #: What a check may ask of a value.
-BOUNDS = ("target", "tolerance", "tolerance_percent", "minimum", "maximum", "minimum_count", "allowed")
+BOUNDS = (
+    "target", "tolerance", "tolerance_percent", "minimum", "maximum", "minimum_count", "smallest_at_most",
+    "largest_at_least", "allowed",
+)  # fmt: skip
 
 
 def propose_differences(
@@ -73,6 +76,11 @@ def widen_bounds(rule: dict[str, Any], acquisitions: list[Acquisition]) -> dict[
         bounds["maximum"] = max(rule["maximum"], numbers[-1])
     if "minimum_count" in rule:
         bounds["minimum_count"] = min(rule["minimum_count"], *(len(find_distinct(found)) for found in values))
+    ends = [sorted(map(as_number, found)) for found in values]
+    if "smallest_at_most" in rule:
+        bounds["smallest_at_most"] = max(rule["smallest_at_most"], *(end[0] for end in ends))
+    if "largest_at_least" in rule:
+        bounds["largest_at_least"] = min(rule["largest_at_least"], *(end[-1] for end in ends))
     return bounds
 
 

@@ -50,6 +50,12 @@ def check_parameter(acquisition: Acquisition, rule: dict[str, Any], console: Con
         complaints.append(not all(as_number(v) <= rule["maximum"] + _slack(rule["maximum"]) for v in values))
     if "minimum_count" in rule:
         complaints.append(len(find_distinct(values)) < rule["minimum_count"])
+    if "smallest_at_most" in rule:
+        limit = rule["smallest_at_most"]
+        complaints.append(not any(as_number(v) <= limit + _slack(limit) for v in values))
+    if "largest_at_least" in rule:
+        limit = rule["largest_at_least"]
+        complaints.append(not any(as_number(v) >= limit - _slack(limit) for v in values))
     if "allowed" in rule:
         complaints.append(not all(any(is_same(v, good) for good in rule["allowed"]) for v in values))
     is_silent = not values and rule.get("if_missing") == "passes"
@@ -99,6 +105,10 @@ def _list_expectations(rule: dict[str, Any], show: Show | None = None) -> list[s
         expectations.append(f"at most {(show or plain)(rule['maximum'])}")
     if "minimum_count" in rule:
         expectations.append(f"at least {rule['minimum_count']} different values")
+    if "smallest_at_most" in rule:
+        expectations.append(f"the smallest at most {(show or plain)(rule['smallest_at_most'])}")
+    if "largest_at_least" in rule:
+        expectations.append(f"the largest at least {(show or plain)(rule['largest_at_least'])}")
     if "allowed" in rule:
         expectations.append("one of " + ", ".join(map(str, rule["allowed"])))
     return expectations
