@@ -109,6 +109,8 @@ def test_a_value_that_is_missing_quarantines_by_its_name(sent, kind, key):
     describe(sent.dicom)
     values = {"EchoTime": [0.01, 0.02, 0.03, 0.04], "FlipAngle": [2, 5, 10, 15], "RepetitionTimeExcitation": 0.01,
               "InversionTime": [0.1, 0.3, 1.0, 3.0], "DiffusionBValue": [0, 200, 500, 1000]}  # fmt: skip
+    axis = {"MESE": "EchoTime", "VFA": "FlipAngle", "dwi": "DiffusionBValue", "IRT1": "InversionTime"}[kind]
+    values = {name: value for name, value in values.items() if name in (axis, "RepetitionTimeExcitation")}
     folder = "dwi" if kind == "dwi" else "anat"
     data = recovery()[..., :4]
     path = sent.dicom / "sub-01" / folder / f"sub-01_{kind}.nii.gz"
@@ -324,3 +326,26 @@ def test_no_name_of_a_dataset_is_written(sent):
     sidecar = read_sidecar(sent.bids / row.files.split("|")[0])
     assert sidecar["ReceiveCoilName"] == "Head [withheld]"
     shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "reason"),
+    [("IRT1", "RepetitionTime", "RepetitionTime is 3 and 4.5 s"), ("MESE", "FlipAngle", "FlipAngle is 60 and 90 deg"),
+     ("dwi", "EchoTime", "EchoTime is 0.06 and 0.08 s"), ("VFA", "RepetitionTimeExcitation", "")],
+)  # fmt: skip
+def test_volumes_of_unlike_scans_are_no_set(sent, kind, key, reason):
+    """But a fit of spoiled gradient echoes knows the repetition time of each image."""
+    describe(sent.dicom)
+    values = {"RepetitionTime": [4.5, 4.5, 4.5, 3.0], "FlipAngle": [90, 90, 90, 60],
+              "EchoTime": [0.06, 0.06, 0.08, 0.06], "RepetitionTimeExcitation": [0.01, 0.01, 0.01, 0.03]}  # fmt: skip
+    axes = {"IRT1": {"InversionTime": [0.1, 0.3, 1.0, 3.0]}, "MESE": {"EchoTime": [0.01, 0.02, 0.03, 0.04]},
+            "dwi": {"DiffusionBValue": [0, 200, 500, 1000]}, "VFA": {"FlipAngle": [2, 5, 10, 15]}}  # fmt: skip
+    folder = "dwi" if kind == "dwi" else "anat"
+    write_image(
+        sent.dicom / "sub-01" / folder / f"sub-01_{kind}.nii.gz",
+        recovery()[..., :4],
+        {**SCANNER, **axes[kind], key: values[key]},
+    )
+    row = only(sent.take_in(suffixes=[kind]))
+    assert row.disposition == ("quarantined" if reason else "used"), row.reason
+    assert reason in row.reason

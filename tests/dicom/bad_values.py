@@ -222,6 +222,18 @@ def one_echo_of_another_day(site, paths):
         set_elements(path, StudyDate="20250313")
 
 
+enter_alike("one_image_with_{}", "in images of one set", {
+    "another_repetition_time": {"RepetitionTime": "3000"}, "another_flip_angle": {"FlipAngle": "60"},
+    "another_pixel_size": {"PixelSpacing": [2.2, 2.2]},
+}, first=True)  # fmt: skip
+
+
+@case(r"Repetition Time \(0018,0080\) is 3 and 4.5 s in images of one set")
+def one_echo_of_another_scan(site, paths):
+    for path in paths[2:4]:
+        set_elements(path, RepetitionTime="3000")
+
+
 @case("unlike size")
 def image_of_another_series(site, paths):
     dataset = pydicom.dcmread(paths[0])

@@ -41,6 +41,20 @@ def test_a_head_that_is_missing_is_told_by_numbers_that_begin_later(site, missin
     assert row.reason.startswith(f"Used, but {len(missing)} images seem to be missing")
 
 
+def test_an_empty_image_is_told(site):
+    """Not where all of them are: then there is no signal, and no series."""
+    path = write_classic(site.dicom, header(), INVERSIONS)[3]
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = bytes(len(dataset.PixelData))
+    dataset.save_as(path)
+    row = only(site.take_in())
+    assert (row.disposition, row.warnings) == ("used", "flat")
+    assert row.reason.startswith("Used, but 1 of its images hold one value in all of their pixels")
+    (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
+    assert (check.id, check.verdict) == ("images_empty", "warn")
+    assert check.found == "images of one value in all of their pixels in 1 series"
+
+
 def test_a_scanner_that_counts_on_over_series_lost_nothing(site):
     for number, time in enumerate(INVERSIONS):
         paths = write_classic(site.dicom / str(number), header(f"ir {number}"), [time], n_slices=3)

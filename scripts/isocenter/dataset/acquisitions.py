@@ -1,5 +1,6 @@
 """The files of one acquisition in a BIDS dataset: which value each volume has, and what is missing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from isocenter.dataset.names import Name
 from isocenter.dataset.sidecars import Sidecar, read_received_sidecar
+from isocenter.dicom.constants import ASK_WHICH, are_unlike, is_constant, name_ends
 from isocenter.dicom.plausible import RANGES
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, ignore, quarantine
 from isocenter.dicom.sets import SEND_WHOLE, VALUE_DIGITS
@@ -98,6 +100,9 @@ def _fill_volumes(root: Path, received: Received, sidecars: dict[str, Sidecar]) 
         number = f"{len(received.volumes)} {kind.noun}{'' if len(received.volumes) == 1 else 's'}"
         reason = f"{number} in the set: a fit needs {kind.fewest}"
         return quarantine(suffix, reason, SEND_WHOLE) if kind.is_spoiled else ignore(suffix, reason, NOT_NEEDED)
+    unlike = _find_unlike(kind, received.volumes.values())
+    if unlike:
+        return quarantine(suffix, unlike, ASK_WHICH)
     if kind.has_phase:
         return _fill_phases(root, received, sidecars, phases, difference, echoes)
     return None
@@ -174,6 +179,15 @@ def _find_absurdity(values: dict[str, Any]) -> str:
         for number in entry if isinstance(entry, list) else [entry]:
             if number is not None and not least <= number <= largest:
                 return f"{key} is {number:g} {unit}: BIDS wants {unit}"
+    return ""
+
+
+def _find_unlike(kind: Convertible, volumes: Iterable[Volume]) -> str:
+    """Why volumes are of unlike scans; "" where they are alike or their sidecars do not tell."""
+    for axis, key in (("repetition_time", "RepetitionTime"), ("echo_time", "EchoTime"), ("flip_angle", "FlipAngle")):
+        values = sorted({v.sidecar[key] for v in volumes if isinstance(v.sidecar.get(key), (int, float))})
+        if is_constant(kind, axis) and are_unlike(values):
+            return f"{key} is {name_ends(values)} {RANGES[axis][3]} in volumes of one set"
     return ""
 
 

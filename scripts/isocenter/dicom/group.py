@@ -72,6 +72,12 @@ class Series:
         short = max(announced) - len(files) if len(announced) == 1 else 0
         return max((n for n in (gaps, head, gaps + head, short) if n < len(files)), default=0)
 
+    @property
+    def n_flat(self) -> int:
+        """How many of its images hold one value in all of their pixels, as a transfer that broke off leaves them."""
+        frames = [frame for image in self.images for frame in image.frames]
+        return sum(frame.minimum is not None and frame.minimum == frame.maximum for frame in frames)
+
     def members(self, component: str = "M", *, with_damaged: bool = False) -> list[Member]:
         """The planes that show one component (magnitude by default), in the order of the files.
 

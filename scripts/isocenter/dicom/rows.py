@@ -135,8 +135,13 @@ def scan_row(
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(one.time),
         "calibration_day": place.calibration_day,
-        **_tell_names([*one.images, *one.damaged], "gaps" if is_used and one.n_missing else ""),
+        **_tell_names([*one.images, *one.damaged], _warn_of(one) if is_used else ""),
     }
+
+
+def _warn_of(one: Series) -> str:
+    """What makes a series that is used look as if it had not arrived whole."""
+    return " ".join(word for word, number in (("gaps", one.n_missing), ("flat", one.n_flat)) if number)
 
 
 def _tell_names(images: Sequence[Image], warning: str = "") -> dict[str, Any]:

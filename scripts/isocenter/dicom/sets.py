@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median_low
 
+from isocenter.dicom.constants import ASK_WHICH, find_unlike
 from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys, split_families
 from isocenter.dicom.pixels import name_syntax
 from isocenter.dicom.plausible import COSINE_TOLERANCE
@@ -269,6 +270,10 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     if disorder:
         one.reject(Disposition.QUARANTINED, disorder, SEND_WHOLE)
         return
+    unlike = find_unlike(kind, [m for members in volumes.values() for m in members])
+    if unlike:
+        one.reject(Disposition.QUARANTINED, unlike, ASK_WHICH)
+        return
     n_missing = sum(series.n_missing for series in one.used)
     if n_missing and not one.note:
         one.note = (
@@ -281,6 +286,9 @@ def _fill_volumes(one: AcquisitionSet) -> None:
         return
     one.volumes = {value: sorted(volumes[value], key=slice_position) for value in sorted(volumes)}
     unread = {m.image.syntax for members in volumes.values() for m in members if m.frame.total is None}
+    flat = sum(series.n_flat for series in one.used)
+    if flat and not one.note:
+        one.note = f"Used, but {flat} of its images hold one value in all of their pixels: look whether they are whole"
     if unread and not one.note:
         names = ", ".join(map(name_syntax, sorted(unread)))
         one.note = f"Converted without a second look at the pixels: no decoder here for transfer syntax {names}"

@@ -10,6 +10,24 @@ from isocenter.quality.values import as_text, count_words
 
 Row = dict[str, Any]
 
+#: Words of intake on a series that is used and looks as if it had not arrived whole, and the checks that they become.
+NOT_WHOLE = {
+    "gaps": {
+        "id": "images_missing",
+        "parameter": "Instance Number (0020,0013)",
+        "expected": "numbers from 1 without gaps",
+        "found": "images seem to be missing",
+        "remedy": "Send these series again whole, or say that the scanner counts so",
+    },
+    "flat": {
+        "id": "images_empty",
+        "parameter": "pixels",
+        "expected": "signal or noise in every image",
+        "found": "images of one value in all of their pixels",
+        "remedy": "Look whether the scanner shows these images empty; if not, send the series again whole",
+    },
+}
+
 
 def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) -> list[Check]:
     """Whether anything usable arrived, and one check per file or series that intake could not use.
@@ -31,22 +49,14 @@ def check_intake(scans: list[Row], exclusions: list[Row], rule: dict[str, Any]) 
             remedy="Send the DICOM of the protocol's series, and check the folder that site.yaml names",
         )
     ]
-    gaps = [row for row in used if "gaps" in as_text(row.get("warnings")).split()]
-    if gaps:
-        scopes = list(dict.fromkeys(f"{_scope(row)} {as_text(row.get('suffix'))}" for row in gaps))
-        checks.append(
-            make_check(
-                False,
-                severity="warn",
-                id="images_missing",
-                group="intake",
-                scope=", ".join(scopes[:3]) + (" and more" if len(scopes) > 3 else ""),
-                parameter="Instance Number (0020,0013)",
-                expected="numbers from 1 without gaps",
-                found=f"images seem to be missing in {len(gaps)} series",
-                remedy="Send these series again whole, or say that the scanner counts so",
-            )
-        )
+    for word, fields in NOT_WHOLE.items():
+        rows = [row for row in used if word in as_text(row.get("warnings")).split()]
+        if rows:
+            scopes = list(dict.fromkeys(f"{_scope(row)} {as_text(row.get('suffix'))}" for row in rows))
+            where = ", ".join(scopes[:3]) + (" and more" if len(scopes) > 3 else "")
+            found = f"{fields['found']} in {len(rows)} series"
+            common = {**fields, "scope": where, "found": found}
+            checks.append(make_check(False, severity="warn", group="intake", **common))
     # A duplicate has the UID of the series it repeats, so the reason tells the two apart.
     seen = {
         (as_text(row.get("series_uid")), as_text(row.get("reason")) or "no reason given")
