@@ -114,3 +114,9 @@ def test_odd_headers_never_raise():
     odd = [[float("nan")], ["long"], [None], [{"a": 1}], [], [[0.01, [0.02]]]]
     runs = [take(f"T{n}", "MESE", values) for n, values in enumerate(odd)]
     assert judge(take("T9", "MESE", ECHOES), *runs)
+
+
+def test_a_site_of_thousands_of_runs_is_judged_at_once():
+    runs = [take(f"T{n}", "MESE", ECHOES) for n in range(3000)]
+    wrong = judge(*runs, take("T9999", "MESE", ECHOES[1:]))
+    assert wrong == {("sub-T9999", "same_volumes"): "15 values, without 0.01 s"}
