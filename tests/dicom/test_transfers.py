@@ -38,7 +38,8 @@ def test_a_head_that_is_missing_is_told_by_numbers_that_begin_later(site, missin
     remove(paths, missing)
     row = only(site.take_in())
     assert (row.disposition, row.warnings) == ("used", "gaps")
-    assert row.reason.startswith(f"Used, but {len(missing)} images seem to be missing")
+    told = "1 image seems" if len(missing) == 1 else f"{len(missing)} images seem"
+    assert row.reason.startswith(f"Used, but {told} to be missing")
 
 
 def test_an_empty_image_is_told(site):
@@ -49,7 +50,7 @@ def test_an_empty_image_is_told(site):
     dataset.save_as(path)
     row = only(site.take_in())
     assert (row.disposition, row.warnings) == ("used", "flat")
-    assert row.reason.startswith("Used, but 1 of its images hold one value in all of their pixels")
+    assert row.reason.startswith("Used, but 1 of its images holds one value in all pixels")
     (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
     assert (check.id, check.verdict) == ("images_empty", "warn")
     assert check.found == "images of one value in all of their pixels in 1 series"

@@ -276,8 +276,9 @@ def _fill_volumes(one: AcquisitionSet) -> None:
         return
     n_missing = sum(series.n_missing for series in one.used)
     if n_missing and not one.note:
+        images = "image seems" if n_missing == 1 else "images seem"
         one.note = (
-            f"Used, but {n_missing} images seem to be missing: Instance Number (0020,0013) has gaps or begins after 1, "
+            f"Used, but {n_missing} {images} to be missing: Instance Number (0020,0013) has gaps or begins after 1, "
             "or Images in Acquisition (0020,1002) tells more"
         )
     unscaled = _find_unscaled(one, [m for members in volumes.values() for m in members])
@@ -288,7 +289,8 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     unread = {m.image.syntax for members in volumes.values() for m in members if m.frame.total is None}
     flat = sum(series.n_flat for series in one.used)
     if flat and not one.note:
-        one.note = f"Used, but {flat} of its images hold one value in all of their pixels: look whether they are whole"
+        verb = "holds" if flat == 1 else "hold"
+        one.note = f"Used, but {flat} of its images {verb} one value in all pixels: look at the scanner"
     if unread and not one.note:
         names = ", ".join(map(name_syntax, sorted(unread)))
         one.note = f"Converted without a second look at the pixels: no decoder here for transfer syntax {names}"
