@@ -12,6 +12,7 @@ from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import measure_vials
 from isocenter.phantom.places import Place
 from isocenter.phantom.pulse_choice import PulseChoice
+from isocenter.phantom.recovery import judge_recovery
 from isocenter.phantom.regions import list_regions, mean_signals
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_mapped, prepare_series
 from isocenter.volume import ParameterMap, Series
@@ -79,7 +80,9 @@ def measure_mapped_vials(
 def _measure_without_curves(method, series, fitted, place: Place, reference, run: int) -> MethodResult:
     """The map's values, with the mean signals but no curve through them."""
     measured = measure_vials(series, fitted, place.geometry, place.locations, reference)
-    signals, clipped = mean_signals(series, list_regions(series, place.locations.centers, place.geometry))
+    regions = list_regions(series, place.locations.centers, place.geometry)
+    signals, clipped = mean_signals(series, regions)
+    measured, _ = judge_recovery(method.model, method.options, series, regions, measured, reference)
     axis = np.asarray(series.acquisition.get(method.axis, np.arange(series.n)), dtype=float)
     nothing = np.full((len(measured), 2), np.nan)
     return MethodResult(

@@ -171,11 +171,14 @@ def _stderr_of_median(parameter_map: ParameterMap, ok: np.ndarray) -> float:
     single = max(scatter, float(np.median(errors)) if errors.size else 0.0)
     deviation = np.where(ok, parameter_map.value - np.median(values), np.nan)
     # 1.2533 = √(π/2): the median's standard error over the mean's, for normal errors.
-    return float(1.2533 * single / np.sqrt(_independent(deviation, len(values))))
+    return float(1.2533 * single / np.sqrt(count_independent(deviation, len(values))))
 
 
-def _independent(deviation: np.ndarray, n: int) -> float:
-    """How many independent voxels `n` correlated ones are worth, from the correlation of neighbors in the slice."""
+def count_independent(deviation: np.ndarray, n: int) -> float:
+    """How many independent voxels `n` correlated ones are worth, from the correlation of neighbors in the slice.
+
+    deviation : (x, y, z) array, from the middle value; NaN where a voxel does not count
+    """
     worth = float(n)
     for axis in (0, 1):
         a = np.moveaxis(deviation, axis, 0)

@@ -12,6 +12,7 @@ from isocenter.fitting.maps import FIT_OPTIONS, fit_series
 from isocenter.phantom.library import Geometry, VialReference
 from isocenter.phantom.locate import VialLocations
 from isocenter.phantom.measure import OFF_SLICE, VialMeasurement, measure_vials
+from isocenter.phantom.recovery import judge_recovery
 from isocenter.phantom.regions import find_voxels, list_regions, mean_signals
 from isocenter.phantom.shared_inversion import share_inversion
 from isocenter.volume import ParameterMap, Series
@@ -110,7 +111,8 @@ def measure_mapped(
     """
     parameter = method.quantity
     measured, notes = measure_vials(series, fitted, geometry, locations, reference), []
-    signals, clipped = mean_signals(series, list_regions(series, locations.centers, geometry))
+    regions = list_regions(series, locations.centers, geometry)
+    signals, clipped = mean_signals(series, regions)
     chosen = {key: value for key, value in method.options.items() if key not in FIT_OPTIONS}
     bound = models.get(method.model).bind(series.acquisition, **chosen)
     mean = fit(bound, np.where(clipped, np.nan, signals))
@@ -120,6 +122,10 @@ def measure_mapped(
             "The mean signal of each vial counts: magnitudes of single voxels do not tell more fat from less where "
             "noise is of the size of what tells them apart."
         )
+    measured, is_foreign = judge_recovery(method.model, method.options, series, regions, measured, reference)
+    extra = {name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")}
+    if is_foreign.any():  # nor do such vials tell the pulse that all of them share
+        extra["inversion_efficiency"] = np.where(is_foreign, np.nan, extra["inversion_efficiency"])
     return MethodResult(
         method,
         run,
@@ -131,7 +137,7 @@ def measure_mapped(
         clipped,
         clipped | ~_seen(method, series, mean.value[parameter]),
         *_trace(method, series, {name: mean.value[name] for name in mean.parameters}),
-        extra={name: mean.value[name] for name in mean.parameters if name not in (parameter, "M0", "S0")},
+        extra=extra,
         notes=notes,
     )
 
