@@ -1,6 +1,8 @@
 """A control group of this machine's kernel: the memory that some processes may take together, and what they took."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -43,6 +45,12 @@ class ControlGroup:
         """Start a command of the shell within the group."""
         inside = f"echo $$ > {self.folder}/cgroup.procs && {command}"
         return subprocess.Popen(inside, shell=True, env=environment or dict(os.environ))
+
+    def kill(self) -> None:
+        """End all processes of the group."""
+        for pid in (self.folder / "cgroup.procs").read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     def watch(self, process: subprocess.Popen) -> dict[str, float]:
         """Wait for the end of a process; what its group took.

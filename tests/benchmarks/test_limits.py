@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import limits
+from benchmarks import large_jobs, limits
 from benchmarks.control_group import ControlGroup
 
 MB = 1_000_000
@@ -78,3 +78,13 @@ def test_groups_are_those_of_the_profile_for_slurm():
     assert options[0] == "--groups"
     assert "fit_map=images-{site}" in options
     assert options[options.index("--group-components") + 1] == "images-{site}=8"
+
+
+@pytest.mark.slow
+def test_steps_run_on_a_head_within_what_their_rules_declare(capsys):
+    assert large_jobs.main(["--shape", "48", "48", "16"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+    assert [row[1].strip(" `") for row in rows] == [
+        "align_series", "fit_map", "fit_map", "make_template", "transfer_labels", "extract_rois"
+    ]  # fmt: skip
+    assert all(float(row[4].split()[0]) < float(row[5].split()[0]) for row in rows)

@@ -37,7 +37,7 @@ class Executor(RealExecutor):
 
     def __post_init__(self):
         self._records = os.environ.get(RECORDS)
-        self._running: dict[int, subprocess.Popen] = {}
+        self._running: dict[int, ControlGroup] = {}
         self._count = 0
 
     def additional_general_args(self):
@@ -58,11 +58,11 @@ class Executor(RealExecutor):
         declared = int(job.resources["mem_mb"])
         environment = {name: value for name, value in os.environ.items() if name != RECORDS}
         with ControlGroup(f"isocenter-{os.getpid()}-{number}", limit=declared * MB) as group:
-            process = self._running[number] = group.start(self.format_job_exec(job), environment)
+            process = group.start(self.format_job_exec(job), environment)
+            self._running[number] = group
             use = group.watch(process)
-        del self._running[number]
-        rules = sorted(job.rules)
-        record = {"rules": rules, "declared": declared, "status": process.returncode, **use}
+            del self._running[number]
+        record = {"rules": sorted(job.rules), "declared": declared, "status": process.returncode, **use}
         with Path(self._records).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         self._report(info, process.returncode)
@@ -74,8 +74,8 @@ class Executor(RealExecutor):
             self.report_job_success(info)
 
     def cancel(self):
-        for process in list(self._running.values()):
-            process.kill()
+        for group in list(self._running.values()):
+            group.kill()
 
     def shutdown(self):
         pass
