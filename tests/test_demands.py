@@ -1,14 +1,18 @@
 """Every rule says what memory and time it needs; local runs add it up, clusters hold jobs to it."""
 
 import ast
+import gzip
 import os
 
+import nibabel as nib
+import numpy as np
 import pytest
 import yaml
 from house.source import arguments, rules
 
 from isocenter.demands import DEMANDS, find_demand, memory, runtime, size_of
 from isocenter.errors import ConfigError
+from isocenter.io.nifti import write_image
 from isocenter.machine import SHARE, usable_memory
 from isocenter.profiles import PROFILES, Profile, find_profile
 
@@ -43,6 +47,33 @@ def test_files_of_a_folder_count_and_files_to_come_do_not(tmp_path):
     (tmp_path / "a").write_bytes(bytes(1_000_000))
     (tmp_path / "b").write_bytes(bytes(500_000))
     assert size_of([str(tmp_path), str(tmp_path / "a"), str(tmp_path / "to come")]) == 2.5
+
+
+def test_an_image_counts_by_its_voxels_not_by_what_it_compresses_to(tmp_path):
+    air, noise = tmp_path / "air.nii.gz", tmp_path / "noise.nii.gz"
+    write_image(air, np.zeros((50, 40, 25, 2), np.int16), np.eye(4))
+    write_image(noise, np.random.default_rng(1).normal(size=(50, 40, 25, 2)).astype(np.float32), np.eye(4))
+    assert air.stat().st_size < 0.01 * noise.stat().st_size
+    assert size_of([str(air)]) == size_of([str(noise)]) == 50 * 40 * 25 * 2 * 4 / 1e6
+    big_endian = nib.Nifti1Image(np.zeros((50, 40, 25), ">i2"), np.eye(4), nib.Nifti1Header(endianness=">"))
+    nib.save(big_endian, tmp_path / "big.nii.gz")
+    assert size_of([str(tmp_path / "big.nii.gz")]) == 50 * 40 * 25 * 4 / 1e6
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(bytes(400))])
+def test_an_image_without_a_header_counts_as_it_lies_on_disk(tmp_path, content):
+    (tmp_path / "x.nii.gz").write_bytes(content)
+    assert size_of([str(tmp_path / "x.nii.gz")]) == len(content) / 1e6
+
+
+def test_the_report_asks_for_what_its_largest_image_takes_however_many_there_are(tmp_path):
+    paths = []
+    for number, depth in enumerate((10, 60, 10)):
+        write_image(tmp_path / f"{number}.nii.gz", np.zeros((50, 50, depth), np.int16), np.eye(4))
+        paths.append(str(tmp_path / f"{number}.nii.gz"))
+    ask = memory("make_report")
+    assert ask(None, paths * 100, 1) == ask(None, paths[1:2], 1) > find_demand("make_report").memory
+    assert memory("record_site")(None, paths * 100, 1) == find_demand("record_site").memory  # it reads none of them
 
 
 def test_a_rule_that_nobody_measured_is_told_by_name():

@@ -1,5 +1,6 @@
 """The container recipes against what they are made of: Makefile, pyproject.toml, the lock, the checkout's files."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -134,3 +135,43 @@ def test_kernels_are_copied_where_they_may_be_written(tmp_path):
     assert source(read_only) == where
     assert [path.name for path in cache.rglob("*.nbi")] == ["fit.nbi"]
     assert (cache / "isocenter").joinpath(where, "models_abc", "fit.nbi").read_text() == "index"
+
+
+@pytest.mark.parametrize("is_foreign", [False, True], ids=["new", "somebody else's"])
+def test_kernels_go_elsewhere_where_the_callers_cache_cannot_be_written(tmp_path, is_foreign):
+    """No home, or a cache on a file system that was not mounted: a folder of the caller's own, and of nobody else's."""
+    image, common = tmp_path / "image", tmp_path / "tmp"
+    (image / "kernels-models-0123" / "models_abc").mkdir(parents=True)
+    common.mkdir()
+    usual = common / f"isocenter-{os.getuid()}"
+    if is_foreign:
+        if os.getuid() != 0:
+            pytest.skip("only root can make a folder of somebody else's")
+        usual.mkdir()
+        os.chown(usual, 12345, 12345)
+    text = (CONTAINERS / "kernels.sh").read_text(encoding="utf-8")
+    text = text.replace("/opt/isocenter/scripts/isocenter/__pycache__", str(image))
+    text = text.replace('[ ! -w "$kernels" ]', "true")  # root may write anywhere
+    ended = subprocess.run(
+        ["sh", "-c", text + '\nprintf "%s %s" "$NUMBA_CACHE_DIR" "$XDG_CACHE_HOME"'],
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": "/dev/null/cache", "TMPDIR": str(common)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    kernels, caches = ended.stdout.split()
+    assert kernels.startswith(f"{caches}/isocenter/kernels-")
+    assert os.path.isdir(f"{kernels}/models_abc")
+    assert caches.startswith(str(common))
+    assert os.stat(caches).st_uid == os.getuid()
+    assert os.stat(caches).st_mode & 0o077 == 0
+    assert (caches == str(usual)) is not is_foreign
+
+
+def test_the_callers_own_python_stays_outside():
+    """Apptainer hands on the caller's environment, PYTHONPATH with the packages of another Python included."""
+    text = sections(APPTAINER)["environment"].replace(". /opt/isocenter/containers/kernels.sh", "")
+    ended = subprocess.run(
+        ["sh", "-c", text + '\nprintf "%s" "${PYTHONPATH-none} ${PYTHONHOME-none}"'],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "/other", "PYTHONHOME": "/other"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout == "none none"
