@@ -24,6 +24,11 @@ SETTLED = 0.05
 FEWEST_VOLUMES = 4
 #: Fewer slices than this do not tell a motion through them.
 FEWEST_SLICES = 4
+#: A volume of which the others explain this share is their object; one of which they explain less than the other is
+#: mostly noise. Between them it must follow the others better where it lies than wherever else it might.
+AGREES, STRANGE = 0.5, 0.1
+#: How many other places are tried, and how far they lie away at least [mm].
+PLACES, FAR = 20, 15.0
 #: Rows of a block in products over voxels.
 GRAM_BLOCK = 256
 
@@ -96,6 +101,54 @@ def refine_motions(
     use = sampled & everywhere
     gains = np.array([_gain(images, smooth[k], k, use, predict) for k in range(len(matrices))])
     return matrices, gains
+
+
+def find_followers(
+    data: np.ndarray, affine: np.ndarray, matrices: Sequence[np.ndarray], mask: np.ndarray
+) -> np.ndarray:
+    """Which volumes of a series follow the others where they were brought back to: (n,) booleans.
+
+    A volume that holds no signal, or another object, is told a motion like any other: some place fits its noise best.
+    What the polynomial of the others (:func:`refine_motions`) explains of its variance, smoothed, is next to nothing
+    then, and no less elsewhere.
+
+    data, affine, matrices, mask : as in :func:`refine_motions`, of any two volumes or more
+    """
+    is_thin = np.array(data.shape[:3]) < FEWEST_SLICES
+    sigma = np.where(is_thin, 0.0, SMOOTHING / np.linalg.norm(affine[:3, :3], axis=0))
+    smooth = [ndimage.gaussian_filter(np.nan_to_num(data[..., k]), sigma) for k in range(len(matrices))]
+    splines = [ndimage.spline_filter(image, SPLINE_ORDER, output=np.float32, mode="mirror") for image in smooth]
+    images, everywhere = _move_all(splines, affine, matrices)
+    sampled = _every_second(_without_ends(mask))
+    use = sampled & everywhere if (sampled & everywhere).any() else sampled
+    follows = np.ones(len(matrices), bool)
+    if not use.any():
+        return follows
+    values = images[use].astype(float)
+    for k in range(len(matrices)):
+        contrast = _contrast_terms(np.delete(values, k, axis=1))
+        share = _explained(contrast, values[:, k])
+        if share < AGREES:
+            elsewhere = [
+                _explained(contrast, np.roll(images[..., k], place, axis=(0, 1, 2))[use].astype(float))
+                for place in _list_places(data.shape[:3], affine)
+            ]
+            follows[k] = share > max([STRANGE, *elsewhere])
+    return follows
+
+
+def _explained(contrast: np.ndarray, values: np.ndarray) -> float:
+    """The share of the variance of (voxels,) values that the terms explain."""
+    rest = values - _combine(contrast, _solve_robust(contrast, values))
+    return 1 - float(np.mean(rest**2)) / max(float(np.var(values)), np.finfo(float).tiny)
+
+
+def _list_places(shape: Sequence[int], affine: np.ndarray) -> list[tuple[int, ...]]:
+    """Shifts by whole voxels, round the edge, that lie `FAR` away or more; the same ones for every series of a size."""
+    rng, spacing = np.random.default_rng(1), np.linalg.norm(affine[:3, :3], axis=0)
+    shifts = rng.integers(0, np.asarray(shape), (10 * PLACES, 3))
+    nearest = np.minimum(shifts, np.asarray(shape) - shifts) * spacing
+    return [tuple(int(s) for s in shift) for shift in shifts[np.linalg.norm(nearest, axis=1) >= FAR][:PLACES]]
 
 
 def _move_all(splines, affine, matrices) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isocenter import motion
-from isocenter.consensus import FEWEST_SLICES, FEWEST_VOLUMES, refine_motions
+from isocenter.consensus import FEWEST_SLICES, FEWEST_VOLUMES, find_followers, refine_motions
 from isocenter.errors import ConfigError, RegistrationError, explain
 from isocenter.registration.deformable import deform_by_model
 from isocenter.registration.engine import register_rigid, register_rigid_plane
@@ -22,6 +22,8 @@ BY_MODEL = ("model", "deformable")
 #: Most turns of registering to the mean of the volumes.
 _MEAN_ROUNDS = 3
 LEFT_OUT = "left out"
+#: The motion of such a volume is not known: it stays where it is, and fits use it as it was measured.
+_NOT_JUDGED = "left in place: not judged, as nothing in it follows the other volumes"
 _EMPTY = f"{LEFT_OUT}: it holds no signal"
 
 
@@ -152,12 +154,17 @@ def _align_rigidly(data, affine, *, method, inversion_time, bind, limit, mask, s
                 limit=limit, mask=mask, seed=seed,
             )  # fmt: skip
         found = [far_motion if is_far else own for far_motion, own, is_far in zip(found, refined, far, strict=True)]
+    is_far = np.array([motion.largest_displacement(m, center) > limit for m in found])
+    placed = [np.eye(4) if far else m for far, m in zip(is_far, found, strict=True)]
+    follows = find_followers(data, affine, placed, mask)
     matrices, used = [], []
     for k, matrix in enumerate(found):
         if k == reference:
             word = "reference"
-        elif motion.largest_displacement(matrix, center) > limit:
+        elif is_far[k]:
             word = _beyond(limit)
+        elif not follows[k]:
+            word = _NOT_JUDGED
         elif gains[k] < 0:
             word = "left in place: fits the other volumes no better"
         else:
