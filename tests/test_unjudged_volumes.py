@@ -15,14 +15,14 @@ DATA = Path(__file__).parents[1] / "../shared/data/motion_series"
 NOT_JUDGED = "left in place: not judged, as nothing in it follows the other volumes"
 
 
-def moved_series(seed):
+def moved_series(seed, **how):
     rng = np.random.default_rng(seed)
     motions = [random_motion(rng, 2.0, 2.0) for _ in INVERSION_TIMES[:-1]] + [np.eye(4)]
-    return inversion_series(2, motions), motions, rng
+    return inversion_series(2, motions, **how), motions, rng
 
 
 def noise(rng, *shape):
-    """A magnitude of nothing but noise, as strong as the simulated scanner's."""
+    """A magnitude of nothing but noise, twice as strong as that of the simulated head."""
     return np.hypot(*rng.standard_normal((2, *shape)) * 14)
 
 
@@ -34,7 +34,8 @@ def test_a_nulled_volume_that_jumped_is_not_registered(seed, left):
     far = np.eye(4)
     far[1, 3] = 44.0
     jumped = inversion_series(2, [far] * len(INVERSION_TIMES))[..., 3]
-    data[..., 3] = np.hypot(left * jumped, noise(rng, *SHAPE))
+    channels = rng.standard_normal((2, *SHAPE)) * 14
+    data[..., 3] = np.hypot(left * jumped + channels[0], channels[1])
     found = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES, seed=seed + 1)
     assert found.used[3] == NOT_JUDGED or found.used[3].startswith("left out")
     if found.used[3] == NOT_JUDGED:
@@ -67,8 +68,7 @@ def test_smooth_noise_is_no_object():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_volume_of_a_simulated_head_is_doubted(seed):
-    data, _, rng = moved_series(20 + seed)
-    data = np.hypot(data, 3 * noise(rng, *data.shape))  # a third of the signal to noise
+    data, _, _ = moved_series(20 + seed, snr=17.0)  # a fifth of the usual signal over noise
     found = align_volumes(data, AFFINE, inversion_time=INVERSION_TIMES)
     assert found.used == ["registered"] * 7 + ["reference"]
     two = align_volumes(data[..., [2, 7]], AFFINE, inversion_time=INVERSION_TIMES[[2, 7]])
