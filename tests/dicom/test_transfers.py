@@ -7,9 +7,10 @@ from dicom.test_recognize import ECHOES, INVERSIONS, TIMES, only
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from isocenter import quality
+from isocenter import models, quality
 from isocenter.dicom.one_study import check_one_study_date
 from isocenter.errors import DicomError
+from isocenter.io.nifti import read_series
 
 
 def remove(paths, numbers):
@@ -54,6 +55,18 @@ def test_an_empty_image_is_told(site):
     (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
     assert (check.id, check.verdict) == ("images_empty", "warn")
     assert check.found == "images of one value in all of their pixels in 1 series"
+
+
+def test_an_echo_train_tells_the_numbers_of_its_echoes(site):
+    """Of the echoes that arrived: where every second is missing their times alone would be those of another train."""
+    echoes = [{"EchoTime": str(10 * k), "EchoNumbers": str(k)} for k in range(1, 9)]
+    paths = write_classic(site.dicom, header(ScanningSequence="SE"), echoes)
+    remove(paths, (1, 2, 5, 6, 9, 10, 13, 14))
+    row = only(site.take_in(suffixes=["MESE"]))
+    series = read_series([site.bids / name for name in row.files.split("|")])
+    assert series.acquisition["EchoNumber"].tolist() == [2, 4, 6, 8]
+    bound = models.get("t2_extended_phase_graph").bind(series.acquisition)
+    assert bound.options["echo_spacing"] == pytest.approx(0.01)
 
 
 def test_a_scanner_that_counts_on_over_series_lost_nothing(site):

@@ -254,3 +254,30 @@ def test_plain_fit_without_the_first_or_the_odd_echoes():
         assert bound.predict({"T2": 0.08, "S0": 1.0}).shape == TE.shape
     with pytest.raises(ConfigError, match="too few samples"):
         plain.bind({"EchoTime": TE[:4]}, even_echoes=True)
+
+
+@pytest.mark.parametrize("kept", [slice(1, None, 2), slice(1, None), slice(0, None, 3), slice(None)], ids=str)
+def test_numbers_of_echoes_tell_the_spacing_where_echoes_are_missing(kept):
+    """Without them every second echo would be a train of twice the spacing, whose stimulated echoes are others."""
+    truth = {"T2": 0.08, "B1": 0.85, "S0": 1000.0}
+    signal = MODEL.bind({"EchoTime": TE}, **SLR).predict(truth)[kept]
+    number = np.arange(1, TE.size + 1)[kept]
+    bound = MODEL.bind({"EchoTime": TE[kept], "EchoNumber": number}, **SLR)
+    np.testing.assert_allclose(bound.predict(truth), signal, rtol=1e-12)
+    assert fit(bound, signal[np.newaxis]).value["T2"][0] == pytest.approx(0.08, rel=1e-3)
+
+
+def test_every_second_echo_without_numbers_is_read_as_a_longer_spacing():
+    te = TE[1::2]
+    assert MODEL.bind({"EchoTime": te}, **SLR).options["echo_spacing"] == pytest.approx(0.02)
+    assert MODEL.bind({"EchoTime": te}, **SLR, echo_spacing=0.01).options["echo_spacing"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [1, [1] * 16, list(range(1, 16)), list(range(0, 16)), list(range(16, 0, -1)), [None] * 16, [2, *range(2, 17)]],
+    ids=["one for all", "ones", "too few", "from zero", "backwards", "none", "twice the same"],
+)
+def test_numbers_that_do_not_suit_the_times_are_not_believed(told):
+    plain = MODEL.bind({"EchoTime": TE[:16]}, **SLR)
+    assert MODEL.bind({"EchoTime": TE[:16], "EchoNumber": told}, **SLR).options == plain.options

@@ -74,6 +74,7 @@ class Frame:
     display_slope: float
     display_intercept: float
     is_radians: bool = False
+    echo_number: int | None = None
     minimum: int | None = None
     maximum: int | None = None
     total: int | None = None
@@ -299,6 +300,7 @@ def _read_frame(header: Header) -> Frame:
         display_slope=display.slope,
         display_intercept=display.intercept,
         is_radians=phase is not None,
+        echo_number=int(read_number(header, "EchoNumbers") or 0) or None,
     )
 
 

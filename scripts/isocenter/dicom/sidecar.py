@@ -29,6 +29,8 @@ def build_sidecar(acquisition: AcquisitionSet, value: float, volume: Converted, 
     if kind.is_spoiled:  # what a header calls TR is the time between excitations there
         timing["RepetitionTimeExcitation"] = frame.repetition_time
         sidecar["PulseSequenceType"] = "Spoiled gradient echo"  # BIDS wants it of VFA
+    if kind.axis == "echo_time":  # of an echo train some of whose echoes did not arrive this still tells the spacing
+        timing["EchoNumber"] = frame.echo_number
     timing[kind.key] = value if kind.is_time else getattr(frame, kind.axis)
     if kind.axis == "inversion_time" and "(0018,0082)" not in frame.inversion_source:
         sidecar["InversionTimeSource"] = frame.inversion_source

@@ -4,13 +4,15 @@ equation     S(k) = S0 sum_z e(z, B1) EPG_k(T2, T1, angle(z, B1)) [+ offset], k 
              without a profile: S0 sin(B1 90 deg) EPG_k(T2, T1, B1 * refocusing angle)
 assumptions  a CPMG train of equal spacing with the first echo at one spacing; excitation and refocusing scale with
              the same B1; ideal crushers; equal pulses along the train; one T1, which hardly matters
-needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent) and B1, where it is known: a number or one
-             per voxel, 0.5 to 1.3 (voxels beyond get no value). B1 is then no parameter
+needs        EchoTime [s]; uses RefocusingFlipAngle [deg] (180 when absent), EchoNumber (n,), which tells the spacing
+             where echoes are missing, and B1, where it is known: a number or one per voxel, 0.5 to 1.3 (voxels beyond
+             get no value). B1 is then no parameter
 options      profile: none, sinc (Hann-windowed), slr or gaussian; time_bandwidth: (excitation, refocusing) or one for
              both; thickness_ratio: refocused slab over excited slice; slices: positions across half the profile;
              pulse_duration [s] of the refocusing pulse, default 0; b1_bounds: range of the search;
              b1_from: neighborhood (volumes with a profile: `isocenter.fields`) or voxel;
-             t1 [s, default 1.0, or an array, voxel by voxel]; echo_spacing [s, default: the smallest step];
+             t1 [s, default 1.0, or an array, voxel by voxel]; echo_spacing [s, default by EchoNumber, else the smallest
+             step];
              offset: true adds a constant, quadrature a background of random phase: sqrt(signal^2 + floor^2)
 parameters   T2 [s, 0.0005-20], B1 [1], S0 [arbitrary], option offset: offset [arbitrary] or floor [arbitrary]
 known bias   pulses last: with pulse_duration 0 T2 reads high by about 5 % of its share of the echo spacing;
@@ -180,6 +182,15 @@ def report_echo_train(theta, amplitudes, constants, covariance, values, errors):
     return _OK
 
 
+def _are_numbers_of(te: np.ndarray, told: Any) -> bool:
+    """Whether numbers of echoes suit their times, as in a train of equal spacing; some headers count otherwise."""
+    number = np.asarray(np.nan if told is None else told, dtype=float)
+    if number.shape != te.shape or not np.all(number >= 1) or np.unique(number).size < te.size:
+        return False
+    spacing = float(np.median(te / number))
+    return bool(np.all(np.abs(te - number * spacing) <= 0.02 * spacing))
+
+
 @register
 class T2ExtendedPhaseGraph:
     """T2 and B1 by extended phase graphs; see the card at the top of this file."""
@@ -192,7 +203,7 @@ class T2ExtendedPhaseGraph:
         Parameter("S0", "arbitrary", 0.0, np.inf, "signal at echo time zero after a perfect excitation"),
     )
     needs = ("EchoTime",)
-    uses = ("RefocusingFlipAngle", "B1")
+    uses = ("RefocusingFlipAngle", "EchoNumber", "B1")
     options: dict[str, Any] = {  # noqa: RUF012
         "profile": "none",
         "time_bandwidth": 3.0,
@@ -211,12 +222,12 @@ class T2ExtendedPhaseGraph:
     reference = "https://doi.org/10.1002/mrm.22487"
 
     def bind(self, acquisition: Mapping[str, Any], **options: Any) -> Bound:
-        """Bind to EchoTime (n,) [s] and, where given, RefocusingFlipAngle [deg]."""
+        """Bind to EchoTime (n,) [s] and, where given, EchoNumber (n,) and RefocusingFlipAngle [deg]."""
         options = read_options(self, options)
         te = read_axis(self, acquisition, "EchoTime")
         nominal = read_constant(self, acquisition, "RefocusingFlipAngle", 180.0, unit="deg")
         angle = np.deg2rad(nominal)
-        spacing, number = self._read_train(te, options["echo_spacing"])
+        spacing, number = self._read_train(te, options["echo_spacing"], acquisition.get("EchoNumber"))
         m = int(number.max())
         t1 = np.asarray(options["t1"], dtype=float)
         offset = options["offset"]
@@ -385,9 +396,15 @@ class T2ExtendedPhaseGraph:
             )
         return b1
 
-    def _read_train(self, te: np.ndarray, given: float | None) -> tuple[float, np.ndarray]:
-        """The echo spacing [s] and the number (n,) of each echo in the train, counted from 1."""
+    def _read_train(self, te: np.ndarray, given: float | None, told: Any = None) -> tuple[float, np.ndarray]:
+        """The echo spacing [s] and the number (n,) of each echo in the train, counted from 1.
+
+        given : the spacing as an option says it; told : numbers of the echoes as the header counts them, which hold
+        where they suit the times: the smallest step is twice the spacing where every second echo is missing
+        """
         spacing = float(np.diff(np.sort(te)).min()) if given is None else float(given)
+        if given is None and _are_numbers_of(te, told):
+            spacing = float(np.median(te / np.asarray(told, dtype=float)))
         number = np.rint(te / spacing) if spacing > 0 else np.zeros(te.size)
         # Headers round echo times to 0.01 ms; a tenth of a spacing would be another train.
         if spacing <= 0 or np.any(number < 1) or np.any(np.abs(te - number * spacing) > 0.02 * spacing):

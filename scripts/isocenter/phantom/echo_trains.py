@@ -21,7 +21,7 @@ from isocenter.volume import Series
 #: T2, B1, amplitude and background are fitted: with one more echo above the background there is something to check.
 LEAST_ECHOES = 5
 #: Sidecar keys that the model needs of an echo train.
-KEYS = ("EchoTime", "RefocusingFlipAngle")
+KEYS = ("EchoTime", "EchoNumber", "RefocusingFlipAngle")
 
 
 def known_t1(
@@ -155,7 +155,9 @@ def _trace(acquisition, choice: PulseChoice) -> np.ndarray:
     """(v, n) array: the fitted train of every vial at the sorted echo times [a.u.]."""
     fits, t1 = choice.chosen, np.asarray(choice.options["t1"], dtype=float)
     options = {key: value for key, value in choice.options.items() if key not in ("t1", "offset")}
-    bound = models.get(MODEL).bind({**acquisition, "EchoTime": np.sort(acquisition["EchoTime"])}, **options)
+    order = np.argsort(acquisition["EchoTime"], kind="stable")
+    in_order = {key: acquisition[key][order] for key in ("EchoTime", "EchoNumber") if np.ndim(acquisition.get(key))}
+    bound = models.get(MODEL).bind({**acquisition, **in_order}, **options)
     curves = np.full((len(t1), bound.n), np.nan)
     for v in np.flatnonzero(np.isfinite(fits.t2)):
         train = bound.predict({"T2": fits.t2[v], "B1": fits.b1[v], "S0": fits.s0[v], "T1": t1[v]})
