@@ -1,8 +1,8 @@
 """``python -m benchmarks.limits TRIAL``: run a trial with every job held to the memory that its rule declares.
 
 The kernel holds it: each job is in a control group of its own, as on a cluster that enforces memory, with the two
-Snakemakes that such a job starts before its step; with ``--groups`` jobs go together as the profile for Slurm says, and
-each step has a third one. A MB is a million bytes here, and 2**20 on a cluster. Needs root.
+Snakemakes that such a job starts before its step; with ``--groups`` jobs go together as the profile for Slurm says. A
+MB is a million bytes here, and 2**20 on a cluster. Needs root.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def run_within_limits(trial: Path, options: Sequence[str] = (), snakefile: Path 
 
 
 def group_options() -> list[str]:
-    """The groups of the profile for Slurm, as options of Snakemake."""
+    """The groups of the profile for Slurm, their jobs one after the other, as options of Snakemake."""
     profile = read_plain(PROFILES / "slurm" / "config.yaml")
     pairs = [[f"{key}={value}" for key, value in profile[name].items()] for name in ("groups", "group-components")]
-    return ["--groups", *pairs[0], "--group-components", *pairs[1]]
+    return ["--cores", str(profile["cores"]), "--groups", *pairs[0], "--group-components", *pairs[1]]
 
 
 def read_uses(trial: Path) -> dict[str, list[Use]]:

@@ -1,8 +1,8 @@
 """What each rule asks of a machine: memory and time, which local runs add up and clusters hold a job to.
 
 The numbers are from measured peaks (docs/performance.md, ``python -m benchmarks.limits``, ``large_jobs``), rounded up
-with room to spare. A rule's memory has a part for the program and its libraries, the two or three Snakemakes of a job
-on a cluster among them, and a part for what it reads. Compressed images count by their voxels and not by what they take
+with room to spare. A rule's memory has a part for the program and its libraries, the two Snakemakes of a job on a
+cluster among them, and a part for what it reads. Compressed images count by their voxels and not by what they take
 on disk, where air of zeros is next to nothing. At its second try a job gets twice as much, at its third three times.
 """
 

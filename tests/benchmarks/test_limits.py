@@ -75,7 +75,7 @@ def test_a_job_that_takes_more_than_it_declares_is_ended_and_told_and_others_are
 
 def test_groups_are_those_of_the_profile_for_slurm():
     options = limits.group_options()
-    assert options[0] == "--groups"
+    assert options[:3] == ["--cores", "1", "--groups"]
     assert "fit_map=images-{site}" in options
     assert options[options.index("--group-components") + 1] == "images-{site}=8"
 

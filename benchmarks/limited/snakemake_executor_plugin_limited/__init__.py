@@ -85,7 +85,8 @@ class Executor(RealExecutor):
 
     @property
     def cores(self):
-        return CORES
+        told = self.workflow.resource_settings.cores
+        return CORES if told in (None, sys.maxsize) else told
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
