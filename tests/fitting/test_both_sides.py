@@ -8,7 +8,7 @@ from isocenter.fitting.both_sides import _NORMAL, _reach
 
 
 def test_half_width_of_the_interval_of_a_mixture():
-    """Two clusters of many widths: the share that is held is right to a thousandth, in most cases much better."""
+    """Two clusters of many widths: half a percent of a standard error is far below what one is known to."""
     rng = np.random.default_rng(2)
     missed = []
     for _ in range(300):
@@ -24,7 +24,6 @@ def test_half_width_of_the_interval_of_a_mixture():
             return weight @ held / weight.sum()
 
         found = _reach(weight.copy(), distance.copy(), spread.copy(), count, _NORMAL)
-        missed.append(abs(hold(found) - 0.95))
-        assert abs(found / brentq(lambda reach: hold(reach) - 0.95, 0.0, 100.0) - 1.0) < 0.02
-    assert max(missed) < 1e-3
-    assert np.median(missed) < 2e-4
+        missed.append(abs(found / brentq(lambda reach: hold(reach) - 0.95, 0.0, 100.0) - 1.0))
+    assert max(missed) < 5e-3
+    assert np.median(missed) < 1e-4

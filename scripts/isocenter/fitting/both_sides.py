@@ -26,8 +26,8 @@ _SPREAD = 0.29
 _SHARE, _NORMAL = 0.95, 1.959963984540054
 #: By how much that share grows with the half width, for a standard deviation of 1.
 _DENSITY = 0.11689
-#: A step, in standard deviations: the next of the secant method is far shorter.
-_SETTLED, _MOST_TURNS = 1e-2, 30
+#: A step, in standard deviations, and the share missing before it: the next of the secant method is far shorter.
+_SETTLED, _CLOSE, _MOST_TURNS = 1e-2, 1e-3, 30
 #: Another optimum is better when it explains more by this share of what is left, and of all: the tables are not finer.
 _LESS, _FINE = 1e-3, 2e-8
 #: So many times what a parabola adds to the height of a node, since it may add too little.
@@ -279,7 +279,7 @@ def _reach(weight, distance, spread, count, student):
             low = middle
         last, before = middle, inside
         middle -= inside / slope
-        if abs(middle - last) < _SETTLED * wide:
+        if abs(middle - last) < _SETTLED * wide and abs(inside) < _CLOSE:
             return min(max(middle, low), high)
         if not low < middle < high:
             middle = 0.5 * (low + high)
