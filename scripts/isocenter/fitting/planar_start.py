@@ -20,8 +20,6 @@ MOST_STEPS = 60
 #: No optimum is sought where the nodes leave more than this many times what the best optimum leaves, and this share of
 #: the signal's sum of squares, which is what they are coarse by.
 HOPELESS, COARSE = 1.5, 5e-4
-#: Tops of two levels that are further apart, in nodes, belong to different valleys.
-_APART = 3.0
 
 
 def lay_lanes(nodes: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -53,9 +51,8 @@ def start_plain(evaluate, problem, nodes, unit, flat, direction, half, signal, t
     tops, near, highest, number = np.empty(2 * LANES), np.empty(5 * LANES), np.empty(LANES), np.empty(LANES)
     place, sums = np.empty(2), np.empty(36)
     lower = problem.lower
-    # From one node of a level to the next only one coordinate changes, from level to level only the other.
+    # From one node of a level to the next only one coordinate changes.
     along = (nodes[1, 0] - nodes[0, 0]) / half[0], (nodes[1, 1] - nodes[0, 1]) / half[1]
-    across = (nodes[size, 0] - nodes[0, 0]) / half[0], (nodes[size, 1] - nodes[0, 1]) / half[1]
     for v in range(signal.shape[0]):
         y = signal[v]
         total, level = 0.0, 0.0
@@ -72,20 +69,12 @@ def start_plain(evaluate, problem, nodes, unit, flat, direction, half, signal, t
             m = _choose_level(tops)
             if m < 0 or total - level * level - tops[m] ** 2 > HOPELESS * found + COARSE * total:
                 break
-            at, side = tops[LANES + m], float(m)
-            if 0 < m < LEVELS - 1:
-                below, above = abs(tops[m - 1]), abs(tops[m + 1])
-                bend = below + above - 2.0 * abs(tops[m])
-                if bend < 0.0 and abs(tops[LANES + m + 1] - tops[LANES + m - 1]) < _APART:
-                    shift = min(max(0.5 * (below - above) / bend, -0.5), 0.5)
-                    side += shift
-                    at += 0.5 * shift * (tops[LANES + m + 1] - tops[LANES + m - 1])
             # Not chosen again, and its neighbors are no higher for that.
             tops[m] = -tops[m]
             is_reached, value = False, np.inf
             if direction.size > 0:
                 for j in range(p):
-                    place[j] = (nodes[0, j] - lower[j]) / half[j] + at * along[j] + side * across[j]
+                    place[j] = (nodes[m * size, j] - lower[j]) / half[j] + tops[LANES + m] * along[j]
                     place[j] = min(max(place[j], 0.0), (problem.upper[j] - lower[j]) / half[j])
                 explained, is_reached = climb(direction, padded, -1, 1.0, place, sums)
                 value = max(total - level * level - explained, 0.0)
