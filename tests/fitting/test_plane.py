@@ -10,6 +10,7 @@ from isocenter import fitting, models
 from isocenter.entities import Flag
 from isocenter.fitting.batches import choose_engine
 from isocenter.fitting.plane import sample_direction
+from isocenter.fitting.series import square_series
 
 TRAIN = {"EchoTime": [round(0.01 * k, 3) for k in range(1, 33)], "RefocusingFlipAngle": 180.0}
 PROFILE = {"profile": "sinc", "time_bandwidth": 3.0, "thickness_ratio": 1.2}
@@ -33,8 +34,8 @@ def test_directions_follow_the_model(train):
     x = (theta - separable.lower) / (2.0 * engine.half)
     cell = np.minimum(x.astype(int), np.array(engine.direction.shape[:2]) - 1)
     s, t = (2.0 * (x - cell) - 1.0).T
-    powers = np.vander(t, 8, increasing=True)[:, :, np.newaxis] * np.vander(s, 8, increasing=True)[:, np.newaxis]
-    found = np.einsum("vnk,vk->vn", engine.direction[cell[:, 0], cell[:, 1]], powers.reshape(-1, 64))
+    powers = np.vander(s, 8, increasing=True)[:, :, np.newaxis] * np.vander(t, 8, increasing=True)[:, np.newaxis]
+    found = np.einsum("vnab,vab->vn", square_series(engine.direction[cell[:, 0], cell[:, 1]]), powers)
     assert np.abs(found - sample_direction(separable, theta)).max() < 3e-7
 
 

@@ -14,7 +14,7 @@ from isocenter.fitting.mixture import build_mixture
 from isocenter.fitting.mixtures import Mixtures
 from isocenter.fitting.phasor import build_phasor
 from isocenter.fitting.phasors import Phasors
-from isocenter.fitting.planar import Planar
+from isocenter.fitting.planar import Planar, lay_nodes
 from isocenter.fitting.plane import build_plane
 from isocenter.fitting.table import build_table
 from isocenter.fitting.tabulated import Tabulated
@@ -39,20 +39,22 @@ def choose_engine(bound: Bound) -> Direct:
     if key not in _TABLES:
         mixture = build_mixture(separable)
         if mixture is not None:
-            _TABLES[key] = mixture, None, None, None
+            _TABLES[key] = mixture, None, None, None, None
         else:
-            _TABLES[key] = None, build_table(separable), build_plane(separable), build_phasor(separable)
+            plane = build_plane(separable)
+            laid = lay_nodes(separable) if plane.coefficients.size and separable.sides >= 0 else None
+            _TABLES[key] = None, build_table(separable), plane, build_phasor(separable), laid
         while len(_TABLES) > _MOST_TABLES:
             _TABLES.popitem(last=False)
-    mixture, table, plane, phasor = _TABLES[key]
+    mixture, table, plane, phasor, laid = _TABLES[key]
     if mixture is not None:
         return Mixtures(separable, reported, mixture)
     if phasor is not None:
         return Phasors(separable, reported, phasor)
     if table is not None:
         return Tabulated(separable, reported, table)
-    if plane.coefficients.size and separable.sides >= 0:
-        return Planar(separable, reported, plane)
+    if laid is not None:
+        return Planar(separable, reported, plane, laid)
     return Direct(separable, reported, plane)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from isocenter.fitting.climb import climb, collect_cell, differentiate
 from isocenter.fitting.sides import ARC, BEND, GAIN, HEIGHT, LEVEL, PLACE, SLOPE, TILT, make_scratch, scan_sides
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import inlined_kernel, lean_vector_kernel, vector_kernel
 
 #: An optimum whose standard error is below the first many steps is narrow, above the second every other node will do:
 #: a normal distribution is summed to 0.2 % by nodes that are 1.7 standard deviations apart.
@@ -24,8 +24,10 @@ _HOPELESS, _MOST = 20.0, 200.0
 #: What a node's share is spread over, in steps: the standard deviation of a uniform distribution.
 _SPREAD = 0.29
 _SHARE, _NORMAL = 0.95, 1.959963984540054
-#: Of the share that an interval holds.
-_SETTLED, _MOST_TURNS = 1e-3, 30
+#: By how much that share grows with the half width, for a standard deviation of 1.
+_DENSITY = 0.11689
+#: A step, in standard deviations, and the share missing before it: the next of the secant method is far shorter.
+_SETTLED, _CLOSE, _MOST_TURNS = 1e-2, 1e-3, 30
 #: Another optimum is better when it explains more by this share of what is left, and of all: the tables are not finer.
 _LESS, _FINE = 1e-3, 2e-8
 #: So many times what a parabola adds to the height of a node, since it may add too little.
@@ -40,13 +42,13 @@ def make_notes(sides):
     even, odd = sides.even.directions.shape[3], sides.odd.directions.shape[3]
     scratch = make_scratch(even), make_scratch(odd)
     found = np.empty((8, even)), np.empty((8, odd))
-    return found, scratch, np.empty(64), np.empty((3, 8)), np.empty((10, even + odd + 1)), np.empty(2)
+    return found, scratch, np.empty(36), np.empty((10, even + odd + 16)), np.empty(2)
 
 
 @lean_vector_kernel
 def look_around(sides, y, theta, notes):
     """Note the best fits to y (m,), samples padded with zeros, on every other node of the side, from an optimum."""
-    found, scratch, _, _, _, _ = notes
+    found, scratch, _, _, _ = notes
     scan_sides(sides.even, y, (theta[0] - sides.lower) / sides.width, found[0], scratch[0])
 
 
@@ -56,7 +58,7 @@ def climb_higher(sides, direction, y, explained, rest, theta, notes):
 
     explained, rest : what that one explains of the sum of squares, and what it leaves
     """
-    found, _, sums, rows, _, place = notes
+    found, _, sums, _, place = notes
     height, last = found[0][HEIGHT], sides.even.at.size - 1
     least = explained + _LESS * rest + _FINE * (explained + rest)
     best = -1
@@ -71,7 +73,7 @@ def climb_higher(sides, direction, y, explained, rest, theta, notes):
         return False
     lower, half = sides.even.at[0], 0.5 * (sides.even.at[last] - sides.even.at[0]) / direction.shape[1]
     place[0], place[1] = 2.0 * found[0][PLACE, best], (sides.even.at[best] - lower) / half
-    _, is_reached = climb(direction, y, -1, 1.0, place, sums, rows)
+    _, is_reached = climb(direction, y, -1, 1.0, place, sums)
     theta[0], theta[1] = sides.lower + 0.5 * sides.width * place[0], lower + half * place[1]
     return is_reached
 
@@ -85,7 +87,7 @@ def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom
     mean, count : of the samples
     variance : of one of them; freedom : of the variance, infinite where it is known
     """
-    found, scratch, _, _, parts, _ = notes
+    found, scratch, _, parts, _ = notes
     x = (theta[0] - sides.lower) / sides.width
     width = np.sqrt(covariance[1, 1]) / sides.step
     if width < _NARROW:
@@ -104,6 +106,11 @@ def widen(sides, direction, y, mean, count, theta, amplitudes, variance, freedom
         else:
             for k in range(kept):
                 parts[6, k] *= 2.0
+    while kept % 16:
+        # What weighs nothing fills up the last sixteen: loops over sixteen at a time have no rest.
+        for row in range(9):
+            parts[row, kept] = 0.0 if row < 5 else 1e-9
+        kept += 1
     # Intervals are Student's: normal distributions as wide as his stand for them.
     student = _student(freedom)
     for j in range(2 + amplitudes.size):
@@ -183,7 +190,7 @@ def _weigh(chi, first, count, freedom, weight, base):
 @lean_vector_kernel
 def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom, covariance, notes):
     """As `_note_nodes`, of the optimum that was found and of those on other sides, each by its own curvature."""
-    found, _, sums, rows, parts, place = notes
+    found, _, sums, parts, place = notes
     nodes, found = sides.even, found[0]
     q, last = amplitudes.size, nodes.at.size - 1
     step = 2.0 * sides.step
@@ -198,14 +205,14 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom
             continue
         if own < 0.0:
             place[0], place[1] = (theta[0] - sides.lower) / half[0], (theta[1] - nodes.at[0]) / half[1]
-            own, _, _, _ = _look(direction, y, place, sums, rows)
+            own, _, _, _ = _look(direction, y, place, sums)
         # By the parabola through three nodes, whose error is a small share of what it adds.
         top = h + 0.125 * (above - below) ** 2 / (2.0 * h - below - above)
         if not (own - top) * (own + top) - 0.2 * (top - h) * (top + h) < _HOPELESS * variance:
             continue
         place[0], place[1] = 2.0 * found[PLACE, k], (nodes.at[k] - nodes.at[0]) / half[1]
-        _, is_reached = climb(direction, y, -1, 1.0, place, sums, rows)
-        h, hss, htt, det = _look(direction, y, place, sums, rows)
+        _, is_reached = climb(direction, y, -1, 1.0, place, sums)
+        h, hss, htt, det = _look(direction, y, place, sums)
         side = nodes.at[0] + half[1] * place[1]
         if not (is_reached and det > 0.0) or abs(side - theta[1]) < sides.step:
             continue
@@ -228,12 +235,12 @@ def _note_optima(sides, direction, y, mean, theta, amplitudes, variance, freedom
 
 
 @lean_vector_kernel
-def _look(direction, y, place, sums, rows):
+def _look(direction, y, place, sums):
     """The height at a place in halves of cells, its second derivatives and their determinant."""
     i = min(int(0.5 * place[0]), direction.shape[0] - 1)
     j = min(int(0.5 * place[1]), direction.shape[1] - 1)
     collect_cell(direction[i, j], y, sums)
-    h, _, _, hss, hst, htt = differentiate(sums, place[0] - 2.0 * i - 1.0, place[1] - 2.0 * j - 1.0, rows)
+    h, _, _, hss, hst, htt = differentiate(sums, place[0] - 2.0 * i - 1.0, place[1] - 2.0 * j - 1.0)
     return abs(h), hss, htt, hss * htt - hst * hst
 
 
@@ -247,42 +254,51 @@ def _student(freedom):
 
 @lean_vector_kernel
 def _reach(weight, distance, spread, count, student):
-    """Half the width of the interval about 0 that holds 95 % of distributions (count,) of Student's width."""
+    """Half the width of the interval about 0 that holds 95 % of distributions (count,) of Student's width.
+
+    count : a multiple of 16; the spreads are overwritten
+    """
     total, square, high = 0.0, 0.0, 0.0
     for i in range(count):
-        spread[i] *= student / _NORMAL
+        wide = spread[i] * (student / _NORMAL)
         total += weight[i]
-        square += weight[i] * (distance[i] ** 2 + spread[i] ** 2)
-        high = max(high, distance[i] + _NORMAL * spread[i])
-    low, under, over = 0.0, -_SHARE, 1.0 - _SHARE
-    middle = min(_NORMAL * np.sqrt(square / total), high)
-    for _ in range(_MOST_TURNS):
+        square += weight[i] * (distance[i] ** 2 + wide**2)
+        high = max(high, distance[i] + _NORMAL * wide)
+        spread[i] = 0.7071067811865476 / wide
+    # The secant method, from what one normal distribution as wide as all of them would ask; halves where it fails.
+    low, wide = 0.0, np.sqrt(square / total)
+    slope, last, before = _DENSITY / wide, 0.0, 0.0
+    middle = min(_NORMAL * wide, high)
+    for turn in range(_MOST_TURNS):
         inside = _measure(weight, distance, spread, count, middle) / total - _SHARE
-        if abs(inside) < _SETTLED:
-            break
-        # False position, halving what an end that stays is worth (Illinois).
+        if turn > 0 and (inside - before) * (middle - last) > 0.0:
+            slope = (inside - before) / (middle - last)
         if inside > 0.0:
-            high, over = middle, inside
-            under *= 0.5
+            high = middle
         else:
-            low, under = middle, inside
-            over *= 0.5
-        middle = high - over * (high - low) / (over - under)
+            low = middle
+        last, before = middle, inside
+        middle -= inside / slope
+        if abs(middle - last) < _SETTLED * wide and abs(inside) < _CLOSE:
+            return min(max(middle, low), high)
+        if not low < middle < high:
+            middle = 0.5 * (low + high)
     return middle
 
 
-@lean_vector_kernel
-def _measure(weight, distance, spread, count, reach):
-    """What normal distributions (count,) hold between -reach and reach, by weight."""
+@inlined_kernel
+def _measure(weight, distance, scale, count, reach):
+    """What normal distributions (count,) hold between -reach and reach, by weight; scale : of `_error_function`."""
     held = 0.0
-    for i in range(count):
-        scale = 0.7071067811865476 / spread[i]
-        near, far = (reach - distance[i]) * scale, (reach + distance[i]) * scale
-        held += weight[i] * (_error_function(near) + _error_function(far))
+    for first in range(0, count, 16):
+        for i in range(16):
+            k = first + i
+            near, far = (reach - distance[k]) * scale[k], (reach + distance[k]) * scale[k]
+            held += weight[k] * (_error_function(near) + _error_function(far))
     return 0.5 * held
 
 
-@lean_vector_kernel
+@inlined_kernel
 def _error_function(x):
     """To 3e-7, without exponentials (Abramowitz and Stegun 1964, 7.1.28)."""
     z = abs(x)

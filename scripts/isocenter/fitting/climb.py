@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from isocenter.fitting.series import read_series
 from isocenter.models.compiled import lean_vector_kernel
 
 _MOST_STEPS = 80
 #: A step, in halves of a cell: the longest; and one after which Newton's method has arrived.
-_LONGEST, _SETTLED = 2.0, 1e-6
+_LONGEST, _SETTLED = 2.0, 1e-5
 #: A polynomial is trusted a little beyond its cell, so that a top on the border is found in either.
 _BEYOND = 1.03
 #: Cells differ by this share where they meet.
@@ -15,40 +16,23 @@ _SEAM = 2e-7
 
 @lean_vector_kernel
 def collect_cell(cell, y, sums):
-    """Write the 64 coefficients of h in a cell (m, 64) for samples y (m,)."""
-    for d in range(64):
+    """Write the 36 coefficients of h in a cell (m, 36) for samples y (m,)."""
+    for d in range(36):
         sums[d] = 0.0
     for i in range(0, y.size, 4):
         a, b, c, e = y[i], y[i + 1], y[i + 2], y[i + 3]
-        for d in range(64):
+        for d in range(36):
             sums[d] += a * cell[i, d] + b * cell[i + 1, d] + c * cell[i + 2, d] + e * cell[i + 3, d]
 
 
 @lean_vector_kernel
-def differentiate(sums, s, t, rows):
-    """A polynomial with coefficients (64,) at (s, t): its value, both slopes and the three second derivatives."""
-    for a in range(8):
-        rows[0, a] = sums[56 + a]
-        rows[1, a] = 0.0
-        rows[2, a] = 0.0
-    for b in range(48, -1, -8):
-        for a in range(8):
-            rows[2, a] = rows[2, a] * t + rows[1, a]
-            rows[1, a] = rows[1, a] * t + rows[0, a]
-            rows[0, a] = rows[0, a] * t + sums[b + a]
-    h, hs, hss, ht, hst, htt = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for a in range(7, -1, -1):
-        hss = hss * s + hs
-        hs = hs * s + h
-        h = h * s + rows[0, a]
-        hst = hst * s + ht
-        ht = ht * s + rows[1, a]
-        htt = htt * s + rows[2, a]
-    return h, hs, ht, 2.0 * hss, hst, 2.0 * htt
+def differentiate(sums, s, t):
+    """A polynomial with coefficients (36,) at (s, t): its value, both slopes and the three second derivatives."""
+    return read_series(sums, 1, 0, s, t)
 
 
 @lean_vector_kernel
-def climb(direction, y, left_out, free, place, sums, rows):
+def climb(direction, y, left_out, free, place, sums):
     """Move `place` (2,), in halves of a cell from the lower corner, to the next maximum of what it explains.
 
     y : (m,) samples without what the constant basis function explains of them; where a sample is left out (else -1),
@@ -64,10 +48,10 @@ def climb(direction, y, left_out, free, place, sums, rows):
     step_s, step_t = 0.0, 0.0
     for _ in range(_MOST_STEPS):
         s, t = x - 2.0 * i - 1.0, z - 2.0 * j - 1.0
-        h, hs, ht, hss, hst, htt = differentiate(sums, s, t, rows)
+        h, hs, ht, hss, hst, htt = differentiate(sums, s, t)
         if left_out >= 0:
             # Without a sample the direction is shorter by its own part in it.
-            e, es, et, ess, est, ett = differentiate(direction[i, j, left_out], s, t, rows)
+            e, es, et, ess, est, ett = differentiate(direction[i, j, left_out], s, t)
             d = 1.0 - e * e / free
             if not d > 1e-9:
                 return -1.0, False

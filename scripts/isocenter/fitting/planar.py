@@ -14,6 +14,17 @@ from isocenter.fitting.climb import climb
 from isocenter.fitting.direct import Direct
 from isocenter.fitting.line import scan
 from isocenter.fitting.planar_finish import finish_planar
+from isocenter.fitting.planar_start import (
+    COARSE,
+    EDGE,
+    HOPELESS,
+    LEVELS,
+    MOST_CANDIDATES,
+    MOST_STEPS,
+    ROUGH,
+    lay_lanes,
+    start_plain,
+)  # fmt: skip
 from isocenter.fitting.plane import Plane, sample_direction
 from isocenter.fitting.problem import evaluate_at, make_solution, predict_sample
 from isocenter.fitting.refinement import refine
@@ -22,34 +33,22 @@ from isocenter.fitting.tabulated import _put_back, _select
 from isocenter.models.base import Separable
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
-#: Nodes on a level this far apart, and so many levels.
-_SPACING, _LEVELS = 0.28, 14
-#: A loop over nodes runs on so many at a time.
-_LANES = 16
-#: Levels from which an optimum is sought, at most.
-_MOST_CANDIDATES = 3
-#: An optimum on the edge must beat one inside by more than this over the degrees of freedom: two standard errors.
-_EDGE = 4.0
-#: Fraction of the sum of squares: to rank starts.
-_ROUGH = 1e-4
-_MOST_STEPS = 60
-#: No optimum is sought where the nodes leave more than this many times what the best optimum leaves, and this share of
-#: the signal's sum of squares, which is what they are coarse by.
-_HOPELESS, _COARSE = 1.5, 5e-4
+#: Nodes on a level this far apart.
+_SPACING = 0.28
 #: What a batch holds for each of its voxels, by the pass that adds it.
 _STARTED = ("theta", "negative", "scale", "converged", "starts")
 _FINISHED = ("values", "errors", "flag", "rms", "outliers", "freedom", "theta")
+#: See `lay_nodes`.
+Laid = tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
 
 
 class Planar(Direct):
     """Voxels with all their samples start from the nodes of a plane; the rest is as for any model."""
 
-    def __init__(self, separable: Separable, reported: int, plane: Plane):
+    def __init__(self, separable: Separable, reported: int, plane: Plane, laid: Laid):
         super().__init__(separable, reported, plane)
         lower, upper = np.array([separable.lower, separable.upper])
-        n = separable.design.shape[1]
-        self.flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
-        self.nodes = lay_nodes(separable, self.flat, _SPACING)
+        self.flat, self.nodes, self.lanes = laid
         self.direction, self.sides = plane.direction, plane.sides
         # Half a cell of the directions, along both coordinates.
         self.half = (upper - lower) / (2.0 * np.maximum(plane.direction.shape[:2], 1))
@@ -68,15 +67,15 @@ class Planar(Direct):
             super().start(work, is_robust)
         work.converged = np.zeros(len(work.y), dtype=bool)
         # Single precision will do for starts, which are kept for all voxels until the scale is known.
-        work.starts = np.full((len(work.y), _MOST_CANDIDATES + 1 if is_robust else 0, 2), np.nan, np.float32)
+        work.starts = np.full((len(work.y), MOST_CANDIDATES + 1 if is_robust else 0, 2), np.nan, np.float32)
         rows = np.flatnonzero(complete)
         if rows.size:
             block = slice(None) if rows.size == len(work.y) else rows
             part = _select(work, block, _STARTED)
-            start_planar(
-                self.evaluate, self.problem, _LEVELS, self.nodes, self.flat, self.direction, self.half, part.y,
-                is_robust, part.theta, part.scale, part.converged, part.starts,
-            )  # fmt: skip
+            start = start_robust if is_robust else start_plain
+            given = self.evaluate, self.problem, *(self.nodes if is_robust else self.lanes), self.flat
+            found = (part.theta, part.scale, part.converged, part.starts) if is_robust else (part.theta, part.converged)
+            start(*given, self.direction, self.half, part.y, *found)
             _put_back(work, block, part, _STARTED)
 
     def finish(self, work: SimpleNamespace, kind: int) -> None:
@@ -101,42 +100,42 @@ class Planar(Direct):
             _put_back(work, block, part, _FINISHED)
 
 
-def lay_nodes(separable: Separable, flat: np.ndarray, spacing: float) -> tuple[np.ndarray, ...]:
-    """Points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h) (n, k).
+def lay_nodes(separable: Separable) -> Laid:
+    """The direction of the constant basis function (n,), zeros without one; nodes of robust fits, and of plain ones.
 
-    Last come the directions in single precision (m, l), nodes padded to l: plain fits start from these, of which twice
-    as many go through a register. Where that misses an optimum, `both_sides` finds it.
+    Of robust fits: points (k, 2), level by level; directions there (m, k), samples padded with zeros to m; 1 / (1 - h)
+    (n, k). Of plain ones: the points, and what `planar_start.lay_lanes` makes of the directions.
     """
+    n = separable.design.shape[1]
+    flat = np.full(n, 1 / np.sqrt(n)) if separable.amplitudes == 2 else np.zeros(n)
     first = np.maximum(separable.grid.min(axis=0), separable.lower)
     last = np.minimum(separable.grid.max(axis=0), separable.upper)
     side, other = separable.sides, 1 - separable.sides
-    inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / spacing) + 2)
-    nodes = np.empty((_LEVELS * inner.size, 2))
-    nodes[:, side] = np.repeat(np.linspace(first[side], last[side], _LEVELS), inner.size)
-    nodes[:, other] = np.tile(inner, _LEVELS)
+    inner = np.linspace(first[other], last[other], int((last[other] - first[other]) / _SPACING) + 2)
+    nodes = np.empty((LEVELS * inner.size, 2))
+    nodes[:, side] = np.repeat(np.linspace(first[side], last[side], LEVELS), inner.size)
+    nodes[:, other] = np.tile(inner, LEVELS)
     e = sample_direction(separable, nodes).T
     free = 1.0 - e**2 - flat[:, np.newaxis] ** 2
     leverage = np.where(free > 1e-9, 1.0 / np.maximum(free, 1e-9), 0.0)
     unit = np.pad(e, ((0, -len(e) % 4), (0, 0)))
-    single = np.pad(unit, ((0, 0), (0, -len(nodes) % _LANES))).astype(np.float32)
-    return nodes, *(np.ascontiguousarray(each) for each in (unit, leverage, single))
+    unit = np.ascontiguousarray(unit)
+    return flat, (nodes, unit, np.ascontiguousarray(leverage)), (nodes, lay_lanes(nodes, unit))
 
 
 @vector_kernel
-def start_planar(
-    evaluate, problem, levels, laid, flat, direction, half, signal, is_robust, theta, scale, converged, starts
+def start_robust(
+    evaluate, problem, nodes, unit, leverage, flat, direction, half, signal, theta, scale, converged, starts
 ):  # fmt: skip
-    """Write theta (v, 2), for robust fits the scale (v,), and which are optima already (v,), of signals (v, n).
+    """Write theta (v, 2), the scale (v,), and which are optima already (v,), of signals (v, n).
 
     A robust start leaves out the sample without which the node fits best: see `robust_start`. Which side is the better
     one the fit without that sample cannot tell, so all optima are noted for `finish_planar`: starts (v, k, 2).
     """
-    nodes, unit, leverage, unit_single = laid
     n = signal.shape[1]
     count = nodes.shape[0]
-    heights, heights_single = np.empty(count), np.empty(unit_single.shape[1], np.float32)
-    padded, padded_single = np.zeros(unit.shape[0]), np.zeros(unit.shape[0], np.float32)
-    size = count // levels
+    heights, padded = np.empty(count), np.zeros(unit.shape[0])
+    levels, size = LEVELS, count // LEVELS
     p, q = 2, problem.grid_basis.shape[0]
     solution = make_solution(p, q, n)
     best_cost, best_node, best_shift = np.empty(levels), np.empty(levels, np.int64), np.empty(levels)
@@ -145,7 +144,7 @@ def start_planar(
     weight = np.empty(n)
     absolute = np.empty(n)
     gram_inverse = np.empty((q, q))
-    near, place, sums, rows = np.empty(5), np.empty(2), np.empty(64), np.empty((3, 8))
+    near, place, sums = np.empty(5), np.empty(2), np.empty(36)
     has_directions = direction.size > 0
     lower = problem.lower
     for v in range(signal.shape[0]):
@@ -155,25 +154,18 @@ def start_planar(
             total += y[i] * y[i]
             level += y[i] * flat[i]
             padded[i] = y[i]
-            padded_single[i] = y[i]
-        if is_robust:
-            scan(padded, unit, heights)
+        scan(padded, unit, heights)
+        for s in range(count):
+            cost[s] = 0.0
+            most[s] = 0.0
+        for i in range(n):
+            x = y[i] - level * flat[i]
             for s in range(count):
-                cost[s] = 0.0
-                most[s] = 0.0
-            for i in range(n):
-                x = y[i] - level * flat[i]
-                for s in range(count):
-                    r = x - heights[s] * unit[i, s]
-                    cost[s] += r * r
-                    most[s] = max(most[s], r * r * leverage[i, s])
-            for s in range(count):
-                cost[s] -= most[s]
-        else:
-            scan(padded_single, unit_single, heights_single)
-            for s in range(count):
-                heights[s] = heights_single[s]
-                cost[s] = total - heights[s] ** 2
+                r = x - heights[s] * unit[i, s]
+                cost[s] += r * r
+                most[s] = max(most[s], r * r * leverage[i, s])
+        for s in range(count):
+            cost[s] -= most[s]
         for m in range(levels):
             first = m * size
             s = first
@@ -184,16 +176,12 @@ def start_planar(
             best_node[m] = s
             best_shift[m] = 0.0
             if first + 1 < s < first + size - 2:
-                if is_robust:
-                    worst = find_worst(y, level, flat, heights, unit, leverage, s)
-                    rest = leave_out(y, total, level, flat, heights, unit, worst, s, near)
-                    best_shift[m], top = interpolate_top(near, 2)
-                    best_cost[m] = rest - top * top
-                else:
-                    best_shift[m], top = interpolate_top(heights, s)
-                    best_cost[m] = total - top * top
+                worst = find_worst(y, level, flat, heights, unit, leverage, s)
+                rest = leave_out(y, total, level, flat, heights, unit, worst, s, near)
+                best_shift[m], top = interpolate_top(near, 2)
+                best_cost[m] = rest - top * top
         found = np.inf
-        for turn in range(_MOST_CANDIDATES):
+        for turn in range(MOST_CANDIDATES):
             chosen = -1
             for m in range(levels):
                 is_top = best_node[m] >= 0
@@ -201,63 +189,56 @@ def start_planar(
                 is_top = is_top and (m == levels - 1 or best_cost[m] <= best_cost[m + 1])
                 if is_top and (chosen < 0 or best_cost[m] < best_cost[chosen]):
                     chosen = m
-            if chosen < 0 or best_cost[chosen] > _HOPELESS * found + _COARSE * total:
+            if chosen < 0 or best_cost[chosen] > HOPELESS * found + COARSE * total:
                 break
             s, shift = best_node[chosen], best_shift[chosen]
             best_node[chosen] = -1
-            worst = find_worst(y, level, flat, heights, unit, leverage, s) if is_robust else -1
+            worst = find_worst(y, level, flat, heights, unit, leverage, s)
             for i in range(n):
                 weight[i] = 1.0
-            if worst >= 0:
-                weight[worst] = 0.0
+            weight[worst] = 0.0
             is_reached = False
             if has_directions:
-                value, free = total - level * level, 1.0
-                if worst >= 0:
-                    free = 1.0 - flat[worst] ** 2
-                    own = (y[worst] - level * flat[worst]) / free
-                    value -= own * own * free
-                    padded[worst] -= own
+                free = 1.0 - flat[worst] ** 2
+                own = (y[worst] - level * flat[worst]) / free
+                value = total - level * level - own * own * free
+                padded[worst] -= own
                 for j in range(p):
                     place[j] = (nodes[s, j] - lower[j]) / half[j]
                     # From one node of the level to the next only the other coordinate changes.
                     place[j] += shift * (nodes[1, j] - nodes[0, j]) / half[j]
-                explained, is_reached = climb(direction, padded, worst, free, place, sums, rows)
+                explained, is_reached = climb(direction, padded, worst, free, place, sums)
                 value = max(value - explained, 0.0)
                 for j in range(p):
                     solution.theta[j] = min(max(lower[j] + half[j] * place[j], lower[j]), problem.upper[j])
-                if worst >= 0:
-                    padded[worst] = y[worst]
+                padded[worst] = y[worst]
             if not is_reached:
                 for j in range(p):
                     solution.theta[j] = nodes[s, j]
-                value, _ = refine(evaluate, problem, y, weight, solution, _ROUGH, _MOST_STEPS)
+                value, _ = refine(evaluate, problem, y, weight, solution, ROUGH, MOST_STEPS)
             for j in range(p):
                 if solution.theta[j] <= lower[j] or solution.theta[j] >= problem.upper[j]:
-                    value *= 1.0 + _EDGE / (n - p - q)
-            if is_robust:
-                for j in range(p):
-                    starts[v, turn, j] = solution.theta[j]
+                    value *= 1.0 + EDGE / (n - p - q)
+            for j in range(p):
+                starts[v, turn, j] = solution.theta[j]
             if value < found:
                 found = value
                 converged[v] = is_reached
                 for j in range(p):
                     theta[v, j] = solution.theta[j]
-                if is_robust:
-                    evaluate_at(evaluate, problem, solution.theta, solution)
-                    solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)
-                    for i in range(n):
-                        absolute[i] = abs(y[i] - predict_sample(solution, i))
-                    scale[v] = estimate_scale(absolute, n, p + q)
-        if is_robust:
-            # The sample that a node fits worst may be a sound one; this optimum has them all.
-            s, shift = find_highest(heights, levels)
-            for j in range(p):
-                place[j] = (nodes[s, j] + shift * (nodes[1, j] - nodes[0, j]) - lower[j]) / half[j]
-            if has_directions:
-                climb(direction, padded, -1, 1.0, place, sums, rows)
-            for j in range(p):
-                starts[v, _MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
+                evaluate_at(evaluate, problem, solution.theta, solution)
+                solve_amplitudes(solution.basis, weight, y, solution.amplitudes, gram_inverse)
+                for i in range(n):
+                    absolute[i] = abs(y[i] - predict_sample(solution, i))
+                scale[v] = estimate_scale(absolute, n, p + q)
+        # The sample that a node fits worst may be a sound one; this optimum has them all.
+        s, shift = find_highest(heights, levels)
+        for j in range(p):
+            place[j] = (nodes[s, j] + shift * (nodes[1, j] - nodes[0, j]) - lower[j]) / half[j]
+        if has_directions:
+            climb(direction, padded, -1, 1.0, place, sums)
+        for j in range(p):
+            starts[v, MOST_CANDIDATES, j] = lower[j] + half[j] * place[j]
         if not found < np.inf:
             for j in range(p):
                 theta[v, j] = nodes[0, j]

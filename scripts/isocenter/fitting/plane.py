@@ -11,20 +11,20 @@ import numpy as np
 
 from isocenter.fitting.directions import NONE as NO_DIRECTIONS
 from isocenter.fitting.directions import build_directions
+from isocenter.fitting.series import LANES, POINTS, TERMS, expand_tile, fit_series, tile_series
 from isocenter.fitting.sides import NONE as ONE_SIDE
 from isocenter.fitting.sides import Sides, lay_sides
 from isocenter.models.base import Separable
 from isocenter.models.compiled import kernel, lean_vector_kernel, vector_kernel
 
-#: Coefficients along each coordinate.
-TERMS = 8
 _ACCURACY = 1e-7
-_FEWEST_CELLS, _MOST_CELLS = (6, 2), 400
+#: As many as take the memory of 400 with all products of the powers of both coordinates.
+_FEWEST_CELLS, _MOST_CELLS = (6, 2), 700
 
 
 @dataclass(frozen=True)
 class Plane:
-    """coefficients : (cells, cells, TERMS, TERMS, n) in both coordinates, -1...1 across a cell; lower, width : (2,).
+    """coefficients : (cells, cells, tiles, 36 * LANES) in both coordinates, see `series`; lower, width : (2,).
 
     direction : see `directions`; empty where the model has no optima side by side to be sought, or cannot be followed
     sides : what standard errors add up over such optima, see `sides`
@@ -38,7 +38,7 @@ class Plane:
 
 
 #: What stands for "no plane" in kernels.
-NONE = Plane(np.empty((0, 0, 0, 0, 0)), np.zeros(2), np.ones(2))
+NONE = Plane(np.empty((0, 0, 0, 0)), np.zeros(2), np.ones(2))
 
 
 def build_plane(separable: Separable) -> Plane:
@@ -49,8 +49,7 @@ def build_plane(separable: Separable) -> Plane:
         return NONE
     evaluate = separable.evaluate.address
     n = separable.design.shape[1]
-    points = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
-    to_powers = np.linalg.inv(np.vander(points, TERMS, increasing=True))
+    to_powers = np.linalg.inv(np.vander(POINTS, TERMS, increasing=True))
     between = np.array([-0.98, -0.55, 0.0, 0.55, 0.98])
     powers = np.vander(between, TERMS, increasing=True)
     middle = np.zeros(1)
@@ -74,7 +73,7 @@ def build_plane(separable: Separable) -> Plane:
             along = [1, 1]
             along[k] = cells[k]
             lines = [np.array([-0.9, -0.3, 0.3, 0.9])] * 2
-            lines[k] = points
+            lines[k] = POINTS
             got = sample(tuple(along), tuple(lines))[..., 0, :]
             lines[k] = between
             wanted = sample(tuple(along), tuple(lines))[..., 0, :]
@@ -87,13 +86,19 @@ def build_plane(separable: Separable) -> Plane:
             cells[k] *= 2
             if cells[0] * cells[1] > _MOST_CELLS:
                 return NONE
-    basis = sample(tuple(cells), (points, points))
+    while True:
+        basis = sample(tuple(cells), (POINTS, POINTS))
+        coefficients, left_out = fit_series(basis[..., 0, :])
+        if left_out <= _ACCURACY * np.abs(basis[..., 0, :]).max():
+            break
+        cells[int(cells[1] < cells[0])] *= 2
+        if cells[0] * cells[1] > _MOST_CELLS:
+            return NONE
     if separable.amplitudes == 2:
         rest = sample(tuple(cells), (middle, middle))[..., 1, :]
         if np.abs(rest - 1.0).max() > 0 or np.abs(basis[..., 1, :] - 1.0).max() > 0:
             return NONE
-    coefficients = np.einsum("ai,bj,xyijn->xyabn", to_powers, to_powers, basis[..., 0, :], optimize=True)
-    coefficients = np.ascontiguousarray(coefficients)
+    coefficients = tile_series(coefficients)
     direction, sides = NO_DIRECTIONS, ONE_SIDE
     if separable.sides >= 0:
 
@@ -146,42 +151,16 @@ def sample_plane(evaluate, theta, design, constants, out):
 def expand_plane(coefficients, lower, width, theta, basis, slope):
     """Write basis (q, n) and slope (2, q, n) at theta (2,)."""
     n = basis.shape[1]
-    x = (theta[0] - lower[0]) / width[0]
-    z = (theta[1] - lower[1]) / width[1]
-    i = min(max(int(x), 0), coefficients.shape[0] - 1)
-    j = min(max(int(z), 0), coefficients.shape[1] - 1)
-    s = 2.0 * (x - i) - 1.0
-    t = 2.0 * (z - j) - 1.0
-    cell = coefficients[i, j]
-    f, fs, ft = basis[0], slope[0, 0], slope[1, 0]
-    for k in range(n):
-        f[k] = 0.0
-        fs[k] = 0.0
-        ft[k] = 0.0
-    for a in range(7, -1, -1):
-        row = cell[a]
-        for k in range(n):
-            r = row[7, k]
-            d = r
-            r = r * t + row[6, k]
-            d = d * t + r
-            r = r * t + row[5, k]
-            d = d * t + r
-            r = r * t + row[4, k]
-            d = d * t + r
-            r = r * t + row[3, k]
-            d = d * t + r
-            r = r * t + row[2, k]
-            d = d * t + r
-            r = r * t + row[1, k]
-            d = d * t + r
-            r = r * t + row[0, k]
-            fs[k] = fs[k] * s + f[k]
-            f[k] = f[k] * s + r
-            ft[k] = ft[k] * s + d
-    for k in range(n):
-        fs[k] *= 2.0 / width[0]
-        ft[k] *= 2.0 / width[1]
+    tile = np.empty(6 * LANES)
+    i, j, s, t = _find_cell(coefficients, lower, width, theta)
+    p, q = 2.0 / width[0], 2.0 / width[1]
+    for part in range(coefficients.shape[2]):
+        expand_tile(coefficients[i, j, part], s, t, tile)
+        first = LANES * part
+        for k in range(min(LANES, n - first)):
+            basis[0, first + k] = tile[k]
+            slope[0, 0, first + k] = p * tile[LANES + k]
+            slope[1, 0, first + k] = q * tile[2 * LANES + k]
     if basis.shape[0] == 2:
         for k in range(n):
             basis[1, k] = 1.0
@@ -190,64 +169,38 @@ def expand_plane(coefficients, lower, width, theta, basis, slope):
 
 
 @lean_vector_kernel
-def expand_plane_twice(coefficients, lower, width, theta, solution, curves):
-    """As `expand_plane`, into a solution; writes the second derivatives of f besides: curves (3, n)."""
+def expand_plane_twice(coefficients, lower, width, theta, solution, curves, tile):
+    """As `expand_plane`, into a solution; writes the second derivatives of f besides: curves (3, n).
+
+    tile : (6 * LANES,), scratch
+    """
     n = solution.basis.shape[1]
-    x = (theta[0] - lower[0]) / width[0]
-    z = (theta[1] - lower[1]) / width[1]
-    i = min(max(int(x), 0), coefficients.shape[0] - 1)
-    j = min(max(int(z), 0), coefficients.shape[1] - 1)
-    s = 2.0 * (x - i) - 1.0
-    t = 2.0 * (z - j) - 1.0
-    cell = coefficients[i, j]
+    i, j, s, t = _find_cell(coefficients, lower, width, theta)
     f, fs, ft = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
     fss, fst, ftt = curves[0], curves[1], curves[2]
-    for k in range(n):
-        f[k] = 0.0
-        fs[k] = 0.0
-        ft[k] = 0.0
-        fss[k] = 0.0
-        fst[k] = 0.0
-        ftt[k] = 0.0
-    for a in range(7, -1, -1):
-        row = cell[a]
-        for k in range(n):
-            r = row[7, k]
-            d = r
-            r = r * t + row[6, k]
-            e = d
-            d = d * t + r
-            r = r * t + row[5, k]
-            e = e * t + d
-            d = d * t + r
-            r = r * t + row[4, k]
-            e = e * t + d
-            d = d * t + r
-            r = r * t + row[3, k]
-            e = e * t + d
-            d = d * t + r
-            r = r * t + row[2, k]
-            e = e * t + d
-            d = d * t + r
-            r = r * t + row[1, k]
-            e = e * t + d
-            d = d * t + r
-            r = r * t + row[0, k]
-            fss[k] = fss[k] * s + fs[k]
-            fs[k] = fs[k] * s + f[k]
-            f[k] = f[k] * s + r
-            fst[k] = fst[k] * s + ft[k]
-            ft[k] = ft[k] * s + d
-            ftt[k] = ftt[k] * s + e
     p, q = 2.0 / width[0], 2.0 / width[1]
-    for k in range(n):
-        fs[k] *= p
-        ft[k] *= q
-        fss[k] *= 2.0 * p * p
-        fst[k] *= p * q
-        ftt[k] *= 2.0 * q * q
+    for part in range(coefficients.shape[2]):
+        expand_tile(coefficients[i, j, part], s, t, tile)
+        first = LANES * part
+        for k in range(min(LANES, n - first)):
+            f[first + k] = tile[k]
+            fs[first + k] = p * tile[LANES + k]
+            ft[first + k] = q * tile[2 * LANES + k]
+            fss[first + k] = p * p * tile[3 * LANES + k]
+            fst[first + k] = p * q * tile[4 * LANES + k]
+            ftt[first + k] = q * q * tile[5 * LANES + k]
     if solution.basis.shape[0] == 2:
         for k in range(n):
             solution.basis[1, k] = 1.0
             solution.slope[0, 1, k] = 0.0
             solution.slope[1, 1, k] = 0.0
+
+
+@lean_vector_kernel
+def _find_cell(coefficients, lower, width, theta):
+    """The cell of theta (2,), and the place within."""
+    x = (theta[0] - lower[0]) / width[0]
+    z = (theta[1] - lower[1]) / width[1]
+    i = min(max(int(x), 0), coefficients.shape[0] - 1)
+    j = min(max(int(z), 0), coefficients.shape[1] - 1)
+    return i, j, 2.0 * (x - i) - 1.0, 2.0 * (z - j) - 1.0

@@ -10,6 +10,7 @@ import numpy as np
 from isocenter.fitting.algebra import solve_amplitudes
 from isocenter.fitting.plane import expand_plane_twice
 from isocenter.fitting.robust import weigh_all
+from isocenter.fitting.series import LANES
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 _MOST_TURNS = 60
@@ -26,8 +27,8 @@ _SHORT = 0.0025
 def make_small(z):
     """Scratch of `settle_plane` for z parameters."""
     squares = np.empty((3, z, z))
-    rows = np.empty((4, z))
-    return squares[0], squares[1], squares[2], rows[0], rows[1], rows[2], rows[3], np.zeros(2, np.bool_)
+    rows, tile = np.empty((4, z)), np.empty(6 * LANES)
+    return squares[0], squares[1], squares[2], rows[0], rows[1], rows[2], rows[3], np.zeros(2, np.bool_), tile
 
 
 @lean_vector_kernel
@@ -46,8 +47,8 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
     f, f0, f1 = solution.basis[0], solution.slope[0, 0], solution.slope[1, 0]
     f00, f01, f11 = curves[0], curves[1], curves[2]
     residual, bend, pull = work[0], work[1], work[2]
-    normal, exact, matrix, gradient, step, start, right, is_fixed = small
-    expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+    normal, exact, matrix, gradient, step, start, right, is_fixed, tile = small
+    expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves, tile)
     if not _start_amplitudes(y, weight, kind > 0, solution, matrix):
         return False
     lowest = np.inf
@@ -65,7 +66,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
                 theta[j] = start[j] + step[j]
             for j in range(q):
                 amplitudes[j] = start[2 + j] + step[2 + j]
-            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves, tile)
             if is_standing:
                 # The sum is flat to its last bits.
                 return True
@@ -140,7 +141,7 @@ def settle_plane(problem, y, weight, solution, scale, kind, curves, work, small)
         if max(abs(step[0]) / problem.plane_width[0], abs(step[1]) / problem.plane_width[1]) < _SHORT:
             _shift(step[0], step[1], solution, curves)
         else:
-            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves)
+            expand_plane_twice(problem.plane, problem.plane_lower, problem.plane_width, theta, solution, curves, tile)
         if first < 0 and longest < (_ARRIVED if is_exact else _SETTLED) and (turn > 0 or kind == 0):
             return True
     return False

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isocenter.fitting.directions import TERMS
 from isocenter.fitting.line import BEYOND
+from isocenter.fitting.series import POINTS, TERMS, square_series
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
 
 #: Fewest nodes; there is one more than an even number of them, so that every other one covers the range too.
@@ -73,23 +73,22 @@ def lay_sides(
     evaluate : points (v, 2) to the moving basis function there (v, n)
     has_constant : whether a constant one stands beside it
     """
-    cells, across, m, _ = direction.shape
+    cells, across, _, _ = direction.shape
     count = max(_FEWEST, 2 * int(np.ceil((upper[1] - lower[1]) / (2.0 * step) - 1e-9)) + 1)
     nodes = np.linspace(lower[1], upper[1], count)
     widths = (upper - lower) / (cells, across)
     place = (nodes - lower[1]) / widths[1]
     cell = np.minimum(place.astype(np.int64), across - 1)
     powers, slopes = _power(2.0 * (place - cell) - 1.0)
-    here = direction.reshape(cells, across, m, TERMS, TERMS)[:, cell]
-    directions = np.einsum("kb,xkmba->xmak", powers, here, optimize=True)
-    turned = np.einsum("kb,xkmba->xmak", slopes * 2.0 / widths[1], here, optimize=True)
-    points = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
-    powers, slopes = _power(points)
+    here = square_series(direction)[:, cell]
+    directions = np.einsum("kb,xkmab->xmak", powers, here, optimize=True)
+    turned = np.einsum("kb,xkmab->xmak", slopes * 2.0 / widths[1], here, optimize=True)
+    powers, slopes = _power(POINTS)
     along = np.einsum("pa,xmak->xpkm", slopes * 2.0 / widths[0], directions, optimize=True)
     aside = np.einsum("pa,xmak->xpkm", powers, turned, optimize=True)
     own, both, other = ((a * b).sum(axis=-1) for a, b in ((along, along), (along, aside), (aside, aside)))
     own = np.maximum(own, 1e-300)
-    first = lower[0] + widths[0] * (np.arange(cells)[:, np.newaxis] + (points + 1.0) / 2.0)
+    first = lower[0] + widths[0] * (np.arange(cells)[:, np.newaxis] + (POINTS + 1.0) / 2.0)
     theta = np.stack(np.broadcast_arrays(first[..., np.newaxis], nodes), axis=-1)
     f = evaluate(theta.reshape(-1, 2)).reshape(*theta.shape[:-1], -1)
     mean = f.mean(axis=-1, keepdims=True) if has_constant else np.zeros((*f.shape[:-1], 1))

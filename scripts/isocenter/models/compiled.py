@@ -94,6 +94,11 @@ def lean_vector_kernel(function: Callable) -> Callable:
     return _compile(function, counts=False, fastmath=_REORDERED)
 
 
+def inlined_kernel(function: Callable) -> Callable:
+    """`lean_vector_kernel` that becomes part of what calls it: loops that call others are not made into vector code."""
+    return _compile(function, counts=False, fastmath=_REORDERED, forceinline=True)
+
+
 def _compile(function: Callable, *, counts: bool = True, **options: Any) -> Callable:
     with _kept(function):
         # Said in either case: what is not said is taken over from the kernel that calls it first.
