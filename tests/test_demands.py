@@ -60,7 +60,11 @@ def test_an_image_counts_by_its_voxels_not_by_what_it_compresses_to(tmp_path):
     assert size_of([str(tmp_path / "big.nii.gz")]) == 50 * 40 * 25 * 4 / 1e6
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(bytes(400))])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"short"), gzip.compress(bytes(400))],
+    ids=["empty", "no gzip", "too short", "zeros"],
+)
 def test_an_image_without_a_header_counts_as_it_lies_on_disk(tmp_path, content):
     (tmp_path / "x.nii.gz").write_bytes(content)
     assert size_of([str(tmp_path / "x.nii.gz")]) == len(content) / 1e6
