@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from isocenter.interpolation import fit_bspline, sample_affine
+
 #: Radius at which a rotation counts as displacement [mm] (Power 2012, doi 10.1016/j.neuroimage.2011.10.018).
 HEAD_RADIUS = 50.0
 #: A resampled sample is clipped when clipped neighbors hold more than this share of its linear weight. Cubic
@@ -162,18 +164,15 @@ def resample(
     affine : (4, 4) array
         Voxel to RAS mm, of both grids.
     order : int
-        Of the spline: 3 cubic, 1 linear.
+        Of the spline: 3 cubic, 2 quadratic, 1 linear.
     outside : float
         What a sample beyond the volume is.
     """
     if np.array_equal(matrix, np.eye(4)):
         return np.asarray(data, dtype=np.float32)
     voxel = np.linalg.inv(affine) @ matrix @ affine
-    values = ndimage.affine_transform(
-        np.nan_to_num(np.asarray(data, dtype=np.float32)), voxel[:3, :3], voxel[:3, 3], order=order, mode="nearest"
-    )
-    values[~is_inside(data.shape, voxel)] = outside
-    return values
+    spline = fit_bspline(np.nan_to_num(np.asarray(data, dtype=np.float32)), order)
+    return sample_affine(spline, voxel, order=order, outside=outside)[0]
 
 
 def warp(
@@ -192,16 +191,6 @@ def warp(
     for axis, n in enumerate(data.shape):
         inside &= (position[axis] >= -0.5) & (position[axis] <= n - 0.5)
     return np.where(inside, values, np.float32(outside)).astype(np.float32)
-
-
-def is_inside(shape: Sequence[int], voxel: np.ndarray) -> np.ndarray:
-    """Where a resampled grid lies inside the samples: (x, y, z) booleans, by the voxel-to-voxel matrix `voxel`."""
-    grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
-    inside = np.ones(tuple(shape), dtype=bool)
-    for axis, n in enumerate(shape):
-        position = sum(voxel[axis, j] * grid[j] for j in range(3)) + voxel[axis, 3]
-        inside &= (position >= -0.5) & (position <= n - 0.5)
-    return inside
 
 
 def resample_series(

@@ -13,8 +13,8 @@ FLOORS = {
     0: ("errors", "trouble", "processes", "units", "entities", "registry"),
     1: ("volume",),
     2: (
-        "models", "fitting", "fields", "phantom", "calibration", "rois", "motion", "consensus", "series_model",
-        "tissues", "left_out", "flow", "statistics", "quality", "simulation", "regions",
+        "models", "fitting", "fields", "phantom", "calibration", "rois", "interpolation", "motion", "consensus",
+        "series_model", "tissues", "left_out", "flow", "statistics", "quality", "simulation", "regions",
     ),
     3: ("io", "dicom", "dataset", "registration", "templates", "figures", "report", "export"),
     4: (

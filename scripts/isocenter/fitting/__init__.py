@@ -116,7 +116,7 @@ def fit(
 def compile_kernels(names: list[str] | None = None, processes: int = 1) -> None:
     """Compile and keep the kernels of models, so that no later job waits for the compiler.
 
-    names : models; by default all of them, and the kernel of the statistics
+    names : models; by default all of them, and the kernels of registration and statistics
     processes : how many compile at the same time; what one has kept, the others load
     """
     from isocenter import models
@@ -131,9 +131,11 @@ def compile_kernels(names: list[str] | None = None, processes: int = 1) -> None:
     tasks = sorted(wanted.values(), key=lambda task: task[0].separable.lower.size, reverse=True)
     jobs = [partial(_compile, *task) for task in tasks]
     if names is None:
+        from isocenter.consensus import compile_regression
+        from isocenter.interpolation import compile_bspline
         from isocenter.statistics.deviance import compile_criterion
 
-        jobs.append(compile_criterion)
+        jobs += [compile_criterion, compile_bspline, compile_regression]
     for _ in run_in_order(lambda index: jobs[index](), len(jobs), processes):
         pass
 

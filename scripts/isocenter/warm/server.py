@@ -53,6 +53,8 @@ MODULES = (
     "isocenter.site_regions",
     "isocenter.figures.alignment",
     "isocenter.figures.vials",
+    "matplotlib.figure",  # figures import it when they draw: a second of every registration
+    "matplotlib.backends.backend_agg",
 )
 
 
