@@ -30,9 +30,12 @@ MODULES = (
     "numpy",
     "scipy.ndimage",
     "scipy.optimize",
+    "scipy.interpolate",
     "pandas",
     "nibabel",
     "pydicom",
+    "jsonschema",  # every step that reads what a person wrote
+    "pandas.io.formats.csvs",
     "snakemake.script",  # what Snakemake hands to a job is an object of it
     "isocenter.step",
     "isocenter.io.outcome",
@@ -82,7 +85,7 @@ def preload() -> None:
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for prepare in (_load_ants, _load_kernels):
+    for prepare in (_load_ants, _load_kernels, _load_image_formats):
         try:
             prepare()
         except Exception:
@@ -95,6 +98,11 @@ def _load_ants() -> None:
 
 def _load_kernels() -> None:
     importlib.import_module("isocenter.fitting").compile_kernels()
+
+
+def _load_image_formats() -> None:
+    """What Pillow loads when it writes its first PNG."""
+    importlib.import_module("PIL.Image").preinit()
 
 
 def _run(connection: socket.socket) -> int:
