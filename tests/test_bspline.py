@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from isocenter.errors import RegistrationError
 from isocenter.interpolation import PAD, fit_bspline, sample_affine
 from isocenter.motion import rigid_matrix
 
@@ -75,3 +76,10 @@ def test_single_precision_coefficients_give_the_same_within_their_rounding():
     exact, _ = sample_affine(spline, voxel, order=2)
     rounded, _ = sample_affine(spline.astype(np.float32), voxel, order=2)
     np.testing.assert_allclose(rounded, exact, rtol=3e-6)
+
+
+def test_a_motion_that_is_not_finite_is_refused():
+    voxel = np.eye(4)
+    voxel[1, 3] = np.nan
+    with pytest.raises(RegistrationError, match="finite motion"):
+        sample_affine(fit_bspline(np.ones((4, 4, 4))), voxel)

@@ -12,6 +12,7 @@ doi 10.1109/42.875199 (interpolation).
 
 import numpy as np
 
+from isocenter.errors import RegistrationError, explain
 from isocenter.models.compiled import lean_kernel
 
 #: How far coefficients reach beyond the samples, so that half a voxel beyond the last one finds all of its own.
@@ -64,7 +65,16 @@ def sample_affine(
     -------
     values : (x, y, z) float32 array
     inside : (x, y, z) booleans
+
+    Raises
+    ------
+    RegistrationError
+        When the motion is not finite: the kernel would read beside the array.
     """
+    if not np.isfinite(voxel).all():
+        raise RegistrationError(
+            explain("A volume cannot be brought back", expected="a finite motion", found=voxel.tolist())
+        )
     shape = tuple(n - 2 * PAD for n in coefficients.shape)
     values, inside = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
     fill = 0.0 if outside is None else float(outside)
