@@ -6,7 +6,6 @@ Without a site there are no participants and no runs to name: series become acqu
 import hashlib
 import tempfile
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,9 +121,8 @@ def _read_session(
     counts: dict[str, int] = {}
     for acquisition in wanted:
         made = converted[id(acquisition)]
-        if isinstance(made, Exception):  # one series that cannot be converted must not stop the others
-            exclusion = Exclusion.from_error("intake", made)
-            acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
+        if isinstance(made, Exclusion):
+            acquisition.reject(Disposition.QUARANTINED, made.reason, made.action)
             recognized.update(acquisition.outcomes)
             continue
         counts[acquisition.suffix] = counts.get(acquisition.suffix, 0) + 1
@@ -145,24 +143,27 @@ def _read_files(source: Path, unpacked: Path, threads: int) -> list[Image]:
 def _convert_all(
     wanted: list[AcquisitionSet], beside: list[Series], recognized: dict[str, Recognition], threads: int
 ) -> dict[int, Any]:
-    """By the `id` of a set its images and its complex ones or None, of a series its image; or the error instead.
+    """By the `id` of a set its images and its complex ones or None, of a series its image.
 
-    In threads, since most of the time the converter works, a program of its own.
+    Of one that cannot be converted, which must not stop the others: why.
     """
-
-    def convert(one: AcquisitionSet | Series) -> Any:
-        try:
-            if isinstance(one, Series):
-                return _convert_one(one, recognized[one.uid])
-            images = _convert(one)
-            return images, _convert_phase(one, images)
-        except Exception as error:  # told where the results are used, in the order of the series
-            return error
-
     # The largest first, so that none is left to run alone for long.
     tasks: list[AcquisitionSet | Series] = sorted([*wanted, *beside], key=_count_planes, reverse=True)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        return {id(one): made for one, made in zip(tasks, pool.map(convert, tasks), strict=True)}
+
+    def convert(number: int) -> Any:
+        one = tasks[number]
+        if isinstance(one, Series):
+            try:
+                return _convert_one(one, recognized[one.uid])
+            except DicomError as error:
+                return f"not converted: {error}"
+        try:
+            images = _convert(one)
+            return images, _convert_phase(one, images)
+        except Exception as error:
+            return Exclusion.from_error("intake", error)
+
+    return {id(one): made for one, made in zip(tasks, run_in_order(convert, len(tasks), threads), strict=True)}
 
 
 def _count_planes(one: AcquisitionSet | Series) -> int:
@@ -238,10 +239,8 @@ def _keep_beside(
         is_map = _is_map(one, known)
         if is_map and not has_diffusion:  # its own series could not be converted: there is nothing to compare
             continue
-        if isinstance(image, DicomError):
-            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; not converted: {image}", "")
-        elif isinstance(image, Exception):
-            raise image
+        if isinstance(image, str):
+            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; {image}", "")
         elif is_map:
             session.scanner_maps.append(("ADC", image))
             recognized[one.uid] = Recognition("", Disposition.IGNORED, "ADC map of the scanner, for comparison", "")
