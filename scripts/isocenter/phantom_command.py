@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -346,19 +345,23 @@ def _describe_and_draw(
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, bytes, str]]]:
     """What the table ("") and each calibration were made from; per place its picture: a title, PNG, how it was found.
 
-    Side by side, in processes: most of it is Python's own work.
+    Side by side, in two processes: nearly all of it is Python's own work.
     """
-    places = [(key, own) for key in result.places if (own := _first_of(result, key)) is not None]
 
     def describe() -> dict[str, dict[str, Any]]:
         keys = {key: [r for r in result.results if r.method.key == key] for key in result.calibrations}
         return {key: describe_sources(session, own, sources) for key, own in {"": result.results, **keys}.items()}
 
-    jobs = [describe, *(partial(_draw_place, out, result, key, own) for key, own in places)]
-    made, *pictures = run_in_order(lambda number: jobs[number](), len(jobs), threads)
-    return made, [
-        (f"Vials of {key}", png, result.places[key].how) for (key, _), png in zip(places, pictures, strict=True)
-    ]
+    def draw() -> list[tuple[str, bytes, str]]:
+        return [
+            (f"Vials of {key}", _draw_place(out, result, key, own), place.how)
+            for key, place in result.places.items()
+            if (own := _first_of(result, key)) is not None
+        ]
+
+    jobs: list[Callable[[], Any]] = [draw, describe]
+    pictures, made = run_in_order(lambda number: jobs[number](), len(jobs), threads)
+    return made, pictures
 
 
 def _first_of(result: SessionResult, key: str) -> MethodResult | None:

@@ -139,41 +139,6 @@ def trace_slice(w, excitation, rate_w, rate_excitation, echo_spacing, t1, t2, st
 
 
 @kernel
-def sum_slice(w, excitation, echo_spacing, t1, t2, state, echo):
-    """The echoes of `trace_slice` to the bit, without their slopes: a third of the work.
-
-    state : (3, 2 m + 2, s) scratch; echo : (m,) array, written
-    """
-    m = echo.size
-    r = echo_spacing / t2
-    e1 = np.exp(-echo_spacing / t1)
-    e2 = np.exp(-r)
-    half = np.exp(-0.5 * r)
-    state[:] = 0.0
-    state[0, m] = half
-    for k in range(m):
-        origin = m - k
-        for j in range(min(k, m - 1 - k) + 1):
-            fp, fm, z = state[0, origin + j], state[1, k + j], state[2, j]
-            for i in range(w.size):
-                v = w[i]
-                g = 4.0 * v * (1.0 - v)
-                c = 2.0 * v - 1.0
-                a, b, s = fp[i], fm[i], z[i]
-                d = a - b
-                h = v * d + g * s
-                fp[i] = e2 * (b + h)
-                fm[i] = e2 * (a - h)
-                z[i] = e1 * (c * s - 0.5 * d)
-        total = 0.0
-        for i in range(w.size):
-            fm = state[1, k, i]
-            total += excitation[i] * fm
-            state[0, origin - 1, i] = fm
-        echo[k] = total / half
-
-
-@kernel
 def read_profile(constants, b1, local):
     """Evaluate a slice profile at one B1; `local` (4, s), written: w, excitation, and their slopes in B1.
 

@@ -43,12 +43,12 @@ from isocenter.models.echo_train import (
     predict_slices,
     predict_trains,
     read_profile,
-    sum_slice,
     trace_echoes,
     trace_slice,
 )
 from isocenter.models.exponential_decay import OFFSET
 from isocenter.models.slice_profile import SHAPES, TERMS, make_profile
+from isocenter.models.train_grid import PROFILE, tabulate_trains
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -58,7 +58,7 @@ _B1_STEP = 0.035
 _HELD_STEP = 0.02
 #: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
 #: 0 where there is none.
-_B1, _PROFILE = 5, 6
+_B1, _PROFILE = 5, PROFILE
 #: Range of the floor as a share of the signal at echo time zero.
 _FLOORS = (1e-3, 0.3)
 _FLOOR = Parameter("floor", "arbitrary", 0.0, np.inf, "magnitude of a background of random phase")
@@ -117,35 +117,6 @@ def evaluate_echo_train(theta, design, constants, basis, slope):
     """
     trace_train(theta[0], theta[1], design, constants, basis[0], slope[0, 0], slope[1, 0])
     add_background(theta[2] if theta.size == 3 else -np.inf, basis, slope)
-
-
-@kernel
-def tabulate_trains(grid, design, constants, basis):
-    """Write the basis (q, n, g) of `evaluate_echo_train` on every node (g, p): to the bit, quicker.
-
-    Nodes that differ by their floor alone, which changes fastest, share their train; across a profile there are no
-    slopes to compute.
-    """
-    spacing, t1, m = constants[0], constants[1], int(constants[3])
-    positions = int(constants[_PROFILE])
-    local = np.empty((4, positions))
-    state, echoes = np.empty((3, 2 * m + 2, positions)), np.empty(m)
-    plain, slopes = np.empty((9, 2 * m + 2)), np.empty((2, m))
-    for s in range(grid.shape[0]):
-        if s == 0 or grid[s, 0] != grid[s - 1, 0] or grid[s, 1] != grid[s - 1, 1]:
-            decay = (1.0 - constants[4]) * np.exp(-grid[s, 0])
-            t2 = 1.0 / (decay + constants[4] / t1)
-            if positions == 0:
-                trace_echoes(grid[s, 1], spacing, t1, t2, plain, echoes, slopes[0], slopes[1])
-            else:
-                read_profile(constants[_PROFILE:], grid[s, 1], local)
-                sum_slice(local[0], local[1], spacing, t1, t2, state, echoes)
-        squared = np.exp(2.0 * grid[s, 2]) if grid.shape[1] == 3 else 0.0
-        for i in range(design.shape[1]):
-            echo = echoes[int(design[0, i]) - 1]
-            basis[0, i, s] = np.sqrt(echo**2 + squared) if grid.shape[1] == 3 else echo
-            if basis.shape[0] == 2:
-                basis[1, i, s] = 1.0
 
 
 @evaluation
