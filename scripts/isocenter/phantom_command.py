@@ -17,8 +17,10 @@ from isocenter.phantom.library import Phantom, load_phantom
 from isocenter.phantom.methods import METHODS
 from isocenter.phantom.other_batch import find_better_batch
 from isocenter.phantom.regions import find_voxels, list_regions
+from isocenter.phantom.vial_fits import MethodResult
 from isocenter.phantom.whole_session import Acquired, Conditions, SessionResult, measure_session
 from isocenter.phantom_sources import describe_sources
+from isocenter.processes import run_in_order
 from isocenter.quality.check import Check, judge
 from isocenter.quality.phantom_session import check_session, describe_session
 from isocenter.vial_regions import read_rois
@@ -125,7 +127,7 @@ def measure_folder(
         raise ConfigError(explain("The temperature is no number [degC]", found=f"{temperature} ± {stderr}"))
     regions = read_hand_regions(rois, known)
     suffixes = [s for s, methods in METHODS.items() if any(known.shows(m.quantity) for m in methods)]
-    session = read_session(source, suffixes, on_progress=on_progress)
+    session = read_session(source, suffixes, threads=threads, on_progress=on_progress)
     if not session.acquisitions:
         raise DicomError(_explain_no_series(known, session, source))
     conditions = _read_conditions(session, known.write_serial(serial), temperature, stderr, field_strength)
@@ -151,7 +153,7 @@ def measure_folder(
     drawn = [_path_of(text) for text in rois]
     files = [find_definition(phantom), *dict.fromkeys(drawn)]
     warmth = _describe_temperature(conditions, is_assumed=temperature_stderr is None)
-    outcome.files = _write(out, known, conditions, session, result, maps, outcome, files, warmth)
+    outcome.files = _write(out, known, conditions, session, result, maps, outcome, files, warmth, threads)
     outcome.rows = _summarize(result)
     return outcome
 
@@ -267,7 +269,7 @@ def _summarize(result: SessionResult) -> list[tuple[str, ...]]:
 
 def _write(
     out: Path, phantom: Phantom, conditions: Conditions, session: Session, result: SessionResult, maps,
-    outcome: Outcome, sources: list[Path], warmth: str,
+    outcome: Outcome, sources: list[Path], warmth: str, threads: int,
 ):  # fmt: skip
     from isocenter.report.phantom_page import PageContent, write_phantom_page
 
@@ -275,8 +277,9 @@ def _write(
     write_table(files[0], result.table)
     write_table(files[1], pd.DataFrame(session.scans))
     about = phantom.describe(conditions.serial, conditions.field_strength)
+    made, pictures = _describe_and_draw(out, session, result, sources, threads)
     files.append(out / "vials.json")
-    write_json(files[-1], _describe_table(about, conditions, session, result, sources))
+    write_json(files[-1], _describe_table(about, conditions, session, made[""]))
     for key, calibration in result.calibrations.items():
         method = next(r.method for r in result.results if r.method.key == key)
         record = next((r.record for r in result.results if r.method.key == key and r.record), {})
@@ -287,8 +290,7 @@ def _write(
             "calibrates": method.is_primary,
             **calibration.to_dict(),
         }
-        made = describe_sources(session, [r for r in result.results if r.method.key == key], sources)
-        write_json(files[-1], {**content, **({"pulses": record} if record else {}), **made})
+        write_json(files[-1], {**content, **({"pulses": record} if record else {}), **made[key]})
     if maps:
         files.append(out / "scanner_maps.tsv")
         write_table(files[-1], pd.DataFrame(maps))
@@ -310,7 +312,7 @@ def _write(
         title=f"Phantom session {session.date}".strip(),
         subtitle=f"{about['title']}, serial {conditions.serial or 'not given'}, {scanner['ManufacturersModelName']}",
         verdict=outcome.verdict, sentence=outcome.sentence, checks=[vars(c) for c in outcome.checks], facts=facts,
-        results=result.results, table=result.table, calibrations=result.calibrations, pictures=_pictures(out, result),
+        results=result.results, table=result.table, calibrations=result.calibrations, pictures=pictures,
         scans=session.scans, scanner_maps=maps, problems=result.problems,
     )  # fmt: skip
     files += sorted((out / "pictures").glob("*.png"))
@@ -327,37 +329,61 @@ def _describe_temperature(conditions: Conditions, *, is_assumed: bool) -> str:
 
 
 def _describe_table(
-    about: dict[str, Any], conditions: Conditions, session: Session, result: SessionResult, sources: list[Path]
+    about: dict[str, Any], conditions: Conditions, session: Session, made: dict[str, Any]
 ) -> dict[str, Any]:
     """The sidecar of ``vials.tsv``: the conditions that its references hold for, and what it was made from."""
     return {
         "Phantom": about["name"], "PhantomSerial": conditions.serial, "PhantomBatch": about["batch"],
         "Temperature": conditions.temperature, "TemperatureStderr": conditions.temperature_stderr,
         "TemperatureUnits": "degC", "MagneticFieldStrength": conditions.field_strength, "Date": session.date,
-        **session.scanner, "References": about["tables"], **describe_sources(session, result.results, sources),
+        **session.scanner, "References": about["tables"], **made,
     }  # fmt: skip
 
 
-def _pictures(out: Path, result: SessionResult) -> list[tuple[str, bytes, str]]:
-    """Per place the overview and every region from near by, written below `out` and returned."""
+def _describe_and_draw(
+    out: Path, session: Session, result: SessionResult, sources: list[Path], threads: int
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, bytes, str]]]:
+    """What the table ("") and each calibration were made from; per place its picture: a title, PNG, how it was found.
+
+    Side by side, in two processes: nearly all of it is Python's own work.
+    """
+
+    def describe() -> dict[str, dict[str, Any]]:
+        keys = {key: [r for r in result.results if r.method.key == key] for key in result.calibrations}
+        return {key: describe_sources(session, own, sources) for key, own in {"": result.results, **keys}.items()}
+
+    def draw() -> list[tuple[str, bytes, str]]:
+        return [
+            (f"Vials of {key}", _draw_place(out, result, key, own), place.how)
+            for key, place in result.places.items()
+            if (own := _first_of(result, key)) is not None
+        ]
+
+    jobs: list[Callable[[], Any]] = [draw, describe]
+    pictures, made = run_in_order(lambda number: jobs[number](), len(jobs), threads)
+    return made, pictures
+
+
+def _first_of(result: SessionResult, key: str) -> MethodResult | None:
+    """The first result of a place."""
+    return next((r for r in result.results if result.place_of(r) == key), None)
+
+
+def _draw_place(out: Path, result: SessionResult, key: str, own: MethodResult) -> bytes:
+    """The overview of a place and every region from near by, written below `out`."""
     from isocenter.figures.vials import draw_contact_sheet
 
-    pictures = []
-    for key, place in result.places.items():
-        own = next((r for r in result.results if result.place_of(r) == key), None)
-        if own is None:
-            continue
-        image, geometry = place.series, place.geometry
-        spacing = tuple(float(s) for s in np.sqrt((image.affine[:3, :2] ** 2).sum(axis=0)))
-        rows = result.table[(result.table["method"] == own.method.key) & (result.table["run"] == own.run)]
-        used = dict(zip(rows["vial"], rows["used"].astype(bool), strict=True))
-        voxels = find_voxels(place.locations.centers, image.affine)
-        drawn = [{"vial": v, "voxel": p, "used": used.get(v, False)}
-                 for v, p in zip(place.locations.vials.tolist(), voxels, strict=True)]  # fmt: skip
-        path = out / "pictures" / f"{key.replace(' ', '_')}.png"
-        draw_contact_sheet(
-            path, np.nan_to_num(image.data).mean(axis=3), spacing, drawn, diameter=geometry.roi_diameter,
-            reach=0.75 * geometry.sphere_diameter, title=key,
-        )  # fmt: skip
-        pictures.append((f"Vials of {key}", path.read_bytes(), place.how))
-    return pictures
+    place = result.places[key]
+    image, geometry = place.series, place.geometry
+    spacing = tuple(float(s) for s in np.sqrt((image.affine[:3, :2] ** 2).sum(axis=0)))
+    rows = result.table[(result.table["method"] == own.method.key) & (result.table["run"] == own.run)]
+    used = dict(zip(rows["vial"], rows["used"].astype(bool), strict=True))
+    voxels = find_voxels(place.locations.centers, image.affine)
+    drawn = [{"vial": v, "voxel": p, "used": used.get(v, False)}
+             for v, p in zip(place.locations.vials.tolist(), voxels, strict=True)]  # fmt: skip
+    path = out / "pictures" / f"{key.replace(' ', '_')}.png"
+    draw_contact_sheet(
+        path, np.nan_to_num(image.data).mean(axis=3), spacing, drawn, diameter=geometry.roi_diameter,
+        reach=0.75 * geometry.sphere_diameter, title=key,
+    )  # fmt: skip
+    return path.read_bytes()

@@ -11,6 +11,8 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 _TASK: list[Callable[[int], Any]] = []
+#: What a worker does at Ctrl-C while it computes.
+_INTERRUPTED: list[Any] = []
 
 
 def die_with_parent(signal_number: int, parent: int | None = None) -> None:
@@ -51,9 +53,7 @@ def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> It
     _TASK.append(task)
     try:
         # Unlike multiprocessing's pool it notices when a worker is killed, instead of waiting for it forever.
-        with ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork"), die_with_parent, (signal.SIGKILL, os.getpid())
-        ) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin_worker, (os.getpid(),)) as pool:
             yield from pool.map(_call, range(count), chunksize=max(1, min(8, count // (16 * workers))))
     except BrokenProcessPool as error:
         what = f"One of {workers} processes was ended by the system, which is what it does when memory runs out"
@@ -62,5 +62,16 @@ def run_in_order(task: Callable[[int], Any], count: int, workers: int = 1) -> It
         _TASK.pop()
 
 
+def _begin_worker(parent: int) -> None:
+    die_with_parent(signal.SIGKILL, parent)
+    _INTERRUPTED.append(signal.signal(signal.SIGINT, signal.SIG_IGN))
+
+
 def _call(index: int) -> Any:
-    return _TASK[-1](index)
+    # Ctrl-C reaches workers too. It may end a computation, but not an answer that is half sent: for the rest of it the
+    # parent would wait forever.
+    signal.signal(signal.SIGINT, _INTERRUPTED[-1])
+    try:
+        return _TASK[-1](index)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

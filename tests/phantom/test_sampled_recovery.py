@@ -3,14 +3,12 @@
 Subsets of a real session's inversion times are what a shorter protocol would have acquired of the same phantom.
 """
 
-import tarfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from isocenter import fitting, models
-from isocenter.dicom.session import read_session
 from isocenter.phantom.library import VialReference
 from isocenter.phantom.measure import VialMeasurement
 from isocenter.phantom.recovery import MODEL, judge_recovery
@@ -114,18 +112,10 @@ def test_a_vial_of_nothing_stops_nobody():
 
 
 # The real session ---------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def session(nist_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dicom")
-    with tarfile.open(nist_data / "session_a_dicom.tar.gz") as files:
-        files.extractall(folder, filter="data")
-    return read_session(folder, ["IRT1"])
-
-
 def measure_with(nist, session, times):
     """Vials and calibration of the session as if these were all its inversion times [s]."""
-    (found,) = session.acquisitions
-    series, ti = found.series, np.asarray(found.series.acquisition["InversionTime"])
+    (series,) = (found.series for found in session.acquisitions if found.suffix == "IRT1")
+    ti = np.asarray(series.acquisition["InversionTime"])
     kept = np.flatnonzero(np.isin(np.round(1e3 * ti), np.round(1e3 * np.array(times))))
     assert kept.size == len(times)
     part = Series(
@@ -137,9 +127,9 @@ def measure_with(nist, session, times):
     return result.table.set_index("vial"), result.calibrations["T1"], result.results[0]
 
 
-def test_the_short_protocol_on_the_real_phantom(nist, session):
+def test_the_short_protocol_on_the_real_phantom(nist, real_session):
     """Vials 11 to 14 read +8.7 to +13.6 % and counted; the pulse that they told read vial 7 4.2 % high."""
-    table, calibration, result = measure_with(nist, session, SIX)
+    table, calibration, result = measure_with(nist, real_session, SIX)
     used = table[table["used"]]
     assert used["bias_percent"].abs().max() < 3.5
     assert set(used.index) == {1, 2, 3, 4, 5, 6, 7, 8, 9}
@@ -171,8 +161,8 @@ def test_the_short_protocol_on_the_real_phantom(nist, session):
     ],
     ids=str,
 )
-def test_no_choice_of_times_lets_a_wrong_value_through(nist, session, times):
-    table, _, _ = measure_with(nist, session, times)
+def test_no_choice_of_times_lets_a_wrong_value_through(nist, real_session, times):
+    table, _, _ = measure_with(nist, real_session, times)
     used = table[table["used"]]
     assert len(used) >= 3
     assert used["bias_percent"].abs().max() < 7.0
@@ -181,8 +171,9 @@ def test_no_choice_of_times_lets_a_wrong_value_through(nist, session, times):
         assert (table.loc[[1, 2, 3, 4], "flag"].isin(["out_of_range", "clipped"])).all()
 
 
-def test_all_times_measure_all_vials(nist, session):
-    times = np.round(np.asarray(session.acquisitions[0].series.acquisition["InversionTime"]), 4)
-    table, _, _ = measure_with(nist, session, times)
+def test_all_times_measure_all_vials(nist, real_session):
+    (series,) = (found.series for found in real_session.acquisitions if found.suffix == "IRT1")
+    times = np.round(np.asarray(series.acquisition["InversionTime"]), 4)
+    table, _, _ = measure_with(nist, real_session, times)
     assert table["used"].all()
     assert table["bias_percent"].abs().max() <= 3.0

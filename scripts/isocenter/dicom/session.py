@@ -5,7 +5,7 @@ Without a site there are no participants and no runs to name: series become acqu
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from isocenter.dicom.convert import Converted, convert_set
 from isocenter.dicom.copies import find_copies
 from isocenter.dicom.geometry_scan import REASON, as_one_volume, is_geometry_scan
 from isocenter.dicom.group import Series, group_series
-from isocenter.dicom.index import read_images
+from isocenter.dicom.headers import Image, read_image
+from isocenter.dicom.index import list_files
 from isocenter.dicom.recognize import Recognition, recognize_all
 from isocenter.dicom.sets import AcquisitionSet, form_sets
 from isocenter.dicom.sidecar import build_sidecar, merge_sidecars
@@ -24,6 +25,7 @@ from isocenter.dicom.suffixes import SUFFIXES
 from isocenter.entities import Disposition
 from isocenter.errors import DicomError, explain
 from isocenter.io.outcome import Exclusion
+from isocenter.processes import run_in_order
 from isocenter.volume import Series as ImageSeries
 
 
@@ -64,21 +66,27 @@ class Session:
 
 
 def read_session(
-    source: Path, suffixes: Collection[str], *, on_progress: Callable[[str], None] = lambda text: None
+    source: Path,
+    suffixes: Collection[str],
+    *,
+    threads: int = 1,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Session:
     """Read everything below `source`, recognize it and convert what `suffixes` names.
+
+    threads : files to read and series to convert side by side; the session is the same for any number
 
     Raises DicomError when there is no MR image, or when images of several days stand there.
     """
     with tempfile.TemporaryDirectory(prefix="isocenter-unpacked-") as folder:
-        return _read_session(source, suffixes, Path(folder, "archives"), on_progress)
+        return _read_session(source, suffixes, Path(folder, "archives"), threads, on_progress)
 
 
 def _read_session(
-    source: Path, suffixes: Collection[str], unpacked: Path, on_progress: Callable[[str], None]
+    source: Path, suffixes: Collection[str], unpacked: Path, threads: int, on_progress: Callable[[str], None]
 ) -> Session:
     on_progress("reading DICOM")
-    images, _ = read_images(source, {"files": {}, "volumes": {}}, unpacked)
+    images = _read_files(source, unpacked, threads)
     series, _, strays = group_series(images)
     recognized = recognize_all(series, suffixes)
     for uid, copy in find_copies(series).items():
@@ -106,27 +114,60 @@ def _read_session(
         n_files=len(images),
         n_no_dicom=sum(1 for image in strays if not image.series_uid),
     )
+    wanted = [one for one in sets if one.volumes and one.suffix in suffixes]
+    beside = _list_beside(series, recognized, has_diffusion=any(one.suffix == "dwi" for one in wanted))
+    on_progress(f"converting {', '.join(dict.fromkeys(one.suffix for one in wanted))}")
+    converted = _convert_all(wanted, beside, recognized, threads)
     counts: dict[str, int] = {}
-    for acquisition in sets:
-        if not acquisition.volumes or acquisition.suffix not in suffixes:
-            continue
-        on_progress(f"converting {acquisition.suffix}")
-        try:
-            converted = _convert(acquisition)
-            phased = _convert_phase(acquisition, converted)
-        except Exception as error:  # one series that cannot be converted must not stop the others
-            exclusion = Exclusion.from_error("intake", error)
-            acquisition.reject(Disposition.QUARANTINED, exclusion.reason, exclusion.action)
+    for acquisition in wanted:
+        made = converted[id(acquisition)]
+        if isinstance(made, Exclusion):
+            acquisition.reject(Disposition.QUARANTINED, made.reason, made.action)
             recognized.update(acquisition.outcomes)
             continue
         counts[acquisition.suffix] = counts.get(acquisition.suffix, 0) + 1
         uids = tuple(one.uid for one in acquisition.used)
-        session.acquisitions.append(
-            Acquisition(acquisition.suffix, counts[acquisition.suffix], converted, uids, phased)
-        )
-    _read_beside(series, recognized, session)
+        session.acquisitions.append(Acquisition(acquisition.suffix, counts[acquisition.suffix], made[0], uids, made[1]))
+    _keep_beside(beside, converted, recognized, session)
     session.scans = [_scan_row(one, recognized[one.uid]) for one in sorted(series, key=lambda s: (s.time, s.uid))]
     return session
+
+
+def _read_files(source: Path, unpacked: Path, threads: int) -> list[Image]:
+    """The images below `source`, in the order of their files."""
+    files, _ = list_files(source, {"files": {}}, unpacked)
+    read = run_in_order(lambda number: read_image(files[number]), len(files), threads)
+    return [image for image in read if image is not None]
+
+
+def _convert_all(
+    wanted: list[AcquisitionSet], beside: list[Series], recognized: dict[str, Recognition], threads: int
+) -> dict[int, Any]:
+    """By the `id` of a set its images and its complex ones or None, of a series its image.
+
+    Of one that cannot be converted, which must not stop the others: why.
+    """
+    # The largest first, so that none is left to run alone for long.
+    tasks: list[AcquisitionSet | Series] = sorted([*wanted, *beside], key=_count_planes, reverse=True)
+
+    def convert(number: int) -> Any:
+        one = tasks[number]
+        if isinstance(one, Series):
+            try:
+                return _convert_one(one, recognized[one.uid])
+            except DicomError as error:
+                return f"not converted: {error}"
+        try:
+            images = _convert(one)
+            return images, _convert_phase(one, images)
+        except Exception as error:
+            return Exclusion.from_error("intake", error)
+
+    return {id(one): made for one, made in zip(tasks, run_in_order(convert, len(tasks), threads), strict=True)}
+
+
+def _count_planes(one: AcquisitionSet | Series) -> int:
+    return len(one.images) if isinstance(one, Series) else sum(map(len, one.volumes.values()))
 
 
 def _refuse_several_days(series: list[Series], recognized: dict[str, Recognition], source: Path) -> None:
@@ -174,22 +215,33 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
 
 
-def _read_beside(series: list[Series], recognized: dict[str, Recognition], session: Session) -> None:
-    """What helps beside the quantitative series: the scan of the geometry, and the scanner's own ADC maps."""
-    for one in sorted(series, key=lambda s: (s.time, s.uid)):
-        about, known = one.description, recognized[one.uid]
-        if known.disposition is not Disposition.IGNORED or not one.members() or about.modality != "MR":
+def _list_beside(series: list[Series], recognized: dict[str, Recognition], *, has_diffusion: bool) -> list[Series]:
+    """What helps beside the quantitative series: scans of the geometry, and the scanner's own ADC maps."""
+    return [
+        one
+        for one in sorted(series, key=lambda s: (s.time, s.uid))
+        if (has_diffusion and _is_map(one, recognized[one.uid])) or is_geometry_scan(one, recognized[one.uid])
+    ]
+
+
+def _is_map(one: Series, known: Recognition) -> bool:
+    """Whether a series is an ADC map that the scanner computed."""
+    is_left = known.disposition is Disposition.IGNORED and bool(one.members()) and one.description.modality == "MR"
+    return is_left and "ADC" in one.description.derivation.split()
+
+
+def _keep_beside(
+    beside: Iterable[Series], converted: dict[int, Any], recognized: dict[str, Recognition], session: Session
+) -> None:
+    has_diffusion = "dwi" in {a.suffix for a in session.acquisitions}
+    for one in beside:
+        known, image = recognized[one.uid], converted[id(one)]
+        is_map = _is_map(one, known)
+        if is_map and not has_diffusion:  # its own series could not be converted: there is nothing to compare
             continue
-        is_map = "ADC" in about.derivation.split() and "dwi" in {a.suffix for a in session.acquisitions}
-        is_geometry = is_geometry_scan(one, known)
-        if not (is_map or is_geometry):
-            continue
-        try:
-            image = _convert_one(one, recognized[one.uid])
-        except DicomError as error:
-            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; not converted: {error}", "")
-            continue
-        if is_map:
+        if isinstance(image, str):
+            recognized[one.uid] = Recognition("", Disposition.IGNORED, f"{known.reason}; {image}", "")
+        elif is_map:
             session.scanner_maps.append(("ADC", image))
             recognized[one.uid] = Recognition("", Disposition.IGNORED, "ADC map of the scanner, for comparison", "")
         else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from isocenter.entities import Flag
 from isocenter.fitting.batches import Batches
+from isocenter.fitting.direct import Direct
 from isocenter.fitting.request import check_request, read_signal
 from isocenter.fitting.robust import KINDS, SPARE
 from isocenter.models.base import Bound
@@ -144,3 +145,5 @@ def _compile(bound: Bound, typical: Any) -> None:
     signal, separable = np.atleast_2d(bound.predict(typical)), bound.separable
     is_long = separable.design.shape[1] >= separable.lower.size + separable.amplitudes + SPARE
     fit(bound, signal, robust="tukey" if is_long else None)
+    if separable.tabulate is not None:  # of the engine that computes trains as it goes
+        Direct(separable, len(bound.parameters))

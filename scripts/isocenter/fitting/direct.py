@@ -38,7 +38,10 @@ class Direct:
             plane_lower=plane.lower,
             plane_width=plane.width,
         )
-        tabulate_grid(self.evaluate, self.problem)
+        if separable.tabulate is None or plane.coefficients.size:
+            tabulate_grid(self.evaluate, self.problem)
+        else:
+            separable.tabulate(separable.grid, separable.design, separable.constants, self.problem.grid_basis)
         if has_levels:
             self.problem.grid_unit[:] = make_orthonormal(self.problem.grid_basis)
 

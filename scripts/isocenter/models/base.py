@@ -61,6 +61,8 @@ class Separable:
         exp(theta . exponents). The first coordinate turns phases only
     mixture : (4, n) array of rows a, b, c, d, or None; the one basis function is
         sqrt(a + b theta[1] + c theta[1]^2) exp(-d theta[0])
+    tabulate : (grid (g, p), design, constants, basis (q, n, g) out), or None; the basis of `evaluate` on every node,
+        where that is quicker at once than node by node
     """
 
     evaluate: Pointer
@@ -84,6 +86,7 @@ class Separable:
     window_least: int = 5
     exponents: np.ndarray | None = None
     mixture: np.ndarray | None = None
+    tabulate: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None] | None = None
 
 
 @dataclass(frozen=True)

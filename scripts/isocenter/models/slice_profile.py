@@ -99,11 +99,14 @@ def _invert_profile(beta: np.ndarray, angle: float) -> np.ndarray:
     return pulse
 
 
-def rotate_spins(pulse: np.ndarray, angle: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rotate_spins(
+    pulse: np.ndarray, angle: np.ndarray, turns: np.ndarray, *, is_timed: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """The spinor (alpha, beta) of a pulse and the share of its time spent upright, of the broadcast shape.
 
     pulse : (m,) array of unit sum; angle : flip angle on resonance [rad]
     turns : off-resonance [turns over the pulse's duration]
+    is_timed : whether the share is wanted, which takes as long as the rest; else it is None
 
     From equilibrium the pulse leaves the transverse magnetization 2 conj(alpha) beta and the longitudinal one
     abs(alpha)^2 - abs(beta)^2. The share is the mean over time of the squared z component of magnetization that was
@@ -112,20 +115,22 @@ def rotate_spins(pulse: np.ndarray, angle: np.ndarray, turns: np.ndarray) -> tup
     angle, turns = np.broadcast_arrays(np.asarray(angle, dtype=float), np.asarray(turns, dtype=float))
     # Half a step of precession, the step's whole B1 at once, half a step of precession: exact to second order.
     half = np.exp(-0.5j * np.pi * turns / pulse.size)
+    back = np.conj(half)
     alpha, beta = np.ones(angle.shape, complex), np.zeros(angle.shape, complex)
-    upright = np.zeros(angle.shape)
-    for part in pulse:
-        c, s = np.cos(0.5 * part * angle), -1j * np.sin(0.5 * part * angle)
-        alpha, beta = alpha * half, beta * np.conj(half)
-        before = np.abs(alpha * beta) ** 2
+    upright = np.zeros(angle.shape) if is_timed else None
+    turned = np.multiply.outer(0.5 * pulse, angle)
+    for c, s in zip(np.cos(turned), -1j * np.sin(turned), strict=True):
+        alpha, beta = alpha * half, beta * back
+        before = np.abs(alpha * beta) ** 2 if is_timed else None
         alpha, beta = c * alpha + s * beta, s * alpha + c * beta
-        # The squared z component is 2 abs(alpha beta)^2 for a random phase; its mean over the step by trapezoids.
-        upright += (before + np.abs(alpha * beta) ** 2) / pulse.size
-        alpha, beta = alpha * half, beta * np.conj(half)
+        if is_timed:
+            # The squared z component is 2 abs(alpha beta)^2 for a random phase; its mean over the step by trapezoids.
+            upright += (before + np.abs(alpha * beta) ** 2) / pulse.size
+        alpha, beta = alpha * half, beta * back
     return alpha, beta, upright
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def make_profile(
     shape: str,
     time_bandwidth: tuple[float, float],
@@ -153,18 +158,57 @@ def make_profile(
         Range of B1 [achieved over nominal amplitude of both pulses].
     """
     excitation_tb, refocusing_tb = time_bandwidth
+    position, weights = _place(shape, excitation_tb, slices)
+    b1 = _sample_b1(lowest, highest)
+    nominal, excited = _excite(shape, excitation_tb, slices, lowest, highest)
+    slab = _shape_once(shape, refocusing_tb, refocusing_angle)
+    offset = refocusing_tb * position / thickness_ratio
+    alpha, _, _ = rotate_spins(slab, refocusing_angle * b1[:, np.newaxis], offset, is_timed=False)
+    transmitted = np.abs(alpha) ** 2
+    # An instant pulse in the middle of the interval already puts what it stores upright for half of the interval.
+    alpha, beta, upright = rotate_spins(slab, refocusing_angle, offset)
+    kept = upright - np.abs(alpha * beta) ** 2
+    share_of_echo = np.abs(beta) ** 2 * nominal * weights
+    hold = float(share_of_echo @ kept / share_of_echo.sum())
+
+    def expand(values: np.ndarray) -> np.ndarray:
+        k = np.arange(TERMS)
+        cosines = np.cos(np.pi * np.outer(k, k + 0.5) / TERMS) * np.where(k == 0, 1.0, 2.0)[:, np.newaxis] / TERMS
+        return np.ascontiguousarray((cosines @ values).T)
+
+    return SliceProfile(position, expand(excited), expand(transmitted), lowest, highest, hold)
+
+
+def _sample_b1(lowest: float, highest: float) -> np.ndarray:
+    """(TERMS,) array: the B1 at which pulses are simulated, zeros of the Chebyshev polynomial after the last term."""
+    return 0.5 * (lowest + highest) + 0.5 * (highest - lowest) * np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
+
+
+def _place(shape: str, time_bandwidth: float, slices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions across half the slice and their weights, both (slices,) [nominal slice thickness]."""
     # Beyond it nothing is excited: a window smears the edges by 1.5 / time-bandwidth thicknesses; a Gaussian has
     # fallen below 1 % of its middle.
-    edge = 1.4 if shape == "gaussian" else 0.5 + 1.5 / excitation_tb
+    edge = 1.4 if shape == "gaussian" else 0.5 + 1.5 / time_bandwidth
     nodes, weights = np.polynomial.legendre.leggauss(slices)
-    position, weights = 0.5 * edge * (nodes + 1.0), 0.5 * edge * weights
-    b1 = 0.5 * (lowest + highest) + 0.5 * (highest - lowest) * np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
+    return 0.5 * edge * (nodes + 1.0), 0.5 * edge * weights
 
-    pulse = shape_pulse(shape, excitation_tb, 0.5 * np.pi)
-    turns = excitation_tb * position
+
+@lru_cache(maxsize=32)
+def _excite(
+    shape: str, time_bandwidth: float, slices: int, lowest: float, highest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a 90 degree pulse excites along its axis: (slices,) at B1 = 1, and (TERMS, slices) over B1, weighted.
+
+    Refocusing pulses of any thickness follow the same excitation: kept, it is simulated once for all of them.
+    """
+    position, weights = _place(shape, time_bandwidth, slices)
+    pulse = shape_pulse(shape, time_bandwidth, 0.5 * np.pi)
+    turns = time_bandwidth * position
 
     def excite(amplitude: np.ndarray) -> np.ndarray:
-        alpha, beta, _ = rotate_spins(pulse, 0.5 * np.pi * np.atleast_1d(amplitude)[:, np.newaxis], turns)
+        alpha, beta, _ = rotate_spins(
+            pulse, 0.5 * np.pi * np.atleast_1d(amplitude)[:, np.newaxis], turns, is_timed=False
+        )
         return 2.0 * np.conj(alpha) * beta * 1j
 
     # The scanner rephases the slice once, for the nominal pulse: about half a pulse's worth of its gradient.
@@ -176,19 +220,12 @@ def make_profile(
     from scipy.optimize import minimize_scalar  # slow to import, and every step that fits imports this module
 
     share = minimize_scalar(lost, bounds=(0.3, 0.7), method="bounded", options={"xatol": 1e-6}).x
-    excited = (excite(b1) * np.exp(-2j * np.pi * share * turns)).real * weights / -lost(share)
-    slab, offset = shape_pulse(shape, refocusing_tb, refocusing_angle), refocusing_tb * position / thickness_ratio
-    alpha, _, _ = rotate_spins(slab, refocusing_angle * b1[:, np.newaxis], offset)
-    transmitted = np.abs(alpha) ** 2
-    # An instant pulse in the middle of the interval already puts what it stores upright for half of the interval.
-    alpha, beta, upright = rotate_spins(slab, refocusing_angle, offset)
-    kept = upright - np.abs(alpha * beta) ** 2
-    share_of_echo = np.abs(beta) ** 2 * (nominal * np.exp(-2j * np.pi * share * turns)).real * weights
-    hold = float(share_of_echo @ kept / share_of_echo.sum())
+    rephased = np.exp(-2j * np.pi * share * turns)
+    excited = (excite(_sample_b1(lowest, highest)) * rephased).real * weights / -lost(share)
+    return (nominal * rephased).real, excited
 
-    def expand(values: np.ndarray) -> np.ndarray:
-        k = np.arange(TERMS)
-        cosines = np.cos(np.pi * np.outer(k, k + 0.5) / TERMS) * np.where(k == 0, 1.0, 2.0)[:, np.newaxis] / TERMS
-        return np.ascontiguousarray((cosines @ values).T)
 
-    return SliceProfile(position, expand(excited), expand(transmitted), lowest, highest, hold)
+@lru_cache(maxsize=32)
+def _shape_once(shape: str, time_bandwidth: float, angle: float) -> np.ndarray:
+    """`shape_pulse`, kept; not to be written into."""
+    return shape_pulse(shape, time_bandwidth, angle)

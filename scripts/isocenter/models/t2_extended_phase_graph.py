@@ -39,9 +39,16 @@ from isocenter.errors import ConfigError, SidecarError, explain
 from isocenter.models import register
 from isocenter.models.base import Bound, Parameter, Separable, read_axis, read_constant, read_options
 from isocenter.models.compiled import evaluation, kernel, reporting
-from isocenter.models.echo_train import predict_slices, predict_trains, read_profile, trace_echoes, trace_slice
+from isocenter.models.echo_train import (
+    predict_slices,
+    predict_trains,
+    read_profile,
+    trace_echoes,
+    trace_slice,
+)
 from isocenter.models.exponential_decay import OFFSET
 from isocenter.models.slice_profile import SHAPES, TERMS, make_profile
+from isocenter.models.train_grid import PROFILE, tabulate_trains
 
 _OK = int(Flag.OK)
 _NO_SIGNAL = int(Flag.NO_SIGNAL)
@@ -51,7 +58,7 @@ _B1_STEP = 0.035
 _HELD_STEP = 0.02
 #: Among the constants: the number of a known B1, and where the description of the profile starts, whose first number is
 #: 0 where there is none.
-_B1, _PROFILE = 5, 6
+_B1, _PROFILE = 5, PROFILE
 #: Range of the floor as a share of the signal at echo time zero.
 _FLOORS = (1e-3, 0.3)
 _FLOOR = Parameter("floor", "arbitrary", 0.0, np.inf, "magnitude of a background of random phase")
@@ -330,6 +337,7 @@ class T2ExtendedPhaseGraph:
                 grid=np.column_stack([axis.ravel() for axis in np.meshgrid(*nodes)]),
                 order=np.arange(te.size),
                 amplitudes=2 if has_offset else 1,
+                tabulate=None if is_known else tabulate_trains,
                 varying=((1, t1),) * (t1.ndim > 0) + ((_B1, b1),) * (is_known and b1.ndim > 0),
             ),
         )

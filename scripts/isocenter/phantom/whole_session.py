@@ -22,6 +22,7 @@ from isocenter.phantom.slice_cut import mark_cut
 from isocenter.phantom.strays import mark_strays
 from isocenter.phantom.transmit_field import estimate_transmit_field
 from isocenter.phantom.vial_fits import Method, MethodResult, apply_shared_inversion, measure_method
+from isocenter.processes import run_in_order
 from isocenter.trouble import raise_trouble
 from isocenter.volume import Series, Volume
 
@@ -98,7 +99,8 @@ def measure_session(
     forms : tuple of str
         The forms of calibration that may be chosen.
     threads : int
-        Threads to use; the result is the same for any number.
+        Threads to use; the result is the same for any number. With more than one, arrays are measured side by side, in
+        processes that share the cores.
     on_progress : callable, optional
         Called with what is being done.
 
@@ -120,23 +122,13 @@ def measure_session(
         on_progress("finding the phantom in the geometry scan")
         result.pose, problems = find_pose(phantom, geometry_scans)
         result.problems += problems
-    primary_done: dict[str, str] = {}
-    for one in sorted(acquired, key=lambda a: (list(METHODS).index(a.suffix) if a.suffix in METHODS else 99, a.run)):
-        for method in METHODS.get(one.suffix, ()):
-            if method.quantity not in result.references or (method.needs_phase and one.phased is None):
-                continue
-            is_first = primary_done.get(method.quantity, method.key) == method.key
-            may_calibrate = phantom.calibrates(method.quantity) and is_first
-            method = replace(method, is_primary=method.is_primary and may_calibrate)
-            on_progress(f"{method.title}{f', run {one.run}' if one.run > 1 else ''}")
-            try:
-                _measure_one(phantom, conditions, one, method, result, regions, threads)
-                if method.is_primary:
-                    primary_done[method.quantity] = method.key
-            except Exception as error:  # one method that fails must not stop the others
-                raise_trouble(error)  # want of disk or memory is no fault of the phantom's
-                why = str(error) if isinstance(error, IsocenterError) else f"{type(error).__name__}: {error}"
-                result.problems.append((f"{method.title}, {one.suffix} run {one.run}", why))
+    for task, done in _measure_arrays(phantom, conditions, acquired, result, regions, threads, on_progress):
+        result.problems += done.problems
+        if done.place is not None:
+            result.places[done.place_key] = replace(done.place, series=task.one.series)
+        for found in done.results:
+            result.results.append(found)
+            result._found_at[id(found)] = done.place_key
     on_progress("calibrating")
     if result.results:
         result.table = pd.concat([_tabulate(r, phantom, conditions, result) for r in result.results], ignore_index=True)
@@ -151,27 +143,121 @@ def measure_session(
     return result
 
 
+@dataclass(frozen=True)
+class _Task:
+    """One method and the acquisition that it is fitted to."""
+
+    one: Acquired
+    method: Method
+
+
+@dataclass
+class _Done:
+    """What came of one task. place : where its array lies, if that was found by this task, without the series."""
+
+    results: list[MethodResult] = field(default_factory=list)
+    place_key: str = ""
+    place: Place | None = None
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _measure_arrays(
+    phantom: Phantom,
+    conditions: Conditions,
+    acquired: list[Acquired],
+    known: SessionResult,
+    regions,
+    threads,
+    on_progress,
+) -> list[tuple[_Task, _Done]]:
+    """Every method on every acquisition, in the order of the methods' suffixes."""
+    tasks = [
+        _Task(one, method)
+        for one in sorted(acquired, key=lambda a: (list(METHODS).index(a.suffix) if a.suffix in METHODS else 99, a.run))
+        for method in METHODS.get(one.suffix, ())
+        if method.quantity in known.references and not (method.needs_phase and one.phased is None)
+    ]
+    # Methods of one array wait for each other: the first finds the vials, and whether it succeeds says what the next
+    # is for. Those of several arrays have nothing in common.
+    arrays: dict[str, list[int]] = {}
+    for number, task in enumerate(tasks):
+        arrays.setdefault(_array_of(phantom, task.method.quantity, regions), []).append(number)
+    chains = list(arrays.values())
+    is_apart = threads > 1 and len(chains) > 1
+    if is_apart:
+        on_progress(", ".join(dict.fromkeys(task.method.quantity for task in tasks)))
+
+    def measure(chain: int) -> list[_Done]:
+        own = [tasks[number] for number in chains[chain]]
+        tell = (lambda text: None) if is_apart else on_progress  # a process of its own has no terminal
+        return _measure_array(phantom, conditions, own, known, regions, threads, tell)
+
+    done: dict[int, _Done] = {}
+    for numbers, found in zip(chains, run_in_order(measure, len(chains), threads), strict=True):
+        done |= zip(numbers, found, strict=True)
+    return [(task, done[number]) for number, task in enumerate(tasks)]
+
+
+def _array_of(phantom: Phantom, quantity: str, regions) -> str:
+    """The array in which a quantity is measured; the quantity itself where its vials have no place."""
+    try:
+        is_drawn = (regions.get(quantity) or regions.get(phantom.order_of(quantity))) is not None
+        return find_geometry(phantom, quantity, is_drawn=is_drawn).array
+    except IsocenterError:  # told where it is measured
+        return quantity
+
+
+def _measure_array(
+    phantom: Phantom, conditions: Conditions, tasks: list[_Task], known: SessionResult, regions, threads, on_progress
+) -> list[_Done]:
+    """The methods of one array, one after the other."""
+    places: dict[str, Place] = {}
+    primary_done: dict[str, str] = {}
+    outcomes = []
+    for task in tasks:
+        one, method, done = task.one, task.method, _Done()
+        outcomes.append(done)
+        is_first = primary_done.get(method.quantity, method.key) == method.key
+        may_calibrate = phantom.calibrates(method.quantity) and is_first
+        method = replace(method, is_primary=method.is_primary and may_calibrate)
+        on_progress(f"{method.title}{f', run {one.run}' if one.run > 1 else ''}")
+        try:
+            _measure_one(phantom, conditions, one, method, known, places, done, regions, threads)
+            if method.is_primary:
+                primary_done[method.quantity] = method.key
+        except Exception as error:  # one method that fails must not stop the others
+            raise_trouble(error)  # want of disk or memory is no fault of the phantom's
+            why = str(error) if isinstance(error, IsocenterError) else f"{type(error).__name__}: {error}"
+            done.problems.append((f"{method.title}, {one.suffix} run {one.run}", why))
+    return outcomes
+
+
 def _look_up(phantom: Phantom, quantity: str, conditions: Conditions) -> list[VialReference]:
     return phantom.reference(
         quantity, conditions.serial, conditions.field_strength, conditions.temperature, conditions.temperature_stderr
     )
 
 
-def _measure_one(phantom, conditions, one: Acquired, method: Method, result: SessionResult, regions, threads) -> None:
-    reference = result.references[method.quantity]
+def _measure_one(
+    phantom, conditions, one: Acquired, method: Method, session: SessionResult, places: dict[str, Place], done: _Done,
+    regions, threads,
+) -> None:  # fmt: skip
+    reference = session.references[method.quantity]
     options = phantom.fit_options(method.quantity, conditions.temperature)
     method = replace(method, options={**method.options, **options})
     order = phantom.order_of(method.quantity)
     drawn = regions.get(method.quantity) or regions.get(order)
     geometry = find_geometry(phantom, method.quantity, is_drawn=drawn is not None)
     key = _name_place(phantom, geometry, one, order, regions)
-    if key not in result.places:
+    done.place_key = key
+    if key not in places:
         crude = None if drawn else fit_crude(one.series, method, threads, geometry.sphere_diameter)
         # Without values of their own the vials are told apart by those of the quantity that their array is made for.
         known = reference if order == method.quantity else _look_up(phantom, order, conditions)
-        result.places[key], problems = find_place(one.series, crude, geometry, known, pose=result.pose, drawn=drawn)
-        result.problems += problems
-    place = result.places[key]
+        places[key], problems = find_place(one.series, crude, geometry, known, pose=session.pose, drawn=drawn)
+        done.problems += problems
+        done.place = replace(places[key], series=None)  # large, and known to who asked
+    place = places[key]
     reference = [r for r in reference if r.vial in place.locations.vials]
     where = replace(place.locations, voxels=find_voxels(place.locations.centers, one.series.affine))
     if place.how != BY_HAND:
@@ -186,13 +272,11 @@ def _measure_one(phantom, conditions, one: Acquired, method: Method, result: Ses
         found = measure_method(method, one.series, place.geometry, where, reference, run=one.run, threads=threads)
     if "inversion_efficiency" in found.extra:
         apply_shared_inversion(found, one.series)
-    result.results.append(found)
-    result._found_at[id(found)] = key
+    done.results.append(found)
     if method.key == FLIP_ANGLES.key:
         with_field = _correct_flip_angles(found, one.series, where.centers, reference)
         if with_field is not None:
-            result.results.append(with_field)
-            result._found_at[id(with_field)] = key
+            done.results.append(with_field)
 
 
 def _name_place(phantom: Phantom, geometry: Geometry, one: Acquired, quantity: str, regions) -> str:
