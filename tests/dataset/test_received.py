@@ -349,3 +349,40 @@ def test_volumes_of_unlike_scans_are_no_set(sent, kind, key, reason):
     row = only(sent.take_in(suffixes=[kind]))
     assert row.disposition == ("quarantined" if reason else "used"), row.reason
     assert reason in row.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "disposition", "told", "warning"),
+    [("ReceiveCoilName", "Body", "quarantined", "ReceiveCoilName names 2 coils in volumes of one set", ""),
+     ("PixelBandwidth", 130, "used", "Used, but Pixel Bandwidth (0018,0095) is 130 and 260 Hz", "bandwidth"),
+     ("NumberOfAverages", 4, "used", "Used, but Number of Averages (0018,0083) is 1 and 4", "averages")],
+)  # fmt: skip
+def test_a_volume_of_another_coil_is_refused_and_one_of_other_noise_is_told(
+    sent, key, other, disposition, told, warning
+):
+    paths = write_recovery(sent.dicom, PixelBandwidth=260, NumberOfAverages=1)
+    sidecar = paths[3].with_name(paths[3].name.replace(".nii.gz", ".json"))
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), key: other}))
+    row = only(sent.take_in())
+    assert (row.disposition, row.warnings) == (disposition, warning)
+    assert row.reason.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("cut", "6 of 12 rows in slice 2 of inversion time 0.5 s"), ("slice", "hold the same pixels"),
+     ("volume", "hold the same pixels")],
+)  # fmt: skip
+def test_an_image_that_is_cut_or_another_is_refused(sent, how, reason):
+    paths = write_recovery(sent.dicom)
+    data = recovery()
+    if how == "cut":
+        data[:, 6:, 1, 3] = 0
+    elif how == "slice":
+        data[:, :, 1, 3] = data[:, :, 2, 3]
+    else:
+        data[..., 3] = data[..., 4]
+    nib.save(nib.Nifti1Image(data[..., 3], AFFINE), paths[3])
+    row = only(sent.take_in())
+    assert row.disposition == "quarantined"
+    assert reason in row.reason

@@ -226,6 +226,26 @@ enter_alike("one_image_with_{}", "in images of one set", {
     "another_repetition_time": {"RepetitionTime": "3000"}, "another_flip_angle": {"FlipAngle": "60"},
     "another_pixel_size": {"PixelSpacing": [2.2, 2.2]},
 }, first=True)  # fmt: skip
+enter_alike("one_image_of_{}", r"\(00..,00..\) has 2 values in images of one series", {
+    "another_study": {"StudyInstanceUID": "1.2.3.4"}, "another_frame_of_reference": {"FrameOfReferenceUID": "1.2.3.5"},
+}, first=True)  # fmt: skip
+
+
+@case(r"Receive Coil Name \(0018,1250\) names 2 coils in images of one place")
+def one_echo_of_another_coil(site, paths):
+    for number, path in enumerate(paths):
+        set_elements(path, ReceiveCoilName="Body" if number in (2, 3) else "Head_32")
+
+
+@case("5 of 10 rows in slice 2 of echo time 0.02 s")
+def half_an_image_of_zeros(site, paths):
+    pixels = pydicom.dcmread(paths[3]).PixelData
+    set_elements(paths[3], PixelData=pixels[: len(pixels) // 2] + bytes(len(pixels) // 2))
+
+
+@case("hold the same pixels")
+def pixels_of_the_slice_below(site, paths):
+    set_elements(paths[3], PixelData=pydicom.dcmread(paths[2]).PixelData)
 
 
 @case(r"Repetition Time \(0018,0080\) is 3 and 4.5 s in images of one set")

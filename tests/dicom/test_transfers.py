@@ -44,17 +44,84 @@ def test_a_head_that_is_missing_is_told_by_numbers_that_begin_later(site, missin
 
 
 def test_an_empty_image_is_told(site):
-    """Not where all of them are: then there is no signal, and no series."""
-    path = write_classic(site.dicom, header(), INVERSIONS)[3]
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = bytes(len(dataset.PixelData))
-    dataset.save_as(path)
+    """Where the others of its place show air; not where all of a series are: then there is no signal, and no series."""
+    paths = write_classic(site.dicom, header(), INVERSIONS)
+    for number, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        if number % 2:
+            dataset.PixelData = (dataset.pixel_array % 20).astype("<u2").tobytes()
+        if number == 3:
+            dataset.PixelData = bytes(len(dataset.PixelData))
+        dataset.save_as(path)
     row = only(site.take_in())
     assert (row.disposition, row.warnings) == ("used", "flat")
     assert row.reason.startswith("Used, but 1 of its images holds one value in all pixels")
     (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
     assert (check.id, check.verdict) == ("images_empty", "warn")
     assert check.found == "images of one value in all of their pixels in 1 series"
+
+
+def set_all(paths, **elements):
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        for key, value in elements.items():
+            setattr(dataset, key, value)
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("element", "usual", "other", "told", "name"),
+    [("PixelBandwidth", "260", "130", "Pixel Bandwidth (0018,0095) is 130 and 260 Hz in images", "one_bandwidth"),
+     ("NumberOfAverages", "1", "2", "Number of Averages (0018,0083) is 1 and 2 in images", "one_number_of_averages")],
+)  # fmt: skip
+def test_what_noise_alone_depends_on_is_told(site, element, usual, other, told, name):
+    paths = write_classic(site.dicom, header(**{element: usual}), INVERSIONS)
+    assert only(site.take_in()).warnings == ""
+    set_all(paths[2:4], **{element: other})
+    table = site.take_in()
+    row = only(table[table.disposition != "ignored"])  # what was sent first is superseded
+    assert row.disposition == "used"
+    assert row.reason == f"Used, but {told} of one set"
+    (_, check) = quality.check_intake([row.to_dict()], [], {"severity": "warn", "remedy": ""})
+    assert (check.id, check.verdict, check.scope) == (name, "warn", "sub-P01 ses-01 run-1 IRT1")
+
+
+@pytest.mark.parametrize(
+    ("element", "told", "name"),
+    [("StudyInstanceUID", "Study Instance UID (0020,000D) has 2 values in series of one set", "one_study"),
+     ("FrameOfReferenceUID", "Frame of Reference UID (0020,0052) has 2 values in series", "one_frame_of_reference")],
+)  # fmt: skip
+def test_series_of_one_set_that_are_of_two_visits_are_told(site, element, told, name):
+    """A new positioning on the same day: each series is whole."""
+    paths = [write_classic(site.dicom / f"{k}", header(f"ir {k}"), [time]) for k, time in enumerate(INVERSIONS)]
+    assert set(site.take_in().warnings) == {""}
+    set_all(paths[2], **{element: "1.2.3.4"})
+    table = site.take_in()
+    table = table[table.disposition != "ignored"]  # what was sent first is superseded
+    assert set(table.disposition) == {"used"}
+    assert table.reason.str.startswith(f"Used, but {told}").all()
+    (_, check) = quality.check_intake(table.to_dict("records"), [], {"severity": "warn", "remedy": ""})
+    assert (check.id, check.verdict) == (name, "warn")
+    assert check.found.endswith("in 4 series")
+
+
+def test_coils_that_change_along_the_body_are_of_one_scan(site):
+    """And a name in other letters is the same."""
+    paths = write_classic(site.dicom, header(), INVERSIONS)
+    for number, path in enumerate(paths):
+        set_all([path], ReceiveCoilName="Spine_1" if number % 2 else "Body" if number < 4 else "BODY ")
+    assert only(site.take_in()).reason == ""
+
+
+def test_large_b_values_are_averaged_more_often_and_echoes_read_out_in_their_own_time(site):
+    weightings = [{"DiffusionBValue": b, "NumberOfAverages": str(1 + b // 400)} for b in (0, 400, 800)]
+    base = header("dwi", ScanningSequence="EP", EchoTime="60", PixelBandwidth="1500")
+    write_classic(site.dicom / "dwi", base, weightings)
+    echoes = [{"EchoTime": str(5 * k), "PixelBandwidth": str(600 - 100 * k)} for k in (1, 2, 3, 4)]
+    write_classic(site.dicom / "gre", header("gre", time="120000", ScanningSequence="GR", FlipAngle="20"), echoes)
+    table = site.take_in(suffixes=["dwi", "MEGRE"])
+    assert set(zip(table.suffix, table.disposition, strict=True)) == {("dwi", "used"), ("MEGRE", "used")}
+    assert set(table.warnings) == {""}
 
 
 def test_an_echo_train_tells_the_numbers_of_its_echoes(site):

@@ -99,6 +99,17 @@ def test_a_cut_figure_a_pale_word_and_a_request_would_be_found(folder, tmp_path)
     assert sum(start != end for start, end in places.values()) == 1
 
 
+def test_why_and_what_to_do_are_read_without_scrolling_aside(folder, tmp_path):
+    from .webdriver import DRIVER, open_browser
+
+    if DRIVER is None:
+        pytest.skip("no driver of Chromium here")
+    with open_browser(tmp_path) as browser:
+        browser.open(folder / "tables" / "exclusions.html", 1280)
+        box = "document.querySelector('[data-name=exclusions] .scroll')"
+        assert browser.run(f"return {box}.scrollWidth <= {box}.clientWidth")
+
+
 def test_what_needs_someone_is_read_on_a_phone_without_scrolling_aside(folder, tmp_path):
     from .webdriver import DRIVER, open_browser
 

@@ -8,9 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 
 from isocenter.io.tables import read_table
+from isocenter.report.tabulate import whole_table
+from isocenter.report.wording import shorten
 from make_report import make_report
 
 from .trial_tables import HOSTILE, PEOPLE, SITES, write_trial
@@ -139,6 +142,14 @@ def test_long_foreign_text_is_shortened_in_the_middle(built):
     front = (built[2] / "index.html").read_text(encoding="utf-8")
     visible = re.sub(r"<[^>]*>", " ", front)
     assert "9" * 60 not in visible
+
+
+def test_a_table_tells_each_reason_whole():
+    sentence = "Images of the series end in empty rows; " * 5
+    (row,) = whole_table(
+        "exclusions", pd.DataFrame({"reason": [sentence], "action": ["Ask"], "found": [sentence]})
+    ).rows
+    assert [cell.text for cell in row] == [sentence.strip(), "Ask", shorten(sentence, 80)]
 
 
 def test_nothing_is_loaded_from_anywhere_else(built):

@@ -1,6 +1,6 @@
 """The files of one acquisition in a BIDS dataset: which value each volume has, and what is missing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ import numpy as np
 
 from isocenter.dataset.names import Name
 from isocenter.dataset.sidecars import Sidecar, read_received_sidecar
-from isocenter.dicom.constants import ASK_WHICH, are_unlike, is_constant, name_ends
+from isocenter.dicom.constants import ASK_WHICH, are_unlike, is_constant, name_ends, tell_odd
 from isocenter.dicom.plausible import RANGES
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, ignore, quarantine
 from isocenter.dicom.sets import SEND_WHOLE, VALUE_DIGITS
 from isocenter.dicom.sidecar import SMALLEST_REFOCUSING_ANGLE
 from isocenter.dicom.suffixes import SUFFIXES, Convertible
+from isocenter.dicom.values import as_number
 from isocenter.errors import IsocenterError
 from isocenter.io.received import read_received
 
@@ -27,6 +28,8 @@ JUDGED = {
     "RepetitionTimeExcitation": "repetition_time", "InversionTime": "inversion_time", "FlipAngle": "flip_angle",
     "DiffusionBValue": "b_value",
 }  # fmt: skip
+#: The sidecar keys of `constants.ODD`.
+ODD_KEYS = {"bandwidth": "PixelBandwidth", "averages": "NumberOfAverages"}
 
 
 @dataclass
@@ -41,7 +44,10 @@ class Volume:
 
 @dataclass
 class Received:
-    """An acquisition as it arrived. volumes, phases : by acquisition value, as in `sets.AcquisitionSet`."""
+    """An acquisition as it arrived. volumes, phases : by acquisition value, as in `sets.AcquisitionSet`.
+
+    odd : words of `constants.ODD` to what was found
+    """
 
     kind: str
     names: list[Name]
@@ -51,6 +57,7 @@ class Received:
     difference_of: tuple[float, ...] = ()
     named: dict[str, str] = field(default_factory=dict)
     sidecar: dict[str, Any] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
 
     @property
     def convertible(self) -> Convertible:
@@ -103,6 +110,7 @@ def _fill_volumes(root: Path, received: Received, sidecars: dict[str, Sidecar]) 
     unlike = _find_unlike(kind, received.volumes.values())
     if unlike:
         return quarantine(suffix, unlike, ASK_WHICH)
+    received.odd = _find_odd(kind, received.volumes.values())
     if kind.has_phase:
         return _fill_phases(root, received, sidecars, phases, difference, echoes)
     return None
@@ -182,13 +190,20 @@ def _find_absurdity(values: dict[str, Any]) -> str:
     return ""
 
 
-def _find_unlike(kind: Convertible, volumes: Iterable[Volume]) -> str:
+def _find_unlike(kind: Convertible, volumes: Collection[Volume]) -> str:
     """Why volumes are of unlike scans; "" where they are alike or their sidecars do not tell."""
     for axis, key in (("repetition_time", "RepetitionTime"), ("echo_time", "EchoTime"), ("flip_angle", "FlipAngle")):
         values = sorted({v.sidecar[key] for v in volumes if isinstance(v.sidecar.get(key), (int, float))})
         if is_constant(kind, axis) and are_unlike(values):
             return f"{key} is {name_ends(values)} {RANGES[axis][3]} in volumes of one set"
-    return ""
+    coils = {str(v.sidecar.get("ReceiveCoilName") or "").casefold() for v in volumes} - {""}
+    return f"ReceiveCoilName names {len(coils)} coils in volumes of one set" if len(coils) > 1 else ""
+
+
+def _find_odd(kind: Convertible, volumes: Iterable[Volume]) -> dict[str, str]:
+    """What differs between volumes and no fit depends on, by its word."""
+    values = {word: [as_number(v.sidecar.get(key)) for v in volumes] for word, key in ODD_KEYS.items()}
+    return tell_odd(kind, values)
 
 
 def _read_b_values(image: Path) -> list[float]:

@@ -18,6 +18,7 @@ from isocenter.dataset.sessions import number_sessions, read_times
 from isocenter.dicom.arrivals import DIGITS, Arrivals
 from isocenter.dicom.bids import name_phase, name_volumes, place_series
 from isocenter.dicom.deidentify import PathTeller, digest_path
+from isocenter.dicom.false_images import check_copies, check_cuts, print_slices
 from isocenter.dicom.people import Roster
 from isocenter.dicom.recognition import NOT_NEEDED, Recognition, quarantine
 from isocenter.dicom.rows import SCAN_COLUMNS, STAGE, Intake, Place, exclusion_row, label_scanner, tell_clock
@@ -269,6 +270,10 @@ def _place(one: Placed, bids: Path, names: dict[float, str], volumes: dict[float
         files.setdefault(names[value], []).append(value)
     told = {value: _build_sidecar(one, volume, digests) for value, volume in volumes.items()}
     voxels, affine = read_voxels(one.root, volumes)
+    if volumes is one.received.volumes:  # the phase of air may well be 0
+        kind = one.received.convertible
+        check_copies(kind, {value: print_slices(volume) for value, volume in sorted(voxels.items())})
+        check_cuts(kind, dict(sorted(voxels.items())))
     entries = {}
     for name, values in files.items():
         sidecars = [told[value] for value in values]
@@ -306,6 +311,7 @@ def _row(one: Placed, site: dict[str, Any], dates: str) -> dict[str, Any]:
     is_dated = one.place.date is not None and (one.place.kind == Kind.PHANTOM or dates == "keep")
     named = {word for words in received.named.values() for word in words.split()}
     scanner = one.scanner or label_scanner(str(received.sidecar.get("DeviceSerialNumber", "")), site)[0]
+    odd = "; ".join(received.odd.values())
     return dict.fromkeys(SCAN_COLUMNS, None) | {
         "series_uid": one.uid,
         "participant_id": one.place.participant,
@@ -314,7 +320,7 @@ def _row(one: Placed, site: dict[str, Any], dates: str) -> dict[str, Any]:
         "run": one.run,
         "suffix": outcome.suffix,
         "disposition": str(outcome.disposition),
-        "reason": outcome.reason,
+        "reason": f"Used, but {odd}" if is_used and odd else outcome.reason,
         "action": one.advice if is_used else outcome.action,
         "scanner": scanner,
         "field_strength": field if isinstance(field, (int, float)) else None,
@@ -326,5 +332,5 @@ def _row(one: Placed, site: dict[str, Any], dates: str) -> dict[str, Any]:
         "calibration_day": one.place.calibration_day,
         "n_named": sum(bool(words) for words in received.named.values()),
         "named": " ".join(sorted(named)),
-        "warnings": "",
+        "warnings": " ".join(sorted(received.odd)) if is_used else "",
     }

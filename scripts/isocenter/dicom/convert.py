@@ -16,6 +16,7 @@ import dcm2niix
 import nibabel as nib
 import numpy as np
 
+from isocenter.dicom.false_images import Print, check_copies, check_cuts, print_slices
 from isocenter.dicom.group import Member
 from isocenter.dicom.one_study import check_one_study_date
 from isocenter.dicom.pixels import name_syntax, stored_ceiling
@@ -48,6 +49,7 @@ class Converted:
     """One volume. data : (x, y, z) array; affine : (4, 4) array [mm, RAS+]; saturation in the units of data or None.
 
     readout : sidecar keys of `READOUT`, as far as the header tells them
+    prints : of the slices as they are stored, in the order of z
     """
 
     data: np.ndarray
@@ -55,6 +57,7 @@ class Converted:
     saturation: float | None
     is_verified: bool
     readout: dict[str, Any] = field(default_factory=dict)
+    prints: tuple[Print, ...] = ()
 
 
 def converter_version() -> str:
@@ -65,7 +68,8 @@ def converter_version() -> str:
 def convert_set(acquisition: AcquisitionSet) -> dict[float, Converted]:
     """Every volume of a set, by acquisition value. Raises DicomError when dcm2niix and the headers disagree.
 
-    Raises it too where images are of several studies: of such a set dcm2niix makes several images.
+    Raises it too where images are of several studies, of which dcm2niix makes several images, and where an image is
+    not what its header says.
     """
     check_one_study_date(member.image.path for members in acquisition.volumes.values() for member in members)
     try:
@@ -73,6 +77,9 @@ def convert_set(acquisition: AcquisitionSet) -> dict[float, Converted]:
         converted = _convert_together(acquisition, list(acquisition.volumes))
     except DicomError:
         converted = _convert_apart(acquisition)
+    if acquisition.part != "phase":  # the phase of air may well be 0
+        check_copies(acquisition.kind, {value: volume.prints for value, volume in sorted(converted.items())})
+        check_cuts(acquisition.kind, {value: volume.data for value, volume in sorted(converted.items())})
     saturated = _has_saturation(acquisition)
     return {
         value: Converted(
@@ -181,14 +188,14 @@ def _pick(volumes: list[_Raw], members: list[Member], suffix: str, value: float)
         if len(volumes) == len(candidates) == 1:
             raw = candidates[0]
             _check_place(raw, members)
-            return Converted(_scale(raw.stored, members), raw.affine, None, is_verified=False, readout=raw.readout)
+            return _finish(raw, raw.stored, members, is_verified=False)
         candidates = []
     for raw in candidates:
         for ordered in (members, members[::-1]):
             integers = _find_integers(raw, ordered)
             if integers is not None:
                 _check_place(raw, members)
-                return Converted(_scale(integers, ordered), raw.affine, None, is_verified=True, readout=raw.readout)
+                return _finish(raw, integers, ordered, is_verified=True)
     raise DicomError(
         explain(
             "The converted images differ from the DICOM pixels",
@@ -198,6 +205,11 @@ def _pick(volumes: list[_Raw], members: list[Member], suffix: str, value: float)
             remedy="report it with the scanner's model and software version; the series is left out until then",
         )
     )
+
+
+def _finish(raw: _Raw, stored: np.ndarray, members: list[Member], *, is_verified: bool) -> Converted:
+    data, prints = _scale(stored, members), print_slices(stored)
+    return Converted(data, raw.affine, None, is_verified, raw.readout, prints)
 
 
 def _find_integers(raw: _Raw, members: list[Member]) -> np.ndarray | None:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,9 @@ class Frame:
     slope, intercept : stored integer to comparable value, by the vendor's rule; of a phase to radians where
     is_radians says that the rule is known; display_slope, display_intercept :
     the plain rescaling of the header; minimum, maximum, total, at_ceiling : of the stored integers
+
+    coil : a digest of the receive coil's name, "" where there is none: people type into such fields; bandwidth : of a
+    pixel [Hz]; averages : how many
     """
 
     position: tuple[float, ...] | None
@@ -75,6 +79,9 @@ class Frame:
     display_intercept: float
     is_radians: bool = False
     echo_number: int | None = None
+    coil: str = ""
+    bandwidth: float | None = None
+    averages: float | None = None
     minimum: int | None = None
     maximum: int | None = None
     total: int | None = None
@@ -86,6 +93,7 @@ class Image:
     """One DICOM file. `relative` is its path below the source folder; `problem` is "" when it is usable.
 
     sop_class : UID; sop_uid, series_uid, frame_of_reference : UIDs as results may hold them, "" where there is none;
+    study : a digest of the study's UID, "" where there is none
     names : the elements that still say who a person is; warnings : words of `privacy.WARNINGS`; is_lossy : whether
     compression changed the values of pixels
     field_strength : T as the header says it; 0 where it is silent
@@ -112,6 +120,7 @@ class Image:
     syntax: str = ""
     sop_class: str = ""
     frame_of_reference: str = ""
+    study: str = ""
     names: str = ""
     warnings: str = ""
     is_lossy: bool = False
@@ -124,6 +133,12 @@ class Image:
 def digest_patient(patient_id: str) -> str:
     """What stands for a PatientID wherever it is kept."""
     return hashlib.sha256(f"PatientID:{patient_id.strip()}".encode()).hexdigest()[:20]
+
+
+@lru_cache(maxsize=1024)
+def _digest_name(text: str) -> str:
+    """What tells two names apart that may not be kept; "" of none."""
+    return hashlib.sha256(text.casefold().encode()).hexdigest()[:12] if text else ""
 
 
 def read_header(path: Path, blob: bytes | None = None) -> tuple[Dataset, int]:
@@ -219,6 +234,7 @@ def _read_dataset(
         syntax=_read_syntax(dataset),
         sop_class=_read_uid(header, "SOPClassUID"),
         frame_of_reference=_read_uid(header, "FrameOfReferenceUID"),
+        study=_digest_name(read_text(header, "StudyInstanceUID")),
         names=find_names(header),
         warnings=find_warnings(header),
         is_lossy=is_lossy(header, read_text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")),
@@ -301,6 +317,9 @@ def _read_frame(header: Header) -> Frame:
         display_intercept=display.intercept,
         is_radians=phase is not None,
         echo_number=int(read_number(header, "EchoNumbers") or 0) or None,
+        coil=_digest_name(read_text(header, "ReceiveCoilName")),
+        bandwidth=read_number(header, "PixelBandwidth"),
+        averages=read_number(header, "NumberOfAverages"),
     )
 
 

@@ -41,6 +41,12 @@ def find_absurdity(series: Series) -> str:
     serials = {image.serial for image in series.images}
     if len(serials) > 1:
         return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
+    for tag, uids in (
+        ("Study Instance UID (0020,000D)", {image.study for image in series.images}),
+        ("Frame of Reference UID (0020,0052)", {image.frame_of_reference for image in series.images}),
+    ):
+        if len(uids - {""}) > 1:  # a series is of one study, and its places are of one frame of reference
+            return f"{tag} has {len(uids - {''})} values in images of one series"
     fields = sorted({image.field_strength for image in series.images if image.field_strength})
     if fields and fields[-1] > 1.1 * fields[0]:  # not the same number, rounded differently
         told = f"{fields[0]:g} T and {fields[-1]:g} T"

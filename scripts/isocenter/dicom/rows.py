@@ -135,13 +135,14 @@ def scan_row(
         "date": place.date.isoformat() if is_dated else None,
         "time": tell_clock(one.time),
         "calibration_day": place.calibration_day,
-        **_tell_names([*one.images, *one.damaged], _warn_of(one) if is_used else ""),
+        **_tell_names([*one.images, *one.damaged], _warn_of(one, acquisition) if is_used else ""),
     }
 
 
-def _warn_of(one: Series) -> str:
-    """What makes a series that is used look as if it had not arrived whole."""
-    return " ".join(word for word, number in (("gaps", one.n_missing), ("flat", one.n_flat)) if number)
+def _warn_of(one: Series, acquisition: AcquisitionSet | None) -> str:
+    """What makes a series that is used look as if it had not arrived whole, or were of several scans."""
+    words = [word for word, number in (("gaps", one.n_missing), ("flat", one.n_flat)) if number]
+    return " ".join([*words, *(acquisition.warnings if acquisition is not None else ())])
 
 
 def _tell_names(images: Sequence[Image], warning: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median_low
 
-from isocenter.dicom.constants import ASK_WHICH, find_unlike
+from isocenter.dicom.constants import ASK_WHICH, find_odd, find_unlike
 from isocenter.dicom.group import Member, Series, acquisition_key, plane_keys, split_families
 from isocenter.dicom.pixels import name_syntax
 from isocenter.dicom.plausible import COSINE_TOLERANCE
@@ -33,6 +33,7 @@ class AcquisitionSet:
         difference, which then stands at the later echo
     difference_of : the echo times [s] that a phase is the difference of; empty where it is none
     files : acquisition value → the BIDS path of the converted volume (of its magnitude)
+    warnings : words of `constants.find_odd`
     """
 
     suffix: str
@@ -43,6 +44,7 @@ class AcquisitionSet:
     difference_of: tuple[float, ...] = ()
     files: dict[float, str] = field(default_factory=dict)
     note: str = ""
+    warnings: tuple[str, ...] = ()
     participant: str = ""
     session: str = ""
     run: str = ""
@@ -274,6 +276,10 @@ def _fill_volumes(one: AcquisitionSet) -> None:
     if unlike:
         one.reject(Disposition.QUARANTINED, unlike, ASK_WHICH)
         return
+    odd = find_odd(kind, [m for members in volumes.values() for m in members])
+    one.warnings = tuple(odd)
+    if odd and not one.note:
+        one.note = f"Used, but {'; '.join(odd.values())}"
     n_missing = sum(series.n_missing for series in one.used)
     if n_missing and not one.note:
         images = "image seems" if n_missing == 1 else "images seem"

@@ -10,7 +10,8 @@ from isocenter.quality.values import as_text, count_words
 
 Row = dict[str, Any]
 
-#: Words of intake on a series that is used and looks as if it had not arrived whole, and the checks that they become.
+#: Words of intake on a series that is used and looks as if it had not arrived whole, or as if it were of several scans,
+#: and the checks that they become.
 NOT_WHOLE = {
     "gaps": {
         "id": "images_missing",
@@ -25,6 +26,34 @@ NOT_WHOLE = {
         "expected": "signal or noise in every image",
         "found": "images of one value in all of their pixels",
         "remedy": "Look whether the scanner shows these images empty; if not, send the series again whole",
+    },
+    "bandwidth": {
+        "id": "one_bandwidth",
+        "parameter": "Pixel Bandwidth (0018,0095)",
+        "expected": "one in all images of a set",
+        "found": "several",
+        "remedy": "Acquire all images of a map with one bandwidth, and look whether these belong together",
+    },
+    "averages": {
+        "id": "one_number_of_averages",
+        "parameter": "Number of Averages (0018,0083)",
+        "expected": "one in all images of a set",
+        "found": "several",
+        "remedy": "Acquire all images of a map with one number of averages, and look whether these belong together",
+    },
+    "studies": {
+        "id": "one_study",
+        "parameter": "Study Instance UID (0020,000D)",
+        "expected": "one study in all series of a set",
+        "found": "several, as of two visits of one day,",
+        "remedy": "Look whether these series were acquired in one visit; if not, leave the run out",
+    },
+    "frames": {
+        "id": "one_frame_of_reference",
+        "parameter": "Frame of Reference UID (0020,0052)",
+        "expected": "one place of the person or phantom in all series of a set",
+        "found": "several, as after a new positioning,",
+        "remedy": "Look whether the person or phantom was moved between these series; if so, leave the run out",
     },
 }
 

@@ -268,7 +268,8 @@ COLUMNS = {
     "warnings": (
         "",
         "what the headers warn of: burned_in (text in the pixels), face (one may be recognized), gaps (images seem "
-        "to be missing), flat (images of one value in all of their pixels)",
+        "to be missing), flat (images of one value in all of their pixels), and what differs within a set: bandwidth, "
+        "averages, studies (several Study Instance UIDs), frames (several frames of reference)",
     ),
     "n_files": ("count", "DICOM files of the series"),
     "files": ("", "its raw files in the site's BIDS folder, separated by |"),

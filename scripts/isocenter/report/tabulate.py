@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import escape
 
 from isocenter.figures.palette import VERDICTS, state_of
-from isocenter.report.wording import ABSENT, VERDICT_WORDS, format_cell, is_missing, keep_together
+from isocenter.report.wording import ABSENT, VERDICT_WORDS, format_cell, is_missing, keep_together, shorten
 
 #: a page holds at most this many rows of one table; the TSV beside it holds all
 MAX_ROWS = 5000
@@ -18,6 +18,8 @@ MAX_ROWS = 5000
 _LONG, _WORD = 60, 18
 #: a text that may be kept on one line has at most so many letters: text from outside may have any number
 _KEPT = 32
+#: columns that say why, and what to do, which nobody guesses the middle of; how long they may be
+SENTENCES, LONGEST_SENTENCE = ("reason", "action"), 600
 
 
 @dataclass
@@ -82,6 +84,15 @@ class Table:
         return any(row[column].is_number for row in self.rows)
 
 
+def _tell(column: str, value: Any) -> Cell:
+    """A cell of a file: verdicts colored, sentences whole."""
+    if column in ("verdict", "disposition") and not is_missing(value):
+        return verdict_cell(value, text=str(value))
+    if column in SENTENCES and isinstance(value, str) and value:
+        return Cell(shorten(value, LONGEST_SENTENCE), title=value if len(value) > LONGEST_SENTENCE else "")
+    return as_cell(_python(value))
+
+
 def as_cell(value: Any, href: str = "") -> Cell:
     """A cell from a value of a table or from text that a page has formatted."""
     if isinstance(value, Cell):
@@ -118,14 +129,7 @@ def whole_table(name: str, table: pd.DataFrame, links: Mapping[str, Callable[[An
     shown = table.head(MAX_ROWS)
     rows = []
     for record in shown.itertuples(index=False, name=None):
-        rows.append(
-            [
-                verdict_cell(value, text=str(value))
-                if column in ("verdict", "disposition") and not is_missing(value)
-                else as_cell(_python(value))
-                for column, value in zip(columns, record, strict=True)
-            ]
-        )
+        rows.append([_tell(column, value) for column, value in zip(columns, record, strict=True)])
     for column, link_of in (links or {}).items():
         if column in columns:
             for cells, (_, record) in zip(rows, shown.iterrows(), strict=True):

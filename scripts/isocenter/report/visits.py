@@ -95,7 +95,7 @@ def _value_table(index: VisitIndex, name: str, rows: Any) -> Table:
         cells.append(
             [
                 Cell(str(r["run"]), href=row),
-                Cell(name_roi(r["roi"]), href=ROOT + page if page else ""),
+                Cell(name_roi(r["roi"]), href=ROOT + page if page else "", is_kept=True),
                 _plus_minus(r, "value", "stderr", factor, href),
                 _plus_minus(r, "raw_value", "raw_stderr", factor, href),
                 number_cell(format_number(r.get("n_voxels"), 0), r.get("n_voxels"), row),
