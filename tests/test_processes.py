@@ -1,15 +1,19 @@
 """Many computations on several processes: their answers in order, their errors, and the death of one of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from isocenter.errors import FitError, OutOfMemoryError
 from isocenter.processes import run_in_order
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -82,3 +86,33 @@ def _lives(pid: int) -> bool:
             return state.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+LARGE = """
+import numpy as np
+from isocenter.processes import run_in_order
+try:
+    for number, _ in enumerate(run_in_order(lambda n: np.full(4_000_000, n), 60, 2)):
+        if number == 1:
+            print("ready", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_while_large_answers_are_sent_ends_at_once():
+    """Answers of 32 MB are nearly always half sent; a worker that left one so had its parent wait forever."""
+    for delay in (0.0, 0.1, 0.2):
+        program = subprocess.Popen(
+            [sys.executable, "-c", LARGE], stdout=subprocess.PIPE, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        )  # fmt: skip
+        try:
+            assert program.stdout.readline() == "ready\n"
+            time.sleep(delay)
+            os.killpg(program.pid, signal.SIGINT)
+            assert program.communicate(timeout=60)[0] == "interrupted\n"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
