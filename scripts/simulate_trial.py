@@ -147,10 +147,15 @@ def place_config(directory: Path, source: Path, *, full: bool) -> None:
 def is_simulated(directory: Path, *, options: dict[str, Any] | None = None, **arguments: Any) -> bool:
     """Whether `directory` holds the whole trial that `simulate_trial` would write with these arguments."""
     try:
-        found = json.loads((Path(directory) / TRUTH / SETTINGS).read_text(encoding="utf-8"))
+        directory = Path(directory)
+        found = json.loads((directory / TRUTH / SETTINGS).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return found == json.loads(json.dumps(read_settings(**arguments, **(options or {})).to_dict()))
+    settings = read_settings(**arguments, **(options or {}))
+    if found != json.loads(json.dumps(settings.to_dict())):
+        return False
+    sites = [directory / layout.fill(layout.SITE_FOLDER, site=site.name) for site in design_trial(settings).sites]
+    return all((site / "site.yaml").is_file() and (site / "dicom").is_dir() for site in sites)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command line answers in one line and with the right exit code."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,15 @@ def test_outside_a_trial_the_error_says_what_to_do(tmp_path, command):
     assert "config/config.yaml is missing" in ended.stderr
     assert "what to do" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_run_without_any_site_says_what_to_do(tmp_path):
+    shutil.copytree(Path(__file__).resolve().parents[1] / "config", tmp_path / "config")
+    ended = call("run", "--cores", "1", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "The trial has no site yet" in ended.stderr
+    assert "isocenter add-site" in ended.stderr
+    assert not (tmp_path / "results").exists()
 
 
 def test_debug_shows_the_traceback(tmp_path):

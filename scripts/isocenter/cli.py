@@ -11,8 +11,18 @@ from typing import Annotated
 
 import typer
 
-from isocenter import __version__, audit_cli, completion_cli, decision_cli, export_cli, pool_cli, site_cli, stats_cli
-from isocenter.errors import IsocenterError, explain
+from isocenter import (
+    __version__,
+    audit_cli,
+    completion_cli,
+    decision_cli,
+    export_cli,
+    layout,
+    pool_cli,
+    site_cli,
+    stats_cli,
+)
+from isocenter.errors import ConfigError, IsocenterError, explain
 from isocenter.failure_view import explain_failure
 from isocenter.site_cli import check_trial
 from isocenter.terminal import (
@@ -284,6 +294,13 @@ def _run(cores: int | None, options: list[str], sites: list[str] | None = None) 
 
     is_dry = bool(DRY_OPTIONS & {*options})
     plan = _plan(sites)  # a mistake in a file that a person wrote is told before Snakemake starts
+    if not plan.settings.sites:
+        raise ConfigError(
+            explain(
+                "The trial has no site yet", where=str(Path.cwd() / layout.SITES), expected="a folder with a site.yaml",
+                remedy="draft one with `isocenter add-site`, or try `isocenter demo`",
+            )
+        )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal or a stopped service ends a run as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:

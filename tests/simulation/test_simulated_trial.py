@@ -1,6 +1,7 @@
 """A whole small trial on disk: the same bytes for the same seed, the truth beside it, every bad thing in place."""
 
 import json
+import shutil
 from collections import Counter
 
 import pandas as pd
@@ -71,6 +72,16 @@ def test_a_finished_trial_is_recognized(small_trial, tmp_path):
     assert not is_simulated(folder, seed=7, participants=1, options=SMALL)
     assert not is_simulated(folder, seed=20260101)
     assert not is_simulated(tmp_path, seed=20260101)
+
+
+def test_a_trial_whose_site_was_deleted_is_simulated_again(small_trial, tmp_path):
+    from simulate_trial import is_simulated
+
+    copy = tmp_path / "trial"
+    shutil.copytree(small_trial[0], copy)
+    assert is_simulated(copy, seed=20260101, participants=1, options=SMALL)
+    shutil.rmtree(copy / "sites" / "siteB")
+    assert not is_simulated(copy, seed=20260101, participants=1, options=SMALL)
 
 
 def test_tissues_stand_in_their_order(small_trial):
