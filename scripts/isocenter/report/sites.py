@@ -95,7 +95,7 @@ def _change_table(verdict: dict[str, Any]) -> Table:
         [
             verdict_cell(change["verdict"], text=str(change["verdict"])),
             Cell(shorten(change.get("parameter") or change["id"].replace("_", " "), 60)),
-            Cell(shorten(change.get("console_found") or change["found"], 120), title=str(change["found"])),
+            Cell(shorten(change.get("console_found") or change["found"], 300), title=str(change["found"])),
             Cell(_expected(change), title=str(change["expected"])),
             Cell(shorten(change["remedy"], 300)),
             Cell(_where(change), title="; ".join(map(str, change.get("scopes", [])))),
@@ -130,7 +130,7 @@ def _check_table(name: str, checks: list[tuple[Any, Any]]) -> Table:
             Cell(shorten(c["group"])),
             Cell(shorten(c["id"]).replace("_", " "), href=row_link("checks", index, ROOT)),
             Cell(shorten(c["scope"], 48), title=str(c["scope"])),
-            Cell(shorten(c["found"], 60), title=str(c["found"])),
+            Cell(shorten(c["found"], 160), title=str(c["found"])),
             Cell(_expected(c), title=str(c["expected"])),
         ]
         for index, c in checks
