@@ -132,3 +132,22 @@ def test_a_frame_that_a_dynamic_series_repeats_is_no_copy_but_a_slice_is():
     check_copies(DCE, {0.0: prints, 1.0: prints})
     with pytest.raises(DicomError, match="slice 2 of frame at 1 s and slice 1 of frame at 1 s"):
         check_copies(DCE, {0.0: prints, 1.0: (prints[0], prints[0])})
+
+
+def test_slices_of_an_object_without_noise_are_as_they_are():
+    """Drawn through the whole stack, in every volume; a volume that repeats another one is still none of its own."""
+    rng = np.random.default_rng(1)
+    volumes = {time: np.repeat(rng.integers(0, 900, (8, 10, 1)), 3, axis=2) for time in (0.1, 0.4, 1.1)}
+    check_copies(IR, {time: print_slices(volume) for time, volume in volumes.items()})
+    volumes[0.4] = volumes[0.1]
+    with pytest.raises(DicomError, match=r"slice 1 of inversion time 0\.4 s and slice 1 of inversion time 0\.1 s"):
+        check_copies(IR, {time: print_slices(volume) for time, volume in volumes.items()})
+
+
+def test_slices_that_are_alike_in_some_volumes_are_refused():
+    rng = np.random.default_rng(1)
+    volumes = {time: rng.integers(0, 900, (8, 10, 3)) for time in (0.1, 0.4, 1.1)}
+    for time in (0.1, 0.4):
+        volumes[time][..., 2] = volumes[time][..., 0]
+    with pytest.raises(DicomError, match=r"slice 3 of inversion time 0\.1 s and slice 1 of inversion time 0\.1 s"):
+        check_copies(IR, {time: print_slices(volume) for time, volume in volumes.items()})
