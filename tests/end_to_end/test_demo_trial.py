@@ -40,7 +40,7 @@ def test_calibration_takes_the_sites_together(compared, biomarker, roi):
 
 T1_COVERED = pytest.mark.xfail(
     strict=True,
-    reason="115 of 116 intervals cover the truth of T1 on this seed, 99.1 %: a site's scans share one calibration, so "
+    reason="all 116 intervals cover the truth of T1 on this seed: a site's scans share one calibration, so "
     "a trial is four draws of it (test_coverage asks over trials)",
 )
 
