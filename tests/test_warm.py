@@ -117,8 +117,8 @@ from isocenter.runner import warm_server
 with warm_server(dict(os.environ)) as environment:
     while not os.path.exists(environment["ISOCENTER_WARM"]):
         time.sleep(0.02)
-    print("up", flush=True)
     try:
+        print("up", flush=True)  # in here: who reads it may interrupt before the next line
         time.sleep(600)
     except KeyboardInterrupt:
         time.sleep(3)  # a run waits for Snakemake, and then ends the server

@@ -105,6 +105,22 @@ def test_series_of_one_set_that_are_of_two_visits_are_told(site, element, told, 
     assert check.found.endswith("in 4 series")
 
 
+@pytest.mark.parametrize(("element", "word"), [("StudyInstanceUID", "studies"), ("FrameOfReferenceUID", "frames")])
+def test_a_series_whose_every_file_was_renamed_is_used_and_told(site, element, word):
+    """Two values are of two scans that were mixed; as many as files are of a tool that makes up one for each."""
+    paths = write_classic(site.dicom, header(), INVERSIONS)
+    for number, path in enumerate(paths):
+        set_all([path], **{element: f"1.2.3.{number + 1}"})
+    row = only(site.take_in())
+    assert (row.disposition, row.warnings) == ("used", word)
+    assert f"has {len(paths)} values in {len(paths)} images: a tool may have renamed each" in row.reason
+    set_all(paths[:1], **{element: "1.2.3.2"})
+    table = site.take_in()
+    row = only(table[table.disposition != "ignored"])  # what was sent first is superseded
+    assert row.disposition == "quarantined"
+    assert f"has {len(paths) - 1} values in images of one series" in row.reason
+
+
 def test_coils_that_change_along_the_body_are_of_one_scan(site):
     """And a name in other letters is the same."""
     paths = write_classic(site.dicom, header(), INVERSIONS)

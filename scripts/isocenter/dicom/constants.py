@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from isocenter.dicom.group import Member, plane_keys
-from isocenter.dicom.plausible import RANGES
+from isocenter.dicom.plausible import RANGES, is_renamed
 from isocenter.dicom.suffixes import Convertible
 
 #: Fields of a frame, and how far apart their values may be as a share of the largest: headers round.
@@ -75,8 +75,12 @@ def find_odd(kind: Convertible, members: Sequence[Member]) -> dict[str, str]:
     values = {word: [getattr(m.frame, field) for m in members] for word, (field, _, _) in ODD.items()}
     found = tell_odd(kind, values)
     for word, (field, element, meaning) in ONE_VISIT.items():
-        number = len({getattr(member.image, field) for member in members} - {""})
-        if number > 1:
+        uids = [getattr(image, field) for image in {member.image.relative: member.image for member in members}.values()]
+        number = len(set(uids) - {""})
+        if is_renamed(uids):
+            meaning = f"a tool may have renamed each, or {meaning}"
+            found[word] = f"{element} has {number} values in {number} images: {meaning}"
+        elif number > 1:
             found[word] = f"{element} has {number} values in series of one set: {meaning}"
     return found
 

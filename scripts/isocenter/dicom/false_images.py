@@ -53,15 +53,11 @@ def check_copies(kind: Convertible, prints: Mapping[float, Sequence[Print]]) -> 
             other = first.setdefault((known, value if kind.is_time else None), (value, place))
             if other != (value, place):
                 copies.append(f"{_name(kind, value, place)} and {_name(kind, *other)}")
-    if copies:
-        raise DicomError(
-            explain(
-                "Images of the series hold the same pixels",
-                expected="an image of its own at each place and value: no noise repeats itself",
-                found="; ".join(copies[:3]) + (f" and {len(copies) - 3} more" if len(copies) > 3 else ""),
-                remedy=SEND_AGAIN,
-            )
-        )
+    _refuse(
+        "Images of the series hold the same pixels",
+        "an image of its own at each place and value: no noise repeats itself",
+        copies,
+    )
 
 
 def _find_alike(slices: Sequence[Print]) -> tuple[int, ...]:
@@ -89,15 +85,18 @@ def check_cuts(kind: Convertible, volumes: Mapping[float, np.ndarray]) -> None:
             if 2 * sum(held) > len(held):
                 count = rows.stop - rows.start
                 cuts.append(f"{count} of {voxels.shape[1]} rows in {_name(kind, value, place + 1)}")
-    if cuts:
-        raise DicomError(
-            explain(
-                "Images of the series end in empty rows, where most others of their place hold signal",
-                expected="images that were written whole",
-                found="; ".join(cuts[:3]) + (f" and {len(cuts) - 3} more" if len(cuts) > 3 else ""),
-                remedy=SEND_AGAIN,
-            )
-        )
+    _refuse(
+        "Images of the series end in empty rows, where most others of their place hold signal",
+        "images that were written whole",
+        cuts,
+    )
+
+
+def _refuse(what: str, expected: str, found: Sequence[str]) -> None:
+    """Raise DicomError with the first three of what was found, and the number of the others; nothing found, nothing."""
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise DicomError(explain(what, expected=expected, found="; ".join(found[:3]) + more, remedy=SEND_AGAIN))
 
 
 def _find_empty_rows(voxels: np.ndarray) -> list[tuple[int, slice]]:

@@ -1,5 +1,7 @@
 """Values of a header that no scan can have: found before anything is computed from them."""
 
+from collections.abc import Sequence
+
 from isocenter.dicom.group import Series
 from isocenter.dicom.headers import Frame, Image
 from isocenter.dicom.pixels import name_syntax
@@ -24,6 +26,8 @@ SPACING = (1e-3, 100.0)
 FIELD = (1e-3, 30.0)
 #: How far directions may be from unit length and a right angle: headers round to three digits at worst.
 COSINE_TOLERANCE = 0.01
+#: Of so few images, each with a UID of its own, it cannot be told whether they were mixed or renamed.
+FEWEST_RENAMED = 3
 
 
 def find_absurdity(series: Series) -> str:
@@ -42,11 +46,12 @@ def find_absurdity(series: Series) -> str:
     if len(serials) > 1:
         return f"Images of {len(serials)} scanners (Device Serial Number (0018,1000)) stand in one series"
     for tag, uids in (
-        ("Study Instance UID (0020,000D)", {image.study for image in series.images}),
-        ("Frame of Reference UID (0020,0052)", {image.frame_of_reference for image in series.images}),
+        ("Study Instance UID (0020,000D)", [image.study for image in series.images]),
+        ("Frame of Reference UID (0020,0052)", [image.frame_of_reference for image in series.images]),
     ):
-        if len(uids - {""}) > 1:  # a series is of one study, and its places are of one frame of reference
-            return f"{tag} has {len(uids - {''})} values in images of one series"
+        number = len(set(uids) - {""})
+        if number > 1 and not is_renamed(uids):  # a series is of one study, its places are of one frame of reference
+            return f"{tag} has {number} values in images of one series"
     fields = sorted({image.field_strength for image in series.images if image.field_strength})
     if fields and fields[-1] > 1.1 * fields[0]:  # not the same number, rounded differently
         told = f"{fields[0]:g} T and {fields[-1]:g} T"
@@ -56,6 +61,15 @@ def find_absurdity(series: Series) -> str:
         if problem:
             return problem
     return ""
+
+
+def is_renamed(uids: Sequence[str]) -> bool:
+    """Whether each of at least `FEWEST_RENAMED` images has a UID of its own where all share one.
+
+    Images that were mixed are of two series or a few; a tool that makes up a new UID for every file leaves as many as
+    there are files.
+    """
+    return len(uids) >= FEWEST_RENAMED and "" not in uids and len(set(uids)) == len(uids)
 
 
 def tell_loss(image: Image) -> str:
