@@ -12,6 +12,7 @@ from simulated_brain import (
 )
 
 from isocenter.consensus import refine_motions
+from isocenter.consensus.regression import BLOCK, _sum_products, sum_products
 from isocenter.motion import find_foreground
 
 
@@ -37,3 +38,21 @@ def test_consensus_leaves_a_still_series_alone():
     data = inversion_series(2, [np.eye(4)] * 8)
     found, _ = refine_motions(data, AFFINE, [np.eye(4)] * 8, find_foreground(data), 7)
     assert max(residual_displacement(f, np.eye(4), fractions(2)) for f in found) < 0.15
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 7, 8, BLOCK])  # [samples] of 8 bytes; 2 is what the allocator puts between
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_sums_do_not_depend_on_where_arrays_lie(gap, before):
+    """Compiled code may ask whether arrays lie apart before it sums on vector registers, and else sum in order."""
+    rng = np.random.default_rng(0)
+    count, voxels = 5, 3 * BLOCK + 238
+    arrays = [rng.normal(size=(count, voxels)), rng.normal(size=voxels), np.ones(voxels)]
+    expected = sum_products(*arrays)
+    room = np.empty(arrays[before].size + gap + BLOCK)
+    inside = room[: arrays[before].size].reshape(arrays[before].shape)
+    inside[...] = arrays[before]
+    arrays[before] = inside
+    products, with_target = np.zeros((count, count)), np.zeros(count)
+    _sum_products(*arrays, room[-BLOCK:], products, with_target)
+    np.testing.assert_array_equal(with_target, expected[1])
+    np.testing.assert_array_equal(np.tril(products), np.tril(expected[0]))

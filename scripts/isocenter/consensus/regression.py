@@ -73,16 +73,20 @@ def compile_regression() -> None:
 
 @lean_vector_kernel
 def _sum_products(terms, target, weight, weighted, products, with_target):
-    """Fill the lower triangle of the products."""
+    """Fill the lower triangle of the products.
+
+    No loop both stores and sums: a compiler asks of such a one where its arrays lie before it takes the vector code,
+    and the order of the sum would follow from the answer.
+    """
     count, voxels = terms.shape
     for start in range(0, voxels, weighted.size):
         n = min(weighted.size, voxels - start)
         for i in range(count):
+            for v in range(n):
+                weighted[v] = weight[start + v] * terms[i, start + v]
             total = 0.0
             for v in range(n):
-                value = weight[start + v] * terms[i, start + v]
-                weighted[v] = value
-                total += value * target[start + v]
+                total += weighted[v] * target[start + v]
             with_target[i] += total
             for j in range(i + 1):
                 total = 0.0
