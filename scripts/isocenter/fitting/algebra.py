@@ -147,9 +147,10 @@ def solve_amplitudes(basis, weight, y, amplitudes, gram_inverse):
         if not invert(gram, gram_inverse):
             return np.inf
         for k in range(q):
-            amplitudes[k] = 0.0
+            c = 0.0
             for m in range(q):
-                amplitudes[k] += gram_inverse[k, m] * right[m]
+                c += gram_inverse[k, m] * right[m]
+            amplitudes[k] = c
     cost = 0.0
     if q == 1:
         c = amplitudes[0]

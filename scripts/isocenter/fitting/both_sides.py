@@ -264,7 +264,8 @@ def _reach(weight, distance, spread, count, student):
         total += weight[i]
         square += weight[i] * (distance[i] ** 2 + wide**2)
         high = max(high, distance[i] + _NORMAL * wide)
-        spread[i] = 0.7071067811865476 / wide
+    for i in range(count):
+        spread[i] = 0.7071067811865476 / (spread[i] * (student / _NORMAL))
     # The secant method, from what one normal distribution as wide as all of them would ask; halves where it fails.
     low, wide = 0.0, np.sqrt(square / total)
     slope, last, before = _DENSITY / wide, 0.0, 0.0

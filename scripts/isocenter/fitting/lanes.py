@@ -199,6 +199,7 @@ def climb_lanes(sums, t, height, is_moving):
             height[lane] = h if may_move else height[lane]
             goes_on = 1.0 if abs(step) >= SETTLED else 0.0
             is_moving[lane] = goes_on if may_move else is_moving[lane]
+        for lane in range(LANES):
             moving += 1.0 if (is_moving[lane] > 0.0) & (abs(t[lane]) <= BEYOND) else 0.0
         if moving == 0.0:
             break

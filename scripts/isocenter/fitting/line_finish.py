@@ -61,6 +61,7 @@ def _mend_signs(
         yg = 0.0
         for i in range(n):
             own[i] = magnitude[i] if x[i] >= 0.0 else -magnitude[i]
+        for i in range(n):
             yg += own[i] * g[i]
         u, h, done = ascend(direction, lower, width, own, u, sums)
         look_up(scalars, lower, width, u, lane, places)

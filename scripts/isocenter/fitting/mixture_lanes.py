@@ -174,9 +174,9 @@ def enter(signal, task, voxel, decay, share, dropped, samples, room, lane):
     out = dropped[task]
     total = 0.0
     for i in range(n):
-        y = signal[v, i]
-        samples[i, lane] = y
-        total += 0.0 if i == out else y * y
+        total += 0.0 if i == out else signal[v, i] * signal[v, i]
+    for i in range(n):
+        samples[i, lane] = signal[v, i]
     room[DECAY + lane] = decay[task]
     room[SHARE + lane] = share[task]
     room[DROPPED + lane] = out

@@ -228,6 +228,7 @@ def start_amplitude(mixture, y, decay, share, curve):
     for i in range(y.size):
         square = mixture.a[i] + share * (mixture.b[i] + share * mixture.c[i])
         curve[i] = np.sqrt(max(square, 0.0)) * exponential(-mixture.d[i] * decay)
+    for i in range(y.size):
         along += y[i] * curve[i]
         size += curve[i] * curve[i]
     most, worst = -1.0, 0

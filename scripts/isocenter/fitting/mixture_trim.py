@@ -51,6 +51,7 @@ def start_trimmed(mixture, signal, theta, scale, is_settled):
         for i in range(n):
             square = mixture.a[i] + theta[v, 1] * (mixture.b[i] + theta[v, 1] * mixture.c[i])
             curve[i] = np.sqrt(max(square, 0.0)) * exponential(-mixture.d[i] * theta[v, 0])
+        for i in range(n):
             along += 0.0 if i == without[v] else y[i] * curve[i]
             size += 0.0 if i == without[v] else curve[i] * curve[i]
         for i in range(n):
@@ -89,6 +90,7 @@ def scan_without_one(mixture, signal, voxel, dropped, decay, share):
         per = 1.0 / largest if largest > 0.0 else 0.0
         for i in range(n):
             y[i] = signal[v, i] * per
+        for i in range(n):
             total += y[i] * y[i]
         project(mixture.unit, y, height)
         found = 0

@@ -38,6 +38,7 @@ def finish_phasor(report, problem, phasor, signal, theta, sigma, values, errors,
         total = 0.0
         for i in range(n):
             y[i] = complex(signal[v, i], signal[v, n + i])
+        for i in range(n):
             total += square_of(y[i])
         for j in range(p):
             solution.theta[j] = theta[v, j]
@@ -52,10 +53,13 @@ def finish_phasor(report, problem, phasor, signal, theta, sigma, values, errors,
         variance = sigma[v] ** 2 if sigma[v] > 0.0 else cost / free
         rms[v] = np.sqrt(cost / (2 * n))
         # What is seen is where the last step began, some 1e-5 standard errors away: the amplitudes follow it.
+        follow0, follow1 = 0j, 0j
         for j in range(p):
             move = solution.theta[j] - room[1, j]
-            view.amplitudes[0] -= (d * view.mixed[0, j] - h * view.mixed[1, j]) * per * move
-            view.amplitudes[1] -= (a * view.mixed[1, j] - h.conjugate() * view.mixed[0, j]) * per * move
+            follow0 += (d * view.mixed[0, j] - h * view.mixed[1, j]) * per * move
+            follow1 += (a * view.mixed[1, j] - h.conjugate() * view.mixed[0, j]) * per * move
+        view.amplitudes[0] -= follow0
+        view.amplitudes[1] -= follow1
         freedom[v] = free
         is_regular = np.isfinite(variance)
         for j in range(p):

@@ -245,6 +245,7 @@ def climb_lanes(phasor, signal, count, voxel, theta, limit, cost, is_done, toler
                 v, total = voxel[following], 0.0
                 for i in range(n):
                     real[i, lane], imaginary[i, lane] = signal[v, i], signal[v, n + i]
+                for i in range(n):
                     total += signal[v, i] ** 2 + signal[v, n + i] ** 2
                 room[TURN + lane], room[SIZE + lane] = theta[following, 0], theta[following, 1]
                 room[TOTAL + lane], room[LIMIT + lane] = total, limit[following]

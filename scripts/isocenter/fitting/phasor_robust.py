@@ -126,9 +126,10 @@ def descend_robust(phasor, y, scale, kind, point, last, step, first, gradient, b
             return False
         gain, size = 0.0, 0.0
         for a in range(m):
-            step[a] = 0.0
+            along = 0.0
             for b in range(m):
-                step[a] += inverse[a, b] * gradient[b]
+                along += inverse[a, b] * gradient[b]
+            step[a] = along
             gain += step[a] * gradient[a]
         for j in range(p):
             size += abs(step[j]) * phasor.reach[j]

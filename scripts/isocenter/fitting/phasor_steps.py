@@ -119,7 +119,8 @@ def look(phasor, y, theta, left_out, view):
         if i == odd:
             r += change
         view.residual[i] = r
-        cost += square_of(r)
+    for i in range(n):
+        cost += square_of(view.residual[i])
     for j in range(p):
         x0, x1, m0, m1 = 0j, 0j, 0j, 0j
         g = 0.0
@@ -156,15 +157,8 @@ def look(phasor, y, theta, left_out, view):
         f = c0 * basis[0, odd] + c1 * basis[1, odd]
         for j in range(p):
             for m in range(j + 1):
-                for which in range(2):
-                    table = along if which == 0 else view.mixed
-                    left = exponents[j, odd] * f - _at(table, j, basis[0, odd], basis[1, odd], a, d, h) * per
-                    right = exponents[m, odd] * f - _at(table, m, basis[0, odd], basis[1, odd], a, d, h) * per
-                    less = (left.imag * right.imag if is_imaginary else left.real * right.real) / free
-                    if which == 0:
-                        view.plain[j, m] -= less
-                    else:
-                        view.bend[j, m] -= less
+                view.plain[j, m] -= _lost(along, exponents, basis, odd, is_imaginary, f, j, m, a, d, h, per) / free
+                view.bend[j, m] -= _lost(view.mixed, exponents, basis, odd, is_imaginary, f, j, m, a, d, h, per) / free
     for j in range(p):
         for m in range(j):
             view.square[m, j] = view.square[j, m]
@@ -185,6 +179,14 @@ def _taken(table, j, m, a, d, h):
 def _at(table, j, b0, b1, a, d, h):
     """The product b adj(G) t_j for a row b of the basis."""
     return b0 * (d * table[0, j] - h * table[1, j]) + b1 * (a * table[1, j] - h.conjugate() * table[0, j])
+
+
+@vector_kernel
+def _lost(table, exponents, basis, odd, is_imaginary, f, j, m, a, d, h, per):
+    """What sample `odd` with fitted value f has in an entry of the matrix, in the part that is left out."""
+    left = exponents[j, odd] * f - _at(table, j, basis[0, odd], basis[1, odd], a, d, h) * per
+    right = exponents[m, odd] * f - _at(table, m, basis[0, odd], basis[1, odd], a, d, h) * per
+    return left.imag * right.imag if is_imaginary else left.real * right.real
 
 
 @vector_kernel
@@ -217,9 +219,10 @@ def descend(phasor, y, theta, left_out, total, tolerance, limit, view, room):
             return best, False
         gain, size = 0.0, 0.0
         for j in range(p):
-            step[j] = 0.0
+            along = 0.0
             for m in range(p):
-                step[j] += inverse[j, m] * view.gradient[m]
+                along += inverse[j, m] * view.gradient[m]
+            step[j] = along
             gain += step[j] * view.gradient[j]
             size += abs(step[j]) * phasor.reach[j]
         if is_bowl and cost - _FARTHER * gain > limit:

@@ -153,6 +153,7 @@ def start_robust(
         for i in range(n):
             total += y[i] * y[i]
             level += y[i] * flat[i]
+        for i in range(n):
             padded[i] = y[i]
         scan(padded, unit, heights)
         for s in range(count):

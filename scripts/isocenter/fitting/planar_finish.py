@@ -9,7 +9,7 @@ from isocenter.fitting.passes import check_solution, settle, start_amplitudes
 from isocenter.fitting.problem import copy_solution, make_solution
 from isocenter.fitting.robust import OUTLIER_WEIGHT, weigh_all
 from isocenter.fitting.settle_plane import accumulate, make_small, settle_plane
-from isocenter.models.compiled import kernel, lean_vector_kernel
+from isocenter.models.compiled import kernel, lean_kernel, lean_vector_kernel
 
 _OK = int(Flag.OK)
 #: M-estimates from several starts are told apart by a wider biweight: a sample that is thrown out counts as one that is
@@ -142,6 +142,21 @@ def settle_best(evaluate, problem, y, starts, scale, kind, solution, trial, room
     return lowest < np.inf
 
 
+@lean_kernel
+def _subtract(y, c, f, k, residual):
+    # Rounded step by step: which code stores may follow from where arrays lie (decision 0107).
+    for i in range(y.size):
+        residual[i] = y[i] - c * f[i] - k
+
+
+@lean_kernel
+def _weaken(y, residual, weight, samples):
+    """Samples whose least-squares optimum the M-estimate is, and weights that are one where anything is left."""
+    for i in range(y.size):
+        samples[i] = y[i] - (1.0 - weight[i]) * residual[i]
+        weight[i] = 1.0 if weight[i] > 0.0 else 0.0
+
+
 @lean_vector_kernel
 def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, covariance):
     """As in `passes`, with the sums over samples on vector registers; weight : (n,), work : (3, n), scratch.
@@ -156,19 +171,18 @@ def estimate_covariance(y, solution, scale, sigma, kind, weight, work, normal, c
     k = solution.amplitudes[1] if q == 2 else 0.0
     residual, bend = work[0], work[1]
     squares = 0.0
+    _subtract(y, c, f, k, residual)
     for i in range(n):
-        residual[i] = y[i] - c * f[i] - k
         squares += residual[i] * residual[i]
     weigh_all(residual, scale, kind, weight, bend)
     influence, slope, kept, off = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         w = weight[i]
-        work[2, i] = y[i] - (1.0 - w) * residual[i]
         influence += (w * residual[i]) ** 2
         slope += bend[i]
         off += 1.0 if w < OUTLIER_WEIGHT else 0.0
-        weight[i] = 1.0 if w > 0.0 else 0.0
-        kept += weight[i]
+        kept += 1.0 if w > 0.0 else 0.0
+    _weaken(y, residual, weight, work[2])
     freedom = int(kept) - 2 - q
     variance = np.nan
     if kind:

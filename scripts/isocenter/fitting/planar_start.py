@@ -59,6 +59,7 @@ def start_plain(evaluate, problem, nodes, unit, flat, direction, half, signal, t
         for i in range(n):
             total += y[i] * y[i]
             level += y[i] * flat[i]
+        for i in range(n):
             padded[i] = y[i]
             single[i] = y[i]
         scan(single, unit, row)

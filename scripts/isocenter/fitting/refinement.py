@@ -121,9 +121,10 @@ def _linearize(y, weight, solution, gram_inverse, jacobian, normal, gradient, sc
                 jacobian[j, i] += c * slope[j, k, i]
         # What the amplitudes can follow is no information on theta: project it out.
         for k in range(q):
-            dots[k] = 0.0
+            along = 0.0
             for i in range(n):
-                dots[k] += weight[i] * basis[k, i] * jacobian[j, i]
+                along += weight[i] * basis[k, i] * jacobian[j, i]
+            dots[k] = along
         for k in range(q):
             along = 0.0
             for m in range(q):

@@ -62,12 +62,15 @@ def weigh_all(residual, scale, kind, weight, bend):
             rest = 1.0 - t
             weight[i] = rest * rest
             bend[i] = rest * (1.0 - 5.0 * t)
+        for i in range(residual.size):
+            rest = 1.0 - min((residual[i] * factor) ** 2, 1.0)
             total += 1.0 - rest * rest * rest
         return total * TUKEY**2 / 6.0
     if kind == 0:
         for i in range(residual.size):
             weight[i] = 1.0
             bend[i] = 1.0
+        for i in range(residual.size):
             total += residual[i] * residual[i]
         return 0.5 * total
     for i in range(residual.size):
@@ -75,7 +78,9 @@ def weigh_all(residual, scale, kind, weight, bend):
         is_near = u <= HUBER
         weight[i] = 1.0 if is_near else HUBER / u
         bend[i] = 1.0 if is_near else 0.0
-        total += 0.5 * u * u if is_near else HUBER * (u - 0.5 * HUBER)
+    for i in range(residual.size):
+        u = abs(residual[i]) / scale
+        total += 0.5 * u * u if u <= HUBER else HUBER * (u - 0.5 * HUBER)
     return total
 
 

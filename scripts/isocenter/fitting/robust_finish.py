@@ -13,7 +13,7 @@ from isocenter.fitting.line_finish import cover_lanes, make_rows, report_lanes
 from isocenter.fitting.robust import OUTLIER_WEIGHT
 from isocenter.fitting.robust_start import GROUP, put_columns
 from isocenter.fitting.robust_sums import look_at, sum_up, weigh
-from isocenter.models.compiled import lean_vector_kernel, vector_kernel
+from isocenter.models.compiled import kernel, lean_vector_kernel, vector_kernel
 
 _MOST_EXPANSIONS = 27
 #: Turns around the first expansion, the second, and each of the others.
@@ -353,9 +353,10 @@ def _cover(
     )  # fmt: skip
 
 
-@vector_kernel
+@kernel
 def _fit_without(y, number, f, g, has_constant, off, c, c_g):
     """Write the amplitudes of the plain fit without the sample `off` (LANES,); `number` samples are negative."""
+    # Rounded step by step: which code stores may follow from where arrays lie (decision 0107).
     n = y.shape[0]
     p, yg, a, fg, gg = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
     for i in range(n):

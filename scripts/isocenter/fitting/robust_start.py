@@ -365,6 +365,7 @@ def _climb(direction, lower, width, z, u, left_out, own_free, ratio, moves, is_t
             t[lane] = x + step if may_move else x
             goes_on = 1.0 if abs(step) >= small else 0.0
             is_open[lane] = goes_on if may_move else is_open[lane]
+        for lane in range(LANES):
             opened += 1.0 if (is_open[lane] > 0.0) & (abs(t[lane]) <= BEYOND) else 0.0
         if opened == 0.0:
             break

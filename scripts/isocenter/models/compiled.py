@@ -16,6 +16,11 @@ from typing import Any
 import numba
 from numba import types
 
+from isocenter.models.numba_mended import call_own_copies, save_one_at_a_time
+
+call_own_copies()
+save_one_at_a_time()
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +30,9 @@ def source_digest(package: str) -> str:
 
     Kernels of `fitting` reach those of `models` by address only, so an edited model leaves the engine compiled.
     """
-    digest = hashlib.sha256(numba.__version__.encode() + Path(__file__).read_bytes())
+    digest = hashlib.sha256(numba.__version__.encode())
+    for name in ("compiled.py", "numba_mended.py"):
+        digest.update((_ROOT / "models" / name).read_bytes())
     for path in sorted((_ROOT / package).glob("*.py")):
         content = path.read_bytes()
         if b"isocenter.models.compiled import" in content:
@@ -73,8 +80,9 @@ def kernel(function: Callable) -> Callable:
 def vector_kernel(function: Callable) -> Callable:
     """Like `kernel`, for loops whose sums may be reordered, so that they run on vector registers.
 
-    What is reordered is fixed when it is compiled: results stay the same to the bit on one machine. NaN and
-    infinity keep their meaning.
+    NaN and infinity keep their meaning. The order of a sum is fixed when it is compiled, and results stay the same to
+    the bit on one machine, only where the loop that sums stores nothing: one that does both asks at run time where its
+    arrays lie, and sums in another order by the answer. `tests/house/test_sums.py` refuses such loops.
     """
     return _compile(function, fastmath=_REORDERED)
 
@@ -99,10 +107,13 @@ def inlined_kernel(function: Callable) -> Callable:
     return _compile(function, counts=False, fastmath=_REORDERED, forceinline=True)
 
 
-def _compile(function: Callable, *, counts: bool = True, **options: Any) -> Callable:
+def _compile(
+    function: Callable, *, counts: bool = True, fastmath: set[str] | bool = False, forceinline: bool = False
+) -> Callable:
+    # All is said in any case: what is not said is taken over from the kernel that calls it first.
+    options: dict[str, Any] = {"_nrt": counts, "fastmath": fastmath, "forceinline": forceinline}
     with _kept(function):
-        # Said in either case: what is not said is taken over from the kernel that calls it first.
-        return numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=counts, **options)(function)
+        return numba.njit(cache=True, error_model="numpy", nogil=True, **options)(function)
 
 
 class Pointer:

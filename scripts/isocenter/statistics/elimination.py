@@ -127,9 +127,10 @@ def eliminate(
             slope[RSS, 3] -= w[k] ** 2 * square_of_size[k]
             of_size = 0.0
             for d in range(kinds):
+                of_size += amount[d] * number[k, d]
+            for d in range(kinds):
                 weight[d] += w[k] * number[k, d]
                 slope_w[d] += w[k] ** 2 * number[k, d]
-                of_size += amount[d] * number[k, d]
             log_det += of_size * np.log(whole)
             slope[LOG_DET, 3] += w[k] * of_size
             for q in range(cells):
@@ -138,13 +139,14 @@ def eliminate(
                 for q in range(cells):
                     slope_a[q] += w[k] ** 2 * sums[k, q]
         for d in range(kinds):
-            spread = 1 + weight[d] * of_cell
-            log_det += amount[d] * np.log(spread)
-            inverse[d], shrunk[d] = 1 / weight[d], weight[d] / spread
+            log_det += amount[d] * np.log(1 + weight[d] * of_cell)
+        for d in range(kinds):
+            inverse[d], shrunk[d] = 1 / weight[d], weight[d] / (1 + weight[d] * of_cell)
         for q in range(cells):
             lift[q] = total[q] * inverse[kind[q]]
             m[q] = reference[q] + lift[q]
             u[q] = shrunk[kind[q]]
+        for q in range(cells):
             yy += u[q] * m[q] ** 2 - total[q] * lift[q]
         product = 1.0
         C[:] = 0.0
@@ -152,11 +154,13 @@ def eliminate(
         b[:] = 0.0
         for j in range(subjects):
             start, end = first[j], first[j + 1]
-            row[j] = moment[j] = 0.0
+            whole = first_moment = 0.0
             for q in range(start, end):
-                row[j] += u[q]
-                moment[j] += u[q] * m[q]
+                whole += u[q]
+                first_moment += u[q] * m[q]
+            for q in range(start, end):
                 U[site[q]] += u[q]
+            row[j], moment[j] = whole, first_moment
             kept = 1 + row[j] * of_subject
             g = of_subject / kept
             # One logarithm of many factors.
@@ -188,18 +192,20 @@ def eliminate(
         _invert(inner, lower, P)
         mean = mean_variance = xx = rest = 0.0
         for i in range(p):
-            z[i] = x[i] = 0.0
+            of_b = of_ones = 0.0
             for j in range(p):
-                z[i] += P[i, j] * b[j]
-                x[i] += P[i, j]
+                of_b += P[i, j] * b[j]
+                of_ones += P[i, j]
+            z[i], x[i] = of_b, of_ones
             rest += b[i] * z[i]
             mean += z[i]
             mean_variance += x[i]
         for i in range(p):
-            Cx[i] = 0.0
+            of_x = 0.0
             for j in range(p):
-                Cx[i] += C[i, j] * (x[j] if is_random else 1.0)
-            xx += Cx[i]
+                of_x += C[i, j] * (x[j] if is_random else 1.0)
+            Cx[i] = of_x
+            xx += of_x
         if is_random:
             mean /= xx
             log_det += np.log(xx)
@@ -223,8 +229,11 @@ def eliminate(
                 slope[RSS, 1] -= level**2
                 slope[LOG_WEIGHT, 1] -= Cx[i] ** 2
                 slope[MEAN, 1] -= level * Cx[i]
+                of_det = 0.0
                 for j in range(p):
-                    slope[LOG_DET, 1] += P[i, j] * C[i, j]
+                    of_det += P[i, j] * C[i, j]
+                slope[LOG_DET, 1] += of_det
+                for j in range(p):
                     P[i, j] *= of_site
         for j in range(subjects):
             start, end = first[j], first[j + 1]
@@ -236,6 +245,7 @@ def eliminate(
                     PU[i] += u[q] * P[site[q], i]
             for q in range(start, end):
                 through[q] = PU[site[q]]
+            for q in range(start, end):
                 UPU += u[q] * through[q]
             kept = 1 / (1 + row[j] * of_subject)
             g = of_subject * kept
@@ -246,22 +256,31 @@ def eliminate(
             slope[MEAN, 0] -= level * of_x
             effect, effect_x = g * (moment[j] - Ue), g * Ux
             PU[:] = 0.0
+            det_2 = rss_2 = weight_2 = mean_2 = det_3 = rss_3 = weight_3 = mean_3 = 0.0
             for q in range(start, end):
                 i = site[q]
                 log_u = P[i, i] - 2 * g * through[q] + g + g**2 * UPU
                 part, of_w = u[q] * inverse[kind[q]], slope_w[kind[q]]
                 distance, share = m[q] - e[i] - effect, x[i] - effect_x
                 level, of_x = u[q] * distance, u[q] * share
-                slope[LOG_DET, 2] += u[q] - log_u * u[q] ** 2
-                slope[RSS, 2] -= level**2
-                slope[LOG_WEIGHT, 2] -= of_x**2
-                slope[MEAN, 2] -= level * of_x
+                det_2 += u[q] - log_u * u[q] ** 2
+                rss_2 += level**2
+                weight_2 += of_x**2
+                mean_2 += level * of_x
                 # A session differs from what its cell is fitted by, which lies `away` from the reference.
                 away, of_x = lift[q] - part * distance, part * share
-                slope[LOG_DET, 3] -= of_w * (of_cell * part + log_u * part**2)
-                slope[RSS, 3] -= away * (away * of_w - 2 * slope_a[q])
-                slope[LOG_WEIGHT, 3] -= of_x**2 * of_w
-                slope[MEAN, 3] -= of_x * (slope_a[q] - away * of_w)
+                det_3 += of_w * (of_cell * part + log_u * part**2)
+                rss_3 += away * (away * of_w - 2 * slope_a[q])
+                weight_3 += of_x**2 * of_w
+                mean_3 += of_x * (slope_a[q] - away * of_w)
+            slope[LOG_DET, 2] += det_2
+            slope[RSS, 2] -= rss_2
+            slope[LOG_WEIGHT, 2] -= weight_2
+            slope[MEAN, 2] -= mean_2
+            slope[LOG_DET, 3] -= det_3
+            slope[RSS, 3] -= rss_3
+            slope[LOG_WEIGHT, 3] -= weight_3
+            slope[MEAN, 3] -= mean_3
         for k in range(4):
             slope[LOG_WEIGHT, k] /= xx
             slope[MEAN, k] /= xx

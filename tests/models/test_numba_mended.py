@@ -1,0 +1,94 @@
+"""What is changed about numba does what it is there for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core.caching import IndexDataCacheFile
+
+import isocenter
+from isocenter.models import compiled
+
+PACKAGE = Path(isocenter.__file__).parent
+KEPT = 40
+
+
+@compiled.vector_kernel
+def _add_up(values):
+    total = 0.0
+    for value in values:
+        total += value * value
+    return total
+
+
+@compiled.kernel
+def _compare(values):
+    return _add_up(values) > _add_up(values[1:])
+
+
+def test_a_function_has_its_own_copy_of_what_it_calls():
+    values = np.arange(1.0, 40.0)
+    assert _compare(values)
+    code = _compare.overloads[_compare.signatures[0]].library._get_module_for_linking()
+    linkages = {
+        function.linkage.name
+        for function in code.functions
+        if not function.is_declaration and "_add_up" in function.name
+    }
+    assert linkages == {"internal"}
+
+
+def _keep(folder, which):
+    """Keep `KEPT` entries of one process in one list."""
+    file = IndexDataCacheFile(str(folder), "kernel", "stamp")
+    for number in range(KEPT):
+        file.save((which, number), f"{which}-{number}")
+
+
+def test_processes_that_keep_at_once_lose_nothing_and_mistake_nothing(tmp_path):
+    with ProcessPoolExecutor(4, get_context("fork")) as pool:
+        list(pool.map(partial(_keep, tmp_path), range(4)))
+    file = IndexDataCacheFile(str(tmp_path), "kernel", "stamp")
+    for which in range(4):
+        for number in range(KEPT):
+            assert file.load((which, number)) == f"{which}-{number}"
+
+
+FIT = """
+import hashlib
+import numpy as np
+from isocenter import models
+from isocenter.fitting import fit
+
+model = models.get("pdff_magnitude")
+bound = model.bind(model.example)
+signal = np.tile(bound.predict(model.typical), (301, 1))
+rng = np.random.default_rng(3)
+signal = np.abs(signal + np.abs(signal).max() / 30 * rng.normal(size=signal.shape)) * rng.uniform(0.6, 1.4, (301, 1))
+for robust in (None, "tukey"):
+    found = fit(bound, signal, robust=robust)
+    parts = [*found.value.values(), *found.stderr.values(), found.residual, found.flag]
+    print(hashlib.md5(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_who_compiles_finds_the_same_bits_as_who_loads(tmp_path):
+    """A copy of the package without kernels: the first process compiles them, the second loads what the first kept."""
+    shutil.copytree(PACKAGE, tmp_path / "scripts" / "isocenter", ignore=shutil.ignore_patterns("kernels-*"))
+    (tmp_path / "config").symlink_to(PACKAGE.parents[1] / "config")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "scripts")}
+    said = []
+    for _ in range(2):
+        command = [sys.executable, "-c", FIT]
+        said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert list((tmp_path / "scripts" / "isocenter" / "__pycache__").glob("kernels-fitting-*"))
+    assert len(said[0].split()) == 2
+    assert said[0] == said[1]
