@@ -16,9 +16,10 @@ from typing import Any
 import numba
 from numba import types
 
-from isocenter.models.numba_mended import call_own_copies, save_one_at_a_time
+from isocenter.models.numba_mended import call_own_copies, compile_by_own_options, save_one_at_a_time
 
 call_own_copies()
+compile_by_own_options()
 save_one_at_a_time()
 
 _ROOT = Path(__file__).resolve().parent.parent

@@ -8,8 +8,12 @@ import fcntl
 import os
 from typing import Any
 
+from numba.core.base import BaseContext
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import CPUCodeLibrary
+from numba.core.cpu import CPUTargetOptions
+from numba.core.cpu_options import FastMathOptions
+from numba.core.targetconfig import ConfigStack
 
 
 def call_own_copies() -> None:
@@ -27,6 +31,34 @@ def call_own_copies() -> None:
                 function.linkage = "internal"
 
     CPUCodeLibrary._optimize_final_module = optimize_and_close
+
+
+def compile_by_own_options() -> None:
+    """Have numba's own functions (``x ** 2``, ``max``) be compiled by the options of who calls them, or by none.
+
+    By numba's rule they are compiled once a process, by the options of who calls them first: whether a square may be
+    reordered would depend on which kernel was compiled before.
+    """
+    finish = CPUTargetOptions.finalize
+
+    def finish_without_caller(self: CPUTargetOptions, flags: Any, options: dict[str, Any]) -> None:
+        if not flags.is_set("fastmath"):
+            flags.fastmath = FastMathOptions(False)
+        if not flags.is_set("forceinline"):
+            flags.forceinline = False
+        finish(self, flags, options)
+
+    CPUTargetOptions.finalize = finish_without_caller
+    compile_one = BaseContext.compile_subroutine
+
+    def compile_for_caller(self: BaseContext, *given: Any, **named: Any) -> Any:
+        caller = ConfigStack().top()
+        key = caller.nrt, caller.forceinline, tuple(sorted(caller.fastmath.flags))
+        by_options = self.__dict__.setdefault("_internal_by_options", {})
+        self.cached_internal_func = by_options.setdefault(key, {})
+        return compile_one(self, *given, **named)
+
+    BaseContext.compile_subroutine = compile_for_caller
 
 
 def save_one_at_a_time() -> None:
