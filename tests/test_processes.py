@@ -88,9 +88,12 @@ def _lives(pid: int) -> bool:
         return False
 
 
+#: A program that a shell began in the background ignores Ctrl-C, and hands that down: tests that run so, too.
 LARGE = """
+import signal
 import numpy as np
 from isocenter.processes import run_in_order
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     for number, _ in enumerate(run_in_order(lambda n: np.full(4_000_000, n), 60, 2)):
         if number == 1:
