@@ -8,7 +8,7 @@ import pytest
 from isocenter import models
 from isocenter.fitting import fit
 from isocenter.fitting.batches import choose_engine
-from isocenter.fitting.lanes import LANES, sort_lanes
+from isocenter.fitting.lanes import LANES, find_middle, sort_lanes
 from isocenter.fitting.line import ascend
 
 INVERSION_TIMES = ([0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.8, 2.7, 4.0], [0.1, 0.3, 0.6, 1.0, 2.0, 4.0])
@@ -22,6 +22,8 @@ def noisy(name, count, snr, seed, **options):
     first = bound.parameters[0].name
     truth = {k: np.full(count, v) for k, v in model.typical.items()}
     truth[first] = truth[first] * np.exp(rng.uniform(-0.7, 0.7, count))
+    if "ve" in truth:  # what the others leave of it
+        truth["ve"] = truth["Ktrans"] / truth["kep"]
     signal = bound.predict(truth)
     signal = signal + rng.normal(0, np.abs(signal).max() / snr, signal.shape)
     return bound, np.abs(signal) if bound.separable.is_magnitude else signal
@@ -36,8 +38,36 @@ def test_every_lane_is_sorted(n):
     np.testing.assert_array_equal(found[n:], x[n:])
 
 
+KINDS_OF_VALUES = {
+    "normal": lambda rng, shape: np.abs(rng.normal(size=shape)),
+    "some far off": lambda rng, shape: np.abs(rng.normal(size=shape) * np.where(rng.uniform(size=shape) < 0.2, 50, 1)),
+    "over ten decades": lambda rng, shape: 10.0 ** rng.uniform(-5, 5, shape),
+    "equals": lambda rng, shape: np.abs(rng.normal(size=shape)).round(1),
+    "all the same": lambda rng, shape: np.full(shape, 0.3),
+    "nothing": lambda rng, shape: np.zeros(shape),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_VALUES)
+@pytest.mark.parametrize("n", [5, 32, 33, 34, 35, 150])
+def test_the_middle_is_that_of_the_sorted_ones(n, kind):
+    """To the bit, whatever the first guess, and nothing is written into lanes that do not want it."""
+    rng = np.random.default_rng(n)
+    room = np.full(8 * LANES, np.nan)
+    for parameters in (1, 2, 3):
+        low, high = parameters + (n - parameters - 1) // 2, parameters + (n - parameters) // 2
+        for typical in (1.0, 1e-3, 1e3, 0.0, np.nan):
+            x = KINDS_OF_VALUES[kind](rng, (n + 3, LANES))
+            sorted_ones = np.sort(x[:n], axis=0)
+            wanted = (rng.uniform(size=LANES) < 0.7).astype(float)
+            middle = np.full(LANES, -1.0)
+            find_middle(x, n, low, high, np.full(LANES, typical), wanted, room, middle)
+            expected = np.where(wanted > 0, 0.5 * sorted_ones[low] + 0.5 * sorted_ones[high], -1.0)
+            np.testing.assert_array_equal(middle, expected)
+
+
 @pytest.mark.parametrize("robust", [None, "tukey", "huber"])
-@pytest.mark.parametrize("name", ["t1_inversion_recovery", "t2_multi_echo", "t2star_multi_echo"])
+@pytest.mark.parametrize("name", ["t1_inversion_recovery", "t2_multi_echo", "t2star_multi_echo", "extended_tofts"])
 def test_no_voxel_depends_on_its_neighbors(name, robust):
     """Any part of a batch gives the same bytes, whatever lanes its voxels come to lie in."""
     bound, signal = noisy(name, 700, 30, seed=3)

@@ -174,6 +174,8 @@ def test_no_sum_asks_where_arrays_lie():
     for package in ("consensus", "fields", "fitting", "interpolation", "models", "statistics"):
         folder = PACKAGE / "__pycache__" / f"kernels-{package}-{compiled.source_digest(package)}"
         for path in sorted(folder.rglob("*.nbc")):
+            if path.name.startswith("test_"):  # a kernel of a test, whose module is not at hand here
+                continue
             library = next(part for part in pickle.loads(path.read_bytes()) if "object" in part)
             _, bitcode = library[2]
             files += 1

@@ -39,7 +39,7 @@ def score_nodes(z, unit, leverage, heights, nodes, cost, u):
     z : (m, LANES) samples without the constant part; leverage : (m, k) 1 / (1 - h)
     """
     m, k = unit.shape
-    squares, most = np.zeros(LANES), np.empty(LANES)
+    squares, most = np.zeros(LANES), np.empty((2, LANES))
     at, before, left, right = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
     for i in range(m):
         for lane in range(LANES):
@@ -49,8 +49,10 @@ def score_nodes(z, unit, leverage, heights, nodes, cost, u):
     for s in range(k):
         h = heights[s]
         for lane in range(LANES):
-            most[lane] = 0.0
+            most[0, lane] = 0.0
         for i in range(0, m, 4):
+            of = i // 4 % 2
+            to = 1 - of
             a, b, c, d = unit[i, s], unit[i + 1, s], unit[i + 2, s], unit[i + 3, s]
             wa, wb, wc, wd = leverage[i, s], leverage[i + 1, s], leverage[i + 2, s], leverage[i + 3, s]
             for lane in range(LANES):
@@ -58,13 +60,11 @@ def score_nodes(z, unit, leverage, heights, nodes, cost, u):
                 ra, rb = z[i, lane] - a * x, z[i + 1, lane] - b * x
                 rc, rd = z[i + 2, lane] - c * x, z[i + 3, lane] - d * x
                 ra, rb, rc, rd = ra * ra * wa, rb * rb * wb, rc * rc * wc, rd * rd * wd
-                ra = ra if ra > rb else rb
-                rc = rc if rc > rd else rd
-                ra = ra if ra > rc else rc
-                most[lane] = ra if ra > most[lane] else most[lane]
+                # Into another row: the compiler would store only where it is more, and that takes longer.
+                most[to, lane] = max(max(max(ra, rb), max(rc, rd)), most[of, lane])
         number = float(s)
         for lane in range(LANES):
-            x = squares[lane] - h[lane] * h[lane] - most[lane]
+            x = squares[lane] - h[lane] * h[lane] - most[m // 4 % 2, lane]
             is_lower = x < cost[lane]
             is_next = at[lane] == number - 1.0
             right[lane] = x if is_next else right[lane]

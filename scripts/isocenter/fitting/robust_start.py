@@ -8,7 +8,7 @@ polynomials within a cell.
 
 import numpy as np
 
-from isocenter.fitting.lanes import LANES, enter_cells, scan_lanes, sort_lanes, spread
+from isocenter.fitting.lanes import LANES, enter_cells, find_middle, scan_lanes, sort_lanes, spread
 from isocenter.fitting.line import BEYOND
 from isocenter.fitting.robust_nodes import choose, project, score_nodes, turn_over
 from isocenter.models.compiled import lean_vector_kernel, vector_kernel
@@ -18,6 +18,8 @@ _MOST_CANDIDATES = 3
 _MOST_SWAPS = 3
 #: Of as many samples as this one alone moves a fit by little: it is changed once at most.
 _MANY = 64
+#: Fewer samples than this are sorted for their median.
+_SORTED = 32
 #: Steps within a cell before the other lanes go on without those that are not there, and turns of a search.
 _MOST_STEPS = 4
 _MOST_TURNS = 36
@@ -54,13 +56,13 @@ def start_robust(
     splits = n if is_magnitude else 1
     cost, first_u = np.empty((splits, LANES)), np.empty((splits, LANES))
     residual, e = np.zeros((m, LANES)), np.zeros((m, LANES))
-    off, most, everywhere = np.empty(LANES), np.empty(LANES), np.ones(LANES)
+    worst, everywhere = np.empty((4, LANES)), np.ones(LANES)
     task, tasks = np.zeros((LANES, 5), np.int64), np.zeros((2 * LANES, 5), np.int64)
     places = np.empty(2 * LANES)
     found = np.full(total, np.inf), theta, negative, scale, omitted
     search = z, base, u, task
     queue = tasks, places
-    room = residual, e, off, most, np.empty((8, LANES))
+    room = residual, e, worst, np.empty((8, LANES)), np.empty(8 * LANES)
     waiting = 0
     for first in range(0, total, LANES):
         count = spread(signal, first, y)
@@ -82,9 +84,9 @@ def start_robust(
                     z[i, lane] = -y[i, lane] if number < chosen[lane] else y[i, lane]
             project(z, along, level, base)
             _look_along(coefficients, lower, width, u, along, everywhere, count, e)
-            _find_worst(base, along, e, off, most)
+            _find_worst(base, along, e, worst)
             for lane in range(count):
-                task[lane, 0], task[lane, 1], task[lane, 2] = first + lane, int(chosen[lane]), int(off[lane])
+                task[lane, 0], task[lane, 1], task[lane, 2] = first + lane, int(chosen[lane]), int(worst[0, lane])
                 task[lane, 3], task[lane, 4] = 1, 0
             waiting = _take_turn(table, q, n, along, search, count, room, found, queue, waiting)
             while waiting >= LANES:
@@ -125,10 +127,11 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
     """
     coefficients, direction, lower, width = table
     z, base, u, task = search
-    residual, e, off, most, lanes = room
+    residual, e, worst, lanes, own_room = room
     tasks, places = queue
     least, theta, negative, scale, omitted = found
     left_out, own_free, ratio, moves, is_there, squared = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    typical, middle = lanes[6], lanes[7]
     for lane in range(LANES):
         left_out[lane], own_free[lane], ratio[lane], moves[lane], is_there[lane] = -1.0, 1.0, 0.0, 0.0, 0.0
     for lane in range(count):
@@ -143,18 +146,18 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
         if task[lane, 4] == _MOST_TURNS:
             is_there[lane] = 1.0
     _look_along(coefficients, lower, width, u, along, is_there, count, e)
-    _stand_off(base, along, e, left_out, residual, off, most)
+    _stand_off(base, along, e, left_out, residual, worst)
     most_swaps = _MOST_SWAPS if n < _MANY else 1
     ended = 0
     for lane in range(count):
-        is_new = is_there[lane] > 0.0 and off[lane] != left_out[lane] and task[lane, 3] < most_swaps
+        is_new = is_there[lane] > 0.0 and worst[0, lane] != left_out[lane] and task[lane, 3] < most_swaps
         if (is_there[lane] > 0.0 and not is_new) or task[lane, 4] == _MOST_TURNS:
             is_there[lane] = 1.0
             ended += 1
             continue
         is_there[lane] = 0.0
         if is_new:
-            task[lane, 2] = int(off[lane])
+            task[lane, 2] = int(worst[0, lane])
             task[lane, 3] += 1
         for k in range(task.shape[1]):
             tasks[waiting, k] = task[lane, k]
@@ -170,9 +173,16 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
             r = residual[i, lane]
             squared[lane] += 0.0 if number == left_out[lane] else r * r
             residual[i, lane] = abs(r)
-    sort_lanes(residual, n)
     free = n - 1 - q
     low, high = 1 + q + (free - 1) // 2, 1 + q + free // 2
+    for lane in range(LANES):
+        typical[lane] = np.sqrt(squared[lane] / free)
+    if n < _SORTED:
+        sort_lanes(residual, n)
+        for lane in range(LANES):
+            middle[lane] = 0.5 * residual[low, lane] + 0.5 * residual[high, lane]
+    else:
+        find_middle(residual, n, low, high, typical, is_there, own_room, middle)
     for lane in range(count):
         v, split = task[lane, 0], task[lane, 1]
         # Of equals the one with the fewest negative samples, in whatever order they come.
@@ -180,7 +190,7 @@ def _take_turn(table, q, n, along, search, count, room, found, queue, waiting):
         if is_there[lane] > 0.0 and is_better:
             least[v], theta[v, 0], negative[v], omitted[v] = squared[lane], u[lane], split, task[lane, 2]
             # As `robust.estimate_scale`.
-            scale[v] = 1.4826 * (0.5 * residual[low, lane] + 0.5 * residual[high, lane])
+            scale[v] = 1.4826 * middle[lane]
     return waiting
 
 
@@ -249,30 +259,36 @@ def put_columns(rows, start, stop, wanted, target):
 
 
 @vector_kernel
-def _find_worst(z, along, e, off, most):
+def _find_worst(z, along, e, worst):
     """Write which sample stands off the most from the fit at e of all samples: see `_stand_off`."""
+    n = z.shape[0]
     height = np.zeros(LANES)
-    for i in range(z.shape[0]):
+    for i in range(n):
         for lane in range(LANES):
             height[lane] += z[i, lane] * e[i, lane]
     for lane in range(LANES):
-        off[lane], most[lane] = 0.0, -1.0
-    for i in range(z.shape[0]):
+        worst[0, lane], worst[2, lane] = 0.0, -1.0
+    for i in range(n):
         number, x = float(i), along[i]
+        of, to = i % 2, 1 - i % 2
         for lane in range(LANES):
             r = z[i, lane] - height[lane] * e[i, lane]
             left = 1.0 - e[i, lane] * e[i, lane] - x * x
             gain = r * r / (left if left > _LEAST_FREE else _LEAST_FREE)
-            is_more = gain > most[lane]
-            most[lane] = gain if is_more else most[lane]
-            off[lane] = number if is_more else off[lane]
+            is_more = gain > worst[of + 2, lane]
+            worst[to + 2, lane] = gain if is_more else worst[of + 2, lane]
+            worst[to, lane] = number if is_more else worst[of, lane]
+    if n % 2:
+        for lane in range(LANES):
+            worst[0, lane] = worst[1, lane]
 
 
 @vector_kernel
-def _stand_off(z, along, e, left_out, residual, off, most):
+def _stand_off(z, along, e, left_out, residual, worst):
     """Write the residuals of the fit at e without the sample `left_out`, and what stands off the most.
 
-    That is the sample without which the fit there is the best.
+    That is the sample without which the fit there is the best. worst : (4, LANES), written, its number first; the
+    others are turns of the search: in place the compiler would store only where something is more, which takes longer.
     """
     n = z.shape[0]
     height, own, own_along = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES)
@@ -291,9 +307,10 @@ def _stand_off(z, along, e, left_out, residual, off, most):
     for lane in range(LANES):
         left = 1.0 - own[lane] * own[lane] - own_along[lane] * own_along[lane]
         free[lane] = 1.0 / (left if left > _LEAST_FREE else _LEAST_FREE)
-        off[lane], most[lane] = 0.0, -1.0
+        worst[0, lane], worst[2, lane] = 0.0, -1.0
     for i in range(n):
         number, x = float(i), along[i]
+        of, to = i % 2, 1 - i % 2
         for lane in range(LANES):
             # What leaving a sample out does to the residuals and the leverages of the others.
             shared = e[i, lane] * own[lane] + x * own_along[lane]
@@ -304,9 +321,12 @@ def _stand_off(z, along, e, left_out, residual, off, most):
             gain = r * r / (left if left > _LEAST_FREE else _LEAST_FREE)
             gain = own_gain if number == left_out[lane] else gain
             residual[i, lane] = r
-            is_more = gain > most[lane]
-            most[lane] = gain if is_more else most[lane]
-            off[lane] = number if is_more else off[lane]
+            is_more = gain > worst[of + 2, lane]
+            worst[to + 2, lane] = gain if is_more else worst[of + 2, lane]
+            worst[to, lane] = number if is_more else worst[of, lane]
+    if n % 2:
+        for lane in range(LANES):
+            worst[0, lane] = worst[1, lane]
 
 
 @vector_kernel
