@@ -10,7 +10,7 @@ from isocenter.models.compiled import lean_vector_kernel
 LANES = 64
 
 _MOST_STEPS = 8
-#: Guesses at a median: half of all voxels need three, one in some thousands more than twenty.
+#: Guesses at a median, at most: of normal residuals the median voxel needs two to four (decision 0110).
 _MOST_GUESSES = 20
 #: The median of abs(x) over its root mean square, and the density there times that, x being normal.
 _MEDIAN, _DENSITY = 0.6745, 0.6356
@@ -243,7 +243,7 @@ def find_middle(x, n, low, high, typical, wanted, room, middle):
     wanted : (LANES,), only lanes where it is above 0 are written
     room : (8 * LANES,), scratch
 
-    By counting those up to a guess, which says where to guess next: ten times is quicker than sorting if they are many.
+    By counting those up to a guess, which says where to guess next: of 150 that takes a fifth of sorting's time.
     Where some are alike no guess may part them: x is sorted then, in all lanes.
     """
     for lane in range(LANES):
